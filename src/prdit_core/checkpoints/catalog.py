@@ -1,0 +1,146 @@
+"""Known weights by name: bundled ones, those that users fetch themselves, and folders of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prdit_core.checkpoints.store import HEADER, read_header, read_weights
+from prdit_core.errors import CheckpointError, UsageError
+from prdit_core.files import shown
+
+if TYPE_CHECKING:
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.models.prior import Prior
+
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
+RUN_CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One known set of weights.
+
+    Attributes
+    ----------
+    where : how a user gets it; bundled weights are part of the installation
+    intensity : "exact" or "approximate" HU
+    """
+
+    name: str
+    where: str
+    licence: str
+    size: int
+    intensity: str
+    description: str
+
+
+CATALOGUE = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "demo",
+            "bundled",
+            "Apache-2.0",
+            32,
+            "exact",
+            "small PRDiT trained on this project's own thorax phantoms",
+        ),
+        Entry(
+            "tf-prdit-lidc-128",
+            "hosted by the authors of TF-PRDiT; download their .pt file and run: "
+            "prdit-core import FILE.pt --norm rms --size 128 --out DIR",
+            "see the authors' page",
+            128,
+            "approximate",
+            "DiT-B/12/12 on LIDC-IDRI (RMSNorm variant)",
+        ),
+        Entry(
+            "prdit-fm-256",
+            "hosted by the authors of PRDiT-FM; download their .pt file and run: "
+            "prdit-core import FILE.pt --norm layer --size 256 --out DIR",
+            "see the authors' page",
+            256,
+            "approximate",
+            "flow-matching model at 256^3",
+        ),
+    )
+}
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Folder of a checkpoint: a catalogue name, a checkpoint folder, or a run folder (its newest).
+
+    Raises
+    ------
+    UsageError
+        If nothing goes by that name, or the weights must first be fetched by the user.
+    CheckpointError
+        If a run folder holds no complete checkpoint.
+    """
+    path = Path(name_or_path)
+    entry = CATALOGUE.get(str(name_or_path))
+    if entry is not None and not path.is_dir():
+        if entry.where != "bundled":
+            raise UsageError(f"{entry.name} is not bundled: {entry.where}")
+        return BUNDLED / entry.name
+    if (path / RUN_CHECKPOINTS).is_dir():
+        return newest(path)
+    if not (path / HEADER).is_file():
+        raise UsageError(
+            f"no checkpoint at {shown(path)}: give a folder with {HEADER}, a run folder, "
+            f"or one of {', '.join(CATALOGUE)} (official .pt files: prdit-core import)"
+        )
+    return path
+
+
+def saved(run: Path) -> list[Path]:
+    """Checkpoint folders of a run, oldest first; unfinished writes are not among them."""
+    folders = (run / RUN_CHECKPOINTS).glob("iteration-*")
+    return sorted(folder for folder in folders if (folder / HEADER).is_file())
+
+
+def newest(run: Path) -> Path:
+    """Newest checkpoint folder of a run."""
+    folders = saved(run)
+    if not folders:
+        raise CheckpointError(f"run {shown(run)} has saved no checkpoint yet")
+    return folders[-1]
+
+
+def load(name_or_path: str | Path, device: str = "cpu") -> Prior:
+    """Load a prior by catalogue name or path, verified (hashes, names, shapes, finite values).
+
+    Parameters
+    ----------
+    name_or_path
+        ``demo``, a checkpoint folder, or the folder of a training run.
+    device
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises
+    ------
+    UsageError, CheckpointError
+        If there is no such checkpoint, or it cannot be trusted.
+    """
+    path = find(name_or_path)
+    return assemble(read_header(path), path, str(name_or_path)).to(device)
+
+
+def assemble(header: Header, path: Path, name: str) -> Prior:
+    """Build the prior that a header describes from the weights beside it."""
+    from prdit_core.models.prdit import PRDiT
+    from prdit_core.models.prior import Prior
+
+    model = PRDiT(header.model)
+    model.load_state_dict(read_weights(path, header), strict=True)
+    return Prior(
+        model=model.eval().requires_grad_(False),
+        schedule=header.schedule,
+        intensity=header.intensity,
+        geometry=header.geometry,
+        name=name,
+        digest=header.digest,
+        record=header.record,
+    )

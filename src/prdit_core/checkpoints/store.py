@@ -1,0 +1,243 @@
+"""Our checkpoint: one folder of safetensors and JSON that is verified before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prdit_core.config import ModelConfig
+from prdit_core.errors import CheckpointError
+from prdit_core.files import sha256_of, shown, write_folder_atomically, write_json
+from prdit_core.geometry import Geometry
+from prdit_core.intensity import Intensity
+from prdit_core.schedule import AnySchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+HEADER = "checkpoint.json"
+WEIGHTS = "weights.safetensors"
+FORMAT_VERSION = 1
+HEADER_LIMIT = 1 << 20
+# safetensors' names of the number formats we store, and bytes of each
+WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+
+
+class Header(BaseModel):
+    """Everything about a model except its weights.
+
+    Attributes
+    ----------
+    record : how it came about (stage, iterations, data, versions) or where it was imported from
+    files : SHA-256 of each payload
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["prdit-checkpoint"] = "prdit-checkpoint"
+    version: int = FORMAT_VERSION
+    model: ModelConfig
+    schedule: AnySchedule
+    intensity: Intensity
+    geometry: Geometry
+    record: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that changes what the model generates: weights, process, units, grid."""
+        decisive = self.model_dump(mode="json", exclude={"record", "files"})
+        decisive["weights"] = self.files[WEIGHTS]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def save_checkpoint(
+    path: Path,
+    header: Header,
+    weights: Mapping[str, Tensor],
+    add: Callable[[Path], None] = lambda _: None,
+) -> Path:
+    """Write a checkpoint folder, whole or not at all.
+
+    Parameters
+    ----------
+    header : its `files` are filled in here
+    weights : in the number format they shall have on disk
+    add : writes further payloads into the folder, which are hashed as well
+    """
+    from safetensors.torch import save_file
+
+    def fill(folder: Path) -> None:
+        save_file({name: w.contiguous() for name, w in weights.items()}, folder / WEIGHTS)
+        add(folder)
+        files = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
+        content = header.model_copy(update={"files": files}).model_dump(mode="json")
+        write_json(folder / HEADER, content)
+
+    return write_folder_atomically(path, fill)
+
+
+def read_header(path: Path) -> Header:
+    """Header of a checkpoint folder, without reading its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, too large, of another format or version, or not valid.
+    """
+    file = path / HEADER
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(HEADER_LIMIT + 1)
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)} is no checkpoint: cannot read {HEADER}") from error
+    if len(text) > HEADER_LIMIT:
+        raise CheckpointError(f"{shown(file)} is larger than {HEADER_LIMIT} bytes: refused")
+    try:
+        content = json.loads(text, object_pairs_hook=_no_duplicates)
+        version = content.get("version")
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{shown(file)} has format version {version!r}, this program reads {FORMAT_VERSION}; "
+                "upgrade napari-prdit"
+            )
+        return Header.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{shown(file)} is not valid: {where}: {first['msg']}") from error
+    except (ValueError, RecursionError, AttributeError) as error:
+        raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
+
+
+def verify(path: Path, header: Header) -> None:
+    """Compare every payload with its recorded SHA-256.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the file that is missing or differs, or that lies outside the folder.
+    """
+    if WEIGHTS not in header.files:
+        raise CheckpointError(f"{shown(path)} names no {WEIGHTS}")
+    for name, expected in header.files.items():
+        if Path(name).name != name or name in (".", ".."):
+            raise CheckpointError(f"{shown(path)} names a file outside its folder: {shown(name)}")
+        try:
+            found = sha256_of(path / name)
+        except OSError as error:
+            raise CheckpointError(f"{shown(path / name)} is missing or unreadable") from error
+        if found != expected:
+            raise CheckpointError(
+                f"{shown(path / name)} is damaged: its SHA-256 is {found[:12]}, not {expected[:12]}; "
+                "copy the checkpoint again"
+            )
+
+
+def read_weights(path: Path, header: Header) -> dict[str, Tensor]:
+    """Verified weights of a checkpoint folder, float32.
+
+    Raises
+    ------
+    CheckpointError
+        If a hash, a name, a shape or a number format is not what the header promises, or a value
+        is not finite.
+    """
+    check_tensor_header(path / WEIGHTS, expected_shapes(header.model))
+    verify(path, header)
+    return load_tensors(path / WEIGHTS)
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file as float32, refused unless finite."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from prdit_core.errors import NumericalError
+    from prdit_core.models.prdit import check_finite
+
+    try:
+        state = {name: weight.float() for name, weight in load_file(file).items()}
+        check_finite(state, shown(file))
+    except (SafetensorError, NumericalError) as error:
+        raise CheckpointError(f"{shown(file)} cannot be used: {error}") from error
+    return state
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all weights of a network, without allocating them."""
+    import torch
+
+    from prdit_core.models.prdit import PRDiT
+
+    with torch.device("meta"):
+        model = PRDiT(config)
+    return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+
+
+def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a safetensors file's own header with what the network needs, before loading it.
+
+    The library accepts huge headers and any names; here the header is capped, and names, shapes
+    and the file's length must be exactly the expected ones.
+    """
+    found = _tensor_header(file)
+    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing or unknown:
+        raise CheckpointError(
+            f"{shown(file)} does not fit its configuration: missing {_some(missing)}, "
+            f"unexpected {_some(unknown)}"
+        )
+    size = 0
+    for name, entry in found.items():
+        if tuple(entry["shape"]) != expected[name] or entry["dtype"] not in WIDTHS:
+            raise CheckpointError(
+                f"{shown(file)}: {shown(name)} is {entry['dtype']} {entry['shape']}, "
+                f"expected {list(expected[name])}"
+            )
+        size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
+    declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
+    if size != declared:
+        raise CheckpointError(f"{shown(file)} declares {declared} bytes of weights, expected {size}")
+
+
+def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 0 < length <= HEADER_LIMIT:
+                raise CheckpointError(f"{shown(file)} is damaged: its header claims {length} bytes")
+            header = json.loads(stream.read(length), object_pairs_hook=_no_duplicates)
+        header.pop("__metadata__", None)
+        end = max(entry["data_offsets"][1] for entry in header.values())
+        if os.path.getsize(file) != 8 + length + end:
+            raise CheckpointError(
+                f"{shown(file)} is damaged: {8 + length + end} bytes declared, "
+                f"{os.path.getsize(file)} found"
+            )
+        return {name: dict(entry) for name, entry in header.items()}
+    except OSError as error:
+        raise CheckpointError(f"{shown(file)} is missing or unreadable") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{shown(file)} is damaged: its header cannot be read") from error
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name appears twice")
+    return content
+
+
+def _some(names: set[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return (", ".join(shown(name) for name in listed[:3]) or "nothing") + more

@@ -1,0 +1,105 @@
+"""Typed configuration: what a network is and how it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Norm = Literal["layer", "rms"]
+Output = Literal["image-and-noise", "velocity"]
+Precision = Literal["auto", "bf16-mixed", "32-true"]
+
+
+class ModelConfig(BaseModel):
+    """Everything that fixes the names and shapes of a PRDiT network (Tables 9 and 10).
+
+    Attributes
+    ----------
+    patch, stride, padding : edge of a patch, distance of patches, reflected border, in voxels
+    channels : image channels C
+    width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
+    norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
+    output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels, flow matching)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch: int = Field(ge=1, le=64)
+    stride: int = Field(ge=1, le=64)
+    padding: int = Field(ge=0, le=32)
+    channels: int = Field(default=1, ge=1, le=64)
+    width: int = Field(ge=6, le=8192)
+    depth: int = Field(ge=0, le=128)
+    heads: int = Field(ge=1, le=128)
+    norm: Norm = "layer"
+    output: Output = "image-and-noise"
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        if self.patch != self.stride + 2 * self.padding:
+            raise ValueError(
+                f"patch {self.patch} must be stride {self.stride} + 2 x padding {self.padding}, "
+                "so that the tiles of all patches fill the volume"
+            )
+        if self.depth and self.width % 6:
+            raise ValueError(
+                f"width {self.width} is no multiple of 6, which the position table of the global part "
+                "needs (the release's size L, 1024 wide, can only be used with depth 0)"
+            )
+        if self.depth and self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        return self
+
+    @property
+    def token_width(self) -> int:
+        """d = C patch^3."""
+        return self.channels * self.patch**3
+
+    @property
+    def output_channels(self) -> int:
+        """2C for image and noise, C for a velocity."""
+        return self.channels * (2 if self.output == "image-and-noise" else 1)
+
+    @property
+    def tile_width(self) -> int:
+        """o = stride^3 times output channels."""
+        return self.output_channels * self.stride**3
+
+
+class TrainConfig(BaseModel):
+    """Settings of one training run; None means the paper's value for the stage and depth.
+
+    Attributes
+    ----------
+    stage : "local" (stage 1) or "global" (stage 2)
+    model : ``small`` or a name such as ``PRDiT-B/12/4``; None chooses small below 128^3
+    start : checkpoint to go on from, needed by the stage "global"
+    batch_size : volumes per iteration, never more than there are training cases
+    noise_std : standard deviation of the process's noise
+    precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
+    ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
+    preview_every, save_every : iterations between pictures and checkpoints
+    threads : CPU threads, part of the seed; None takes all cores
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Literal["local", "global"]
+    data: Path
+    run: Path
+    model: str | None = None
+    start: str | None = None
+    iterations: int = Field(default=10_000, ge=1, le=100_000_000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    batch_size: int = Field(default=16, ge=1, le=65_536)
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    noise_std: float = Field(default=0.5, gt=0, le=100, allow_inf_nan=False)
+    precision: Precision = "auto"
+    preview_every: int = Field(default=1000, ge=1)
+    save_every: int = Field(default=1000, ge=1)
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1, le=1024)

@@ -1,0 +1,150 @@
+"""Filling a prepared data set case by case, so that a stopped run goes on where it was.
+
+Beside what `datasets` describes, the folder holds
+    settings.json        what every case in it was made with
+    cases/<id>.json      the manifest entry of each finished case
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import SimpleITK as sitk
+from pydantic import ValidationError
+
+from prdit_core.data.datasets import Case, is_intact
+from prdit_core.errors import MemoryLimit, OutputError, UsageError
+from prdit_core.files import check_writable, shown, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+SETTINGS = "settings.json"
+CASES = "cases"
+MAX_WORKERS = 64
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Make `folder` the place of a data set with these settings, or see that it already is.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or holds other files or a data set of other settings.
+    """
+    check_writable(folder)
+    path = folder / SETTINGS
+    if not path.exists():
+        if any(folder.iterdir()):
+            raise OutputError(f"{shown(folder)} holds other files; choose an empty folder")
+        write_json(path, settings)
+    found = _read_settings(path)
+    names = sorted({*settings, *found})
+    differing = [name for name in names if settings.get(name) != found.get(name)]
+    if differing:
+        details = ", ".join(f"{n}: {found.get(n)}, now {settings.get(n)}" for n in differing)
+        raise OutputError(
+            f"{shown(folder)} was prepared with other settings ({shown(details)}); "
+            "choose another folder"
+        )
+
+
+def finished_case(folder: Path, case_id: str) -> Case | None:
+    """The entry of a case that an earlier run finished and whose files are still intact."""
+    path = folder / CASES / f"{case_id}.json"
+    try:
+        case = Case.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return case if case.id == case_id and is_intact(folder, case) else None
+
+
+def finish_case(folder: Path, case: Case) -> Case:
+    """Keep the entry of a case whose files are written."""
+    write_json(folder / CASES / f"{case.id}.json", case.model_dump(mode="json"))
+    return case
+
+
+def split_by_patient(
+    cases: Sequence[Case], *, fraction: float, seed: int
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Cases to train on and to validate with, each sorted by id.
+
+    Patients are ranked by a hash of seed and key, so order and names of files do not matter.
+    With two patients or more at least one validates and one trains.
+
+    Raises
+    ------
+    UsageError
+        If `fraction` is not above 0 and at most 0.5.
+    """
+    check_fraction(fraction)
+    patients = sorted({case.patient for case in cases}, key=lambda key: _rank(seed, key))
+    count = min(max(1, round(fraction * len(patients))), len(patients) - 1)
+    held_out = set(patients[:count])
+    ordered = sorted(cases, key=lambda case: case.id)
+    return (
+        tuple(case for case in ordered if case.patient not in held_out),
+        tuple(case for case in ordered if case.patient in held_out),
+    )
+
+
+def check_fraction(fraction: float) -> None:
+    """Raise `UsageError` unless `fraction` is above 0 and at most 0.5."""
+    if not 0 < fraction <= 0.5:
+        raise UsageError(f"validation fraction {fraction:g} is not above 0 and at most 0.5")
+
+
+def in_order(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[Result]:
+    """Results of all jobs in their order, computed by `workers` processes (1: by this one).
+
+    Raises
+    ------
+    UsageError
+        If `workers` is out of range.
+    MemoryLimit
+        If a worker process was killed.
+    """
+    if not 1 <= workers <= MAX_WORKERS:
+        raise UsageError(f"{workers} workers: use 1 to {MAX_WORKERS}")
+    if workers == 1:
+        yield from map(function, jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs) or 1), spawn, _use_one_thread)
+    try:
+        yield from pool.map(function, jobs)
+    except BrokenProcessPool as error:
+        raise MemoryLimit(
+            "a worker process was killed, as happens for want of memory; finished cases are kept: "
+            "run again with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _rank(seed: int, patient: str) -> str:
+    return hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        return dict(found)
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{shown(path)} is damaged; choose another folder") from error

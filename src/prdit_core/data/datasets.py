@@ -1,0 +1,285 @@
+"""The prepared data set: a folder of cubes that training reads, and nothing about any patient.
+
+manifest.json        what was done, and one entry per case
+volumes/<id>.npy     int16 HU, (size, size, size), C order
+labels/<id>.npy      uint8, where the data has labels
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from prdit_core.data.npy import map_array, write_array
+from prdit_core.data.transforms import Conformed, Preset
+from prdit_core.errors import InputRejected
+from prdit_core.files import sha256_of, shown, write_json
+from prdit_core.geometry import Geometry, cubic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from prdit_core.intensity import Intensity
+
+MANIFEST = "manifest.json"
+MANIFEST_BYTES = 64 * 2**20  # about 30,000 cases
+VOLUMES, LABELS = "volumes", "labels"
+DTYPES: dict[str, np.dtype[Any]] = {VOLUMES: np.dtype("<i2"), LABELS: np.dtype("u1")}
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class Case(BaseModel):
+    """One cube of the data set.
+
+    Attributes
+    ----------
+    id : name of its files, made from the scan's content
+    patient : key that cases of one patient share; a hash, never an ID
+    source_sha256 : hash of the scan it was made from
+    sha256, labels_sha256 : hashes of its files
+    affine : voxel index (x, y, z, 1) to RAS+ mm, four rows
+    record : what `conform` did
+    notes : what a user should know about it
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    patient: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
+    source_sha256: Sha256
+    sha256: Sha256
+    labels_sha256: Sha256 | None = None
+    affine: tuple[Row, Row, Row, Row]
+    record: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Manifest(BaseModel):
+    """Content of `manifest.json`.
+
+    Attributes
+    ----------
+    preset, size : how scans became cubes
+    settings : what else decides the content: seed, reading options, ...
+    label_names : label name to value, empty without labels
+    train, validation : cases sorted by id; no patient is in both
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["prdit-data-set"] = "prdit-data-set"
+    version: Literal[1] = 1
+    notice: str = "for research, not for diagnosis"
+    preset: Preset
+    size: int = Field(ge=1, le=1024)
+    settings: dict[str, Any] = {}
+    label_names: dict[str, int] = {}
+    train: tuple[Case, ...]
+    validation: tuple[Case, ...]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Manifest:
+        if len({case.id for case in self.cases}) < len(self.cases):
+            raise ValueError("two cases share an id")
+        if {case.patient for case in self.train} & {case.patient for case in self.validation}:
+            raise ValueError("a patient is in both train and validation")
+        return self
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases, those to train on first."""
+        return self.train + self.validation
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content: changes with any voxel, any setting and the split."""
+        content = self.model_dump(mode="json", exclude={"sha256"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class _SealedManifest(Manifest):
+    sha256: Sha256
+
+
+class PreparedData:
+    """A prepared data set, open for reading.
+
+    Examples
+    --------
+    >>> data = PreparedData.open("prepared")  # doctest: +SKIP
+    >>> x = data.intensity.to_model(data.volume(data.train[0]))  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> PreparedData:
+        """Read the manifest and see that each file it names is there, of right shape and length.
+
+        Raises
+        ------
+        InputRejected
+            If the folder is no prepared data set, or a file is missing, damaged or outside it.
+        """
+        data = cls(Path(folder), read_manifest(Path(folder)))
+        for case in data.cases:
+            data.volume(case)
+            data.labels(case)
+        return data
+
+    @property
+    def train(self) -> tuple[Case, ...]:
+        """Cases to train on, sorted by id."""
+        return self.manifest.train
+
+    @property
+    def validation(self) -> tuple[Case, ...]:
+        """Cases of patients that training never sees; empty where there is one patient only."""
+        return self.manifest.validation
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases, those to train on first."""
+        return self.manifest.cases
+
+    @property
+    def intensity(self) -> Intensity:
+        """The window as a map between HU and model units."""
+        return self.manifest.preset.intensity
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size and field of view of every cube."""
+        return cubic(self.manifest.size, self.manifest.preset.field_of_view_mm)
+
+    @property
+    def label_names(self) -> dict[str, int]:
+        """Label name to value, empty without labels."""
+        return self.manifest.label_names
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that changes with any voxel, any setting and the split."""
+        return self.manifest.digest
+
+    def volume(self, case: Case) -> NDArray[np.int16]:
+        """HU of a case, (D, H, W), memory-mapped and read-only.
+
+        Raises
+        ------
+        InputRejected
+            If its file is missing, damaged or outside the folder.
+        """
+        return self._mapped(VOLUMES, case)
+
+    def labels(self, case: Case) -> NDArray[np.uint8] | None:
+        """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
+        return None if case.labels_sha256 is None else self._mapped(LABELS, case)
+
+    def verify(self) -> None:
+        """Compare the hash of every file with the manifest.
+
+        Raises
+        ------
+        InputRejected
+            Naming the first file that differs.
+        """
+        for case in self.cases:
+            if not is_intact(self.folder, case):
+                raise InputRejected(
+                    f"a file of case {case.id} in {shown(self.folder)} differs from the manifest; "
+                    "prepare the data again"
+                )
+
+    def _mapped(self, kind: str, case: Case) -> NDArray[Any]:
+        path = case_path(self.folder, kind, case.id)
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise InputRejected(
+                f"{shown(path)} leads outside the data set; put the file itself there"
+            )
+        return map_array(path, DTYPES[kind], self.geometry.shape)
+
+
+def case_path(folder: Path, kind: str, case_id: str) -> Path:
+    """File of a case; `kind` is `VOLUMES` or `LABELS`."""
+    return folder / kind / f"{case_id}.npy"
+
+
+def write_case(
+    folder: Path, case_id: str, conformed: Conformed, *, patient: str, source_sha256: str
+) -> Case:
+    """Write the files of a case; its manifest entry."""
+    labels = conformed.labels
+    return Case(
+        id=case_id,
+        patient=patient,
+        source_sha256=source_sha256,
+        sha256=_write(folder, VOLUMES, case_id, conformed.volume.voxels_hu),
+        labels_sha256=None if labels is None else _write(folder, LABELS, case_id, labels),
+        affine=conformed.volume.affine.tolist(),
+        record=conformed.record,
+        notes=conformed.notes,
+    )
+
+
+def is_intact(folder: Path, case: Case) -> bool:
+    """Whether the files of a case are there and have the hashes of its entry."""
+    files = ((VOLUMES, case.sha256), (LABELS, case.labels_sha256))
+    try:
+        return all(
+            expected is None or sha256_of(case_path(folder, kind, case.id)) == expected
+            for kind, expected in files
+        )
+    except OSError:
+        return False
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write `manifest.json`; equal content gives equal bytes."""
+    content = {**manifest.model_dump(mode="json"), "sha256": manifest.digest}
+    return write_json(folder / MANIFEST, content)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `manifest.json`, without looking at the files it names.
+
+    Raises
+    ------
+    InputRejected
+        If it is missing, too large, damaged, edited or not of this version.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > MANIFEST_BYTES:
+            raise InputRejected(f"{shown(path)} is larger than {MANIFEST_BYTES} bytes")
+        manifest = _SealedManifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputRejected(
+            f"{shown(folder)} is no prepared data set: {MANIFEST}: {error.strerror}; "
+            "make one with `prdit-core preprocess` or `prdit-core phantoms`"
+        ) from error
+    except ValidationError as error:
+        raise InputRejected(_damaged(path, error)) from error
+    if manifest.sha256 != manifest.digest:
+        raise InputRejected(f"{shown(path)} was edited or damaged; prepare the data again")
+    return manifest
+
+
+def _write(folder: Path, kind: str, case_id: str, array: NDArray[Any]) -> str:
+    return write_array(case_path(folder, kind, case_id), array.astype(DTYPES[kind], copy=False))
+
+
+def _damaged(path: Path, error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "content"
+    return f"{shown(path)} is damaged at {shown(where)}: {first['msg']}; prepare the data again"

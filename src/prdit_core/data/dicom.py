@@ -1,0 +1,165 @@
+"""A DICOM series as one volume: its geometry is judged first, then its pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prdit_core.data.checks import LOWEST_HU, stored_as_hu
+from prdit_core.data.dicom_geometry import Fault, geometry_faults, stack
+from prdit_core.data.dicom_pixels import read_pixels
+from prdit_core.data.dicom_slices import Slice, dicom_files, read_slice, short_name
+from prdit_core.data.grid import check_bytes, check_grid, rejected
+from prdit_core.files import shown
+from prdit_core.volume import Volume
+
+Rescale = tuple[float, float]
+_MAX_STEP_HU = 500
+
+
+def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None) -> Volume:
+    """The one CT series at or below a folder, slices along their normal.
+
+    Parameters
+    ----------
+    path
+        A folder, searched recursively, or a single file.
+    series
+        SeriesInstanceUID or the short name that the refusal of several series lists.
+    assume_rescale
+        (slope, intercept) for slices that state none.
+
+    Raises
+    ------
+    InputRejected
+        Naming everything that is wrong with the headers, or the file with damaged pixels.
+    """
+    name = shown(path.resolve().name)
+    files, ignored = dicom_files(path)
+    headers = [header for file in files if (header := read_slice(file)) is not None]
+    if not headers:
+        raise rejected(name, "it holds no DICOM images", "give the folder of a CT series")
+    chosen = _choose_series(headers, series, name)
+    faults = [
+        *_content_faults(chosen),
+        *geometry_faults(chosen),
+        *_rescale_faults(chosen, assume_rescale),
+    ]
+    if faults:
+        raise rejected(name, ", and ".join(fault.why for fault in faults), faults[0].remedy)
+    places, affine = stack(chosen)
+    shape = (len(places), chosen[0].rows, chosen[0].columns)
+    check_bytes(2 * int(np.prod(shape)), name)
+    check_grid(shape, affine, name)
+    voxels = _read_voxels(places, shape, assume_rescale)
+    notes = [
+        *_count_note(
+            ignored + len(files) - len(headers), "files that are no DICOM image were ignored"
+        ),
+        *_count_note(len(headers) - len(chosen), "slices of other series were left out"),
+        *_count_note(len(chosen) - len(places), "repeated slices were left out"),
+        *_count_note(sum(s.rescale is None for s in chosen), "slices had their rescale assumed"),
+        *_check_rescales(places, voxels),
+    ]
+    return Volume(voxels, affine, {"source_format": "dicom", "notes": notes})
+
+
+def _choose_series(headers: list[Slice], series: str | None, name: str) -> list[Slice]:
+    counts = Counter(header.series for header in headers)
+    if series is None and len(counts) == 1:
+        return headers
+    wanted = "" if series is None else _short(series)
+    if wanted in counts:
+        return [header for header in headers if header.series == wanted]
+    listed = ", ".join(_described(key, headers) for key in sorted(counts))
+    why = f"it holds {len(counts)} series: {listed}"
+    if series is not None:
+        why = f"it does not hold the series {shown(series)}; {why}"
+    raise rejected(name, why, "choose one with series")
+
+
+def _short(series: str) -> str:
+    return short_name(series) if "." in series else series.lower()
+
+
+def _described(key: str, headers: list[Slice]) -> str:
+    members = [header for header in headers if header.series == key]
+    return f"{key} ({len(members)} slices, {'/'.join(sorted({m.modality for m in members}))})"
+
+
+def _content_faults(slices: list[Slice]) -> Iterator[Fault]:
+    modalities = sorted({s.modality or "unknown" for s in slices} - {"CT"})
+    if modalities:
+        yield Fault(f"not CT (Modality {', '.join(modalities)})", "give a CT series")
+    if max(s.frames for s in slices) > 1:
+        remedy = "export it as one file per slice"
+        yield Fault("multi-frame DICOM objects are not supported", remedy)
+    tones = sorted({s.greyscale for s in slices} - {"MONOCHROME2"})
+    if tones:
+        yield Fault(f"its pixels are {', '.join(tones)}, not MONOCHROME2", "export the original CT")
+    if len({s.patient for s in slices}) > 1:
+        yield Fault("slices of several patients in one series", "separate the patients")
+    if len({s.frame_of_reference for s in slices}) > 1:
+        yield Fault("slices of several frames of reference in one series", "separate the scans")
+
+
+def _rescale_faults(slices: list[Slice], assumed: Rescale | None) -> Iterator[Fault]:
+    missing = sum(s.rescale is None and s.modality == "CT" for s in slices)
+    if missing and assumed is None:
+        why = f"RescaleSlope or RescaleIntercept is missing in {missing} of {len(slices)} slices"
+        yield Fault(why, "state them with assume_rescale, for example (1, -1024)")
+
+
+def _read_voxels(
+    places: list[list[Slice]], shape: tuple[int, int, int], assumed: Rescale | None
+) -> NDArray[Any]:
+    rescales = {slice_.rescale or assumed for place in places for slice_ in place}
+    whole = all(float(number).is_integer() for pair in rescales if pair for number in pair)
+    voxels = np.empty(shape, dtype=np.int16 if whole else np.float32)
+    for index, (first, *repeated) in enumerate(places):
+        voxels[index] = _hounsfield(first, assumed)
+        for other in repeated:
+            if not np.array_equal(_hounsfield(other, assumed), voxels[index]):
+                why = "it lies where another slice lies, with different pixels"
+                raise rejected(other.name, why, "keep the slices of one reconstruction")
+    return voxels
+
+
+def _hounsfield(header: Slice, assumed: Rescale | None) -> NDArray[Any]:
+    """One slice in HU, its own slope and intercept applied once."""
+    slope, intercept = header.rescale or assumed or (1.0, 0.0)
+    pixels = read_pixels(header)
+    if float(slope).is_integer() and float(intercept).is_integer():
+        return stored_as_hu(pixels.astype(np.int64) * int(slope) + int(intercept))
+    return pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def _check_rescales(places: list[list[Slice]], voxels: NDArray[Any]) -> Iterable[str]:
+    """Note differing rescale values; refuse a slice that they lift away from the others."""
+    rescales = [place[0].rescale for place in places]
+    usual, count = Counter(rescales).most_common(1)[0]
+    odd = [index for index, rescale in enumerate(rescales) if rescale != usual]
+    if not odd:
+        return []
+    level = float(np.median([_air_level(voxels[i]) for i in range(len(places)) if i not in odd]))
+    for index in odd:
+        step = _air_level(voxels[index]) - level
+        if abs(step) > _MAX_STEP_HU:
+            why = f"its rescale values place it {step:+.0f} HU from the other slices"
+            raise rejected(places[index][0].name, why, "correct RescaleIntercept")
+    return [
+        f"{len(odd)} of {count + len(odd)} slices have a rescale of their own, which was applied"
+    ]
+
+
+def _air_level(axial: NDArray[Any]) -> float:
+    return float(np.percentile(np.maximum(axial[::8, ::8], LOWEST_HU), 10))
+
+
+def _count_note(count: int, text: str) -> list[str]:
+    return [f"{count} {text}"] if count else []

@@ -1,0 +1,115 @@
+"""Stored pixels of one DICOM slice, decoded but not rescaled."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from prdit_core.data.dicom_slices import Slice, quiet, read_dataset
+from prdit_core.data.grid import rejected
+
+Pixels = NDArray[Any]
+_COPIED = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+
+
+def read_pixels(header: Slice) -> Pixels:
+    """The stored values of a slice, (rows, columns), before slope and intercept.
+
+    Raises
+    ------
+    InputRejected
+        If pixels are missing or too few, contradict the bits the header states, or are
+        compressed in a way that cannot be decoded.
+    """
+    dataset = read_dataset(header.path, header.name, tags=None)
+    if "PixelData" not in dataset or not isinstance(dataset.PixelData, bytes):
+        raise rejected(header.name, "its pixels are missing or cut short", "copy it again")
+    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    if not syntax.is_compressed:
+        pixels = _native(dataset, header.name, big_endian=syntax == ExplicitVRBigEndian)
+        _check_bits(pixels, dataset, header.name)
+        return pixels
+    return _decoded(dataset, syntax, header)
+
+
+def _native(dataset: Dataset, name: str, *, big_endian: bool) -> Pixels:
+    bits = int(dataset.BitsAllocated)
+    if bits not in (8, 16, 32):
+        raise rejected(name, f"it stores {bits} bits per pixel", "convert it to 16 bits")
+    kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
+    dtype = np.dtype(f"{'>' if big_endian else '<'}{kind}{bits // 8}")
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    declared, found = shape[0] * shape[1] * dtype.itemsize, len(dataset.PixelData)
+    if found not in (declared, declared + declared % 2):
+        why = f"its header declares {declared} bytes of pixels, found {found}"
+        raise rejected(name, why, "it is damaged, copy it again from its source")
+    return np.frombuffer(dataset.PixelData, dtype, shape[0] * shape[1]).reshape(shape)
+
+
+def _check_bits(pixels: Pixels, dataset: Dataset, name: str) -> None:
+    """Refuse values that do not fit BitsStored: then its sign or its size is stated wrongly."""
+    stored = int(dataset.get("BitsStored") or dataset.BitsAllocated)
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if signed else (0, 2**stored - 1)
+    least, most = int(pixels.min()), int(pixels.max())
+    if least < low or most > high:
+        why = (
+            f"its pixels run from {least} to {most}, which {stored} "
+            f"{'signed' if signed else 'unsigned'} bits cannot hold"
+        )
+        raise rejected(name, why, "correct PixelRepresentation or BitsStored")
+
+
+def _decoded(dataset: Dataset, syntax: UID, header: Slice) -> Pixels:
+    try:
+        with quiet():
+            pixels = dataset.pixel_array if syntax == RLELossless else _by_gdcm(dataset, syntax)
+    except Exception as error:
+        why = f"its pixels cannot be decoded ({syntax.name})"
+        raise rejected(header.name, why, "copy it again, or export it uncompressed") from error
+    if pixels.shape != (header.rows, header.columns):
+        why = f"its pixels decode to {pixels.shape}, not {(header.rows, header.columns)}"
+        raise rejected(header.name, why, "export it uncompressed")
+    return pixels
+
+
+def _by_gdcm(dataset: Dataset, syntax: UID) -> Pixels:
+    """Decode through ITK from a nameless copy that holds nothing but the pixels.
+
+    Without rescale tags in the copy ITK leaves the stored values alone.
+    """
+    copy = Dataset()
+    for tag in _COPIED:
+        setattr(copy, tag, dataset.get(tag))
+    copy.SOPClassUID, copy.SOPInstanceUID = CTImageStorage, pydicom.uid.generate_uid()
+    copy["PixelData"] = dataset["PixelData"]
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.TransferSyntaxUID = syntax
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pixels.dcm")
+        copy.save_as(path, enforce_file_format=True)
+        decoded: Pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return decoded[0]

@@ -1,0 +1,248 @@
+"""DICOM files of a folder and what their headers say; no pixels are read here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from prdit_core.data.grid import rejected
+from prdit_core.errors import InputRejected
+from prdit_core.files import shown
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_TAGS: list[int | str] = [
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "PatientID",
+    "FrameOfReferenceUID",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """The header of one slice, positions in LPS mm as DICOM states them.
+
+    Attributes
+    ----------
+    name : file name that is safe to print
+    series : `short_name` of SeriesInstanceUID
+    patient, frame_of_reference : compared with those of other slices, never shown
+    position : (3,) ImagePositionPatient, None where absent
+    orientation : (6,) ImageOrientationPatient, row then column direction, None where absent
+    spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
+    rescale : (slope, intercept), None where absent
+    """
+
+    path: Path
+    name: str
+    modality: str
+    series: str
+    patient: str
+    frame_of_reference: str
+    frames: int
+    greyscale: str
+    rows: int
+    columns: int
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64] | None
+    spacing_mm: NDArray[np.float64] | None
+    rescale: tuple[float, float] | None
+
+
+def short_name(series_uid: str) -> str:
+    """What a series is called in messages: 8 hexadecimal digits that do not name the patient."""
+    return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file is, or claims to be, DICOM. A DICOMDIR is not a slice.
+
+    A file without suffix that holds nothing or only zeros counts, so that a slice that was
+    lost in copying is noticed.
+    """
+    name = path.name.lower()
+    if name.startswith(".") or name == "dicomdir" or (path.exists() and not path.is_file()):
+        return False
+    if name.endswith(_SUFFIXES):
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    nameless = path.suffix == "" or path.suffix[1:].isdecimal()
+    return start[128:] == b"DICM" or (nameless and not start.strip(b"\0"))
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """All files below `root` in a fixed order, each once.
+
+    Hidden folders are left out. Links to folders are not followed, with a warning that names
+    them, since they can lead in circles or out of `root`.
+    """
+    seen = set()
+    for folder, folders, files in os.walk(root):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        if links:
+            listed = ", ".join(shown(name) for name in sorted(links))
+            warnings.warn(f"links to folders are not followed: {listed}", stacklevel=2)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in sorted(files):
+            path = Path(folder, file)
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                yield path
+
+
+def dicom_files(path: Path) -> tuple[list[Path], int]:
+    """The DICOM files at or below `path` and how many other files were ignored."""
+    if path.is_file():
+        return [path], 0
+    files = list(walk_files(path))
+    slices = [file for file in files if looks_like_dicom(file)]
+    return slices, len(files) - len(slices)
+
+
+def read_dataset(path: Path, name: str, *, tags: list[int | str] | None) -> pydicom.Dataset:
+    """The header (`tags` given: these only, no pixels) or all of a DICOM file.
+
+    Raises
+    ------
+    InputRejected
+        If it cannot be parsed.
+    """
+    force = path.name.lower().endswith(_SUFFIXES)
+    try:
+        with quiet():
+            return pydicom.dcmread(
+                path, force=force, specific_tags=tags, stop_before_pixels=tags is not None
+            )
+    except Exception as error:
+        why = f"it is not readable as DICOM ({type(error).__name__})"
+        if path.exists() and path.stat().st_size == 0:
+            why = "it is empty (0 bytes)"
+        raise rejected(name, why, "copy it again from its source") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings: they quote values of the header, which may name the patient."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_slice(path: Path) -> Slice | None:
+    """The header of one file; None for objects that hold no image, such as reports.
+
+    Raises
+    ------
+    InputRejected
+        If the header cannot be read or the file is shorter than its header says.
+    """
+    name = shown(path.name)
+    dataset = read_dataset(path, name, tags=_TAGS)
+    modality = _text(dataset, "Modality")
+    if _text(dataset, "SOPClassUID") == _DIRECTORY_CLASS:
+        return None
+    if dataset.get("Rows") is None or dataset.get("Columns") is None:
+        if modality not in ("", "CT"):
+            return None
+        raise rejected(name, "it is not readable as a DICOM image", "copy it again, or remove it")
+    try:
+        with quiet():
+            header = _parsed(dataset, path, name, modality)
+            _check_length(dataset, header)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = "its DICOM header is invalid"
+        if modality not in ("", "CT"):
+            why = f"not CT (Modality {shown(modality)}), and {why}"
+        raise rejected(name, why, "export the series again, or remove the file") from error
+    return header
+
+
+def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> Slice:
+    slope, intercept = (
+        _numbers(dataset, "RescaleSlope", 1),
+        _numbers(dataset, "RescaleIntercept", 1),
+    )
+    return Slice(
+        path=path,
+        name=name,
+        modality=modality,
+        series=short_name(_text(dataset, "SeriesInstanceUID")),
+        patient=_text(dataset, "PatientID"),
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
+        frames=int(dataset.get("NumberOfFrames") or 1),
+        greyscale=_greyscale(dataset),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        position=_numbers(dataset, "ImagePositionPatient", 3),
+        orientation=_numbers(dataset, "ImageOrientationPatient", 6),
+        spacing_mm=_numbers(dataset, "PixelSpacing", 2),
+        rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
+    )
+
+
+def _greyscale(dataset: pydicom.Dataset) -> str:
+    colours = int(dataset.get("SamplesPerPixel") or 1)
+    return _text(dataset, "PhotometricInterpretation") if colours == 1 else f"{colours} colours"
+
+
+def _text(dataset: pydicom.Dataset, tag: str) -> str:
+    return str(dataset.get(tag) or "").strip()
+
+
+def _numbers(dataset: pydicom.Dataset, tag: str, count: int) -> NDArray[np.float64] | None:
+    """`count` finite numbers, None where the tag is absent, empty or of another length."""
+    value: Any = dataset.get(tag)
+    if value is None or str(value).strip() in ("", "[]"):
+        return None
+    numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    return numbers if numbers.shape == (count,) and np.all(np.isfinite(numbers)) else None
+
+
+def _check_length(dataset: pydicom.Dataset, header: Slice) -> None:
+    """Notice a truncated uncompressed slice before any geometry is judged."""
+    syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
+    bits = int(dataset.get("BitsAllocated") or 0)
+    size = header.path.stat().st_size
+    declared = header.rows * header.columns * bits // 8 * header.frames
+    if syntax in _NATIVE and size < declared:
+        why = f"its header declares {declared} bytes of pixels, the file has {size} bytes"
+        raise rejected(header.name, why, "it is cut short, copy it again from its source")
+
+
+def series_and_instance(path: Path) -> tuple[str | None, str]:
+    """Short name of the series of a file (None where it states none) and its instance UID."""
+    try:
+        dataset = read_dataset(path, path.name, tags=["SeriesInstanceUID", "SOPInstanceUID"])
+    except InputRejected:
+        return None, ""
+    uid = _text(dataset, "SeriesInstanceUID")
+    return short_name(uid) if uid else None, _text(dataset, "SOPInstanceUID")

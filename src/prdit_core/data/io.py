@@ -1,0 +1,294 @@
+"""Reading and writing scans. This is the only place that flips axes.
+
+Whatever the file, `read_volume` gives HU that run towards the patient's head, back and left.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
+
+from prdit_core.data import checks
+from prdit_core.data.dicom import read_dicom
+from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance, walk_files
+from prdit_core.data.grid import check_grid, is_orientation, oblique_degrees, rejected
+from prdit_core.data.metaimage import metaimage_header, read_metaimage
+from prdit_core.data.nifti import read_nifti, write_nifti
+from prdit_core.data.npz import read_npz
+from prdit_core.data.nrrd import read_nrrd
+from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageError
+from prdit_core.files import shown, write_atomically
+from prdit_core.volume import Volume
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz")
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd")
+_CANONICAL = ("L", "P", "S")
+_NOTED_DEGREES = 0.5
+
+
+class ReadOptions(BaseModel):
+    """What a file does not say, stated by the user; the defaults assume nothing.
+
+    Attributes
+    ----------
+    series : SeriesInstanceUID, or its short name as a refusal lists it
+    frame : which volume of a 4D NIfTI to take, from 0
+    assume_orientation : where x, y, z run to ("LPS"), for files that do not say
+    assume_rescale : DICOM (slope, intercept) where the tags are missing
+    hu_offset : added to every voxel, for example -1024
+    nan_fill : HU for NaN and infinite voxels
+    npz_spacing_mm : (z, y, x) of RAD-ChestCT files, as published
+    npz_clip_hu : range of RAD-ChestCT files, as published
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    series: str | None = None
+    frame: NonNegativeInt | None = None
+    assume_orientation: str | None = None
+    assume_rescale: tuple[FiniteFloat, FiniteFloat] | None = None
+    hu_offset: FiniteFloat = 0.0
+    nan_fill: FiniteFloat | None = None
+    npz_spacing_mm: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.8, 0.8, 0.8)
+    npz_clip_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 1000.0)
+
+    @field_validator("assume_orientation")
+    @classmethod
+    def _three_directions(cls, codes: str | None) -> str | None:
+        if codes is not None and not is_orientation(codes):
+            raise ValueError("give one letter each of R/L, A/P and S/I, for example LPS")
+        return codes
+
+
+AS_STATED = ReadOptions()
+
+
+def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
+    """Read one CT scan, or refuse it.
+
+    Parameters
+    ----------
+    path
+        A file with one of `SUFFIXES`, or a folder with one DICOM series at any depth.
+    options
+        What the file does not say.
+
+    Returns
+    -------
+    Volume
+        int16 or float32 HU of at least -1024, finite, z to superior, y to posterior, x to
+        left. `metadata` has `source_format` and `notes`, the list of what was changed.
+
+    Raises
+    ------
+    InputRejected
+        With one line that says what is wrong with which file and what to do.
+    """
+    path = Path(path)
+    name = shown(path.resolve().name)
+    stored = _read_stored(path, options, name)
+    voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
+    voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
+    checks.check_hu(voxels, name)
+    voxels, clamped = checks.without_padding(voxels)
+    volume = canonical(Volume(voxels, stored.affine, stored.metadata))
+    notes = [*stored.metadata["notes"], *filled, *clamped, *_remarks(volume)]
+    metadata = {"source_format": stored.metadata["source_format"], "notes": notes}
+    return Volume(volume.voxels_hu, volume.affine, metadata)
+
+
+def canonical(volume: Volume) -> Volume:
+    """The same volume with axes permuted and flipped to z superior, y posterior, x left.
+
+    Oblique volumes take the closest orientation; the rest of the rotation stays in the affine.
+    """
+    change = ornt_transform(io_orientation(volume.affine), axcodes2ornt(_CANONICAL))
+    voxels = apply_orientation(volume.voxels_hu.T, change).T
+    affine = volume.affine @ inv_ornt_aff(change, volume.voxels_hu.T.shape) + 0.0
+    return Volume(np.ascontiguousarray(voxels), affine, volume.metadata)
+
+
+def write_volume(volume: Volume, path: str | Path) -> Path:
+    """Write HU as int16; equal volumes give equal bytes.
+
+    The file is written beside the target, read back, compared and renamed. HU outside int16
+    saturate with a warning. `metadata["description"]` goes into the header.
+
+    Parameters
+    ----------
+    volume
+        Finite HU on a grid with right angles.
+    path
+        Ends in one of `WRITE_SUFFIXES`; for .mhd the voxels go to a .raw file beside it.
+
+    Raises
+    ------
+    UsageError
+        For another suffix.
+    NumericalError
+        If a voxel is NaN or infinite.
+    OutputError
+        If the target cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if suffix not in WRITE_SUFFIXES:
+        raise UsageError(f"cannot write {shown(path.name)}: choose {', '.join(WRITE_SUFFIXES)}")
+    check_grid(volume.shape, volume.affine, shown(path.name))
+    stored = Volume(_int16(volume.voxels_hu, shown(path.name)), volume.affine, volume.metadata)
+    if suffix == ".mhd":
+        write_atomically(path.with_suffix(".raw"), lambda part: _write_raw(stored, part))
+        return write_atomically(path, lambda part: _write_mhd(stored, part, path))
+    return write_atomically(path, lambda part: _write_file(stored, part, suffix))
+
+
+def find_cases(source: str | Path) -> list[Path]:
+    """The scans at or below `source`, sorted: volume files and folders of DICOM series.
+
+    A series that is spread over folders is found as the folder that holds them all, and loose
+    slices beside folders with slices as single files, so that none is counted twice.
+
+    Raises
+    ------
+    InputRejected
+        If `source` does not exist.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise rejected(shown(source.name), "there is no such file or folder", "check the path")
+    slices: dict[Path, list[Path]] = defaultdict(list)
+    cases = set()
+    for file in walk_files(source):
+        if file.name.startswith("."):
+            continue
+        if _suffix(file) in SUFFIXES:
+            cases.add(file)
+        elif looks_like_dicom(file):
+            slices[file.parent].append(file)
+    return sorted(cases | _series_folders(slices))
+
+
+def _series_folders(slices: dict[Path, list[Path]]) -> set[Path]:
+    """One path per series, judged by the first file of each folder to stay fast."""
+    outer = {parent for folder in slices for parent in folder.parents}
+    instances: set[str] = set()
+    by_series: dict[str | Path, list[Path]] = defaultdict(list)
+    for folder, files in slices.items():
+        for file in files if folder in outer else files[:1]:
+            series, instance = series_and_instance(file)
+            copied = instance != "" and instance in instances
+            instances.add(instance)
+            by_series[folder if series is None or copied else series].append(file)
+    return {_home(files, outer) for files in by_series.values()}
+
+
+def _home(files: list[Path], outer: set[Path]) -> Path:
+    """The closest folder that holds all files; the file itself where it is alone among others."""
+    folder = files[0].parent
+    while not all(file.is_relative_to(folder) for file in files):
+        folder = folder.parent
+    return files[0] if len(files) == 1 and folder in outer else folder
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
+    """The volume with axes as stored, nothing judged but the file and its geometry."""
+    assumed = options.assume_orientation
+    suffix = "" if path.is_dir() else _suffix(path)
+    if not path.is_dir() and not path.is_file():
+        raise rejected(name, "there is no such file or folder", "check the path")
+    if suffix in (".nii", ".nii.gz"):
+        return read_nifti(path, frame=options.frame, assume_orientation=assumed)
+    if suffix in (".nrrd", ".nhdr"):
+        return read_nrrd(path, assume_orientation=assumed)
+    if suffix in (".mha", ".mhd"):
+        return read_metaimage(path, assume_orientation=assumed)
+    if suffix == ".npz":
+        return read_npz(
+            path,
+            spacing_mm=options.npz_spacing_mm,
+            clip_hu=options.npz_clip_hu,
+            assume_orientation=assumed,
+        )
+    if path.is_dir() or looks_like_dicom(path):
+        return read_dicom(path, series=options.series, assume_rescale=options.assume_rescale)
+    raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")
+
+
+def _remarks(volume: Volume) -> list[str]:
+    notes = []
+    angle = oblique_degrees(volume.affine)
+    if angle > _NOTED_DEGREES:
+        notes.append(f"oblique by {angle:.1f} degrees, which the affine keeps")
+    if checks.little_lung(volume):
+        notes.append("little lung in the field of view")
+    return notes
+
+
+def _int16(voxels: NDArray[Any], name: str) -> NDArray[np.int16]:
+    if voxels.dtype.kind == "f" and not np.all(np.isfinite(voxels)):
+        raise NumericalError(
+            f"cannot write {name}: it holds NaN or infinite HU; nothing was written"
+        )
+    limits = np.iinfo(np.int16)
+    outside = int(np.count_nonzero((voxels < limits.min) | (voxels > limits.max)))
+    if outside:
+        warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
+    return np.clip(np.rint(voxels), limits.min, limits.max).astype(np.int16)
+
+
+def _write_file(volume: Volume, part: Path, suffix: str) -> None:
+    description = str(volume.metadata.get("description", ""))
+    if suffix == ".mha":
+        header = metaimage_header(volume, data_file="LOCAL", description=description)
+        part.write_bytes(header + _little_endian(volume))
+    else:
+        write_nifti(volume, part, compressed=suffix == ".nii.gz", description=description)
+    try:
+        written = _read_stored(part, AS_STATED, part.name)
+    except InputRejected as error:
+        raise _not_as_written(part) from error
+    _check_written(written.voxels_hu, volume, part)
+
+
+def _write_raw(volume: Volume, part: Path) -> None:
+    part.write_bytes(_little_endian(volume))
+    _check_written(np.fromfile(part, "<i2").reshape(volume.shape), volume, part)
+
+
+def _write_mhd(volume: Volume, part: Path, path: Path) -> None:
+    description = str(volume.metadata.get("description", ""))
+    data_file = path.with_suffix(".raw").name
+    part.write_bytes(metaimage_header(volume, data_file=data_file, description=description))
+
+
+def _little_endian(volume: Volume) -> bytes:
+    return volume.voxels_hu.astype("<i2").tobytes()
+
+
+def _check_written(found: NDArray[Any], volume: Volume, part: Path) -> None:
+    if not np.array_equal(found, volume.voxels_hu):
+        raise _not_as_written(part)
+
+
+def _not_as_written(part: Path) -> OutputError:
+    return OutputError(f"{shown(part.name)} does not read back as written; check the disk")

@@ -1,0 +1,82 @@
+"""RAD-ChestCT files (.npz): voxels under the key `ct`, with stated geometry instead of a header."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from prdit_core.data.checks import INT16_MAX, INT16_MIN, stored_as_hu
+from prdit_core.data.grid import affine_towards, check_grid, rejected
+from prdit_core.data.payload import damage_named, read_declared
+from prdit_core.files import shown
+from prdit_core.volume import Volume
+
+_MEMBER = "ct.npy"
+# The program that made the data set stacks slices from the head down, then rows and columns
+# (github.com/rachellea/ct-volume-preprocessing: descending slice position, then transposed).
+_STATED_ORIENTATION = "LPI"
+
+
+def read_npz(
+    path: Path,
+    *,
+    spacing_mm: tuple[float, float, float],
+    clip_hu: tuple[float, float],
+    assume_orientation: str | None,
+) -> Volume:
+    """The voxels of an RAD-ChestCT file, slices first, with the geometry its authors published.
+
+    Parameters
+    ----------
+    path
+        An .npz archive with a 3D array `ct` of HU.
+    spacing_mm
+        (z, y, x) spacing in mm.
+    clip_hu
+        Lowest and highest HU; the published files are clipped to -1000, 1000.
+    assume_orientation
+        Axis codes (x, y, z) such as "LPS"; head first ("LPI") where None, as published.
+
+    Raises
+    ------
+    InputRejected
+        On damage, on arrays of objects, and on a declared size above the limit.
+    """
+    name = shown(path.name)
+    try:
+        with damage_named(name), zipfile.ZipFile(path) as archive:
+            if _MEMBER not in archive.namelist():
+                raise rejected(name, "it holds no array `ct`", "give an RAD-ChestCT file")
+            with archive.open(_MEMBER) as member:
+                voxels = stored_as_hu(_read_array(member, name))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise rejected(name, "its zip archive is damaged", "copy it again") from error
+    affine = affine_towards(assume_orientation or _STATED_ORIENTATION, spacing_mm[::-1])
+    depth, height, width = voxels.shape
+    check_grid((depth, height, width), affine, name)
+    note = f"geometry not in the file: {spacing_mm} mm and HU clipped to {clip_hu} as stated"
+    low, high = np.clip(clip_hu, INT16_MIN, INT16_MAX).astype(voxels.dtype)
+    voxels = np.clip(voxels, low, high)
+    return Volume(voxels, affine, {"source_format": "npz", "notes": [note]})
+
+
+def _read_array(member: IO[bytes], name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array after judging the size its header declares; nothing is ever unpickled."""
+    try:
+        version = np.lib.format.read_magic(member)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read(member)
+    except (ValueError, KeyError) as error:
+        raise rejected(name, "its array header is damaged", "copy it again") from error
+    if dtype.kind not in "iuf" or len(shape) != 3 or min(shape) <= 0:
+        why = f"its array `ct` is {len(shape)}D of type {dtype.kind}"
+        raise rejected(name, why, "give a 3D array of numbers")
+    payload = read_declared(member, math.prod(shape) * dtype.itemsize, name)
+    return np.ndarray(shape, dtype, payload, order="F" if fortran else "C")

@@ -1,0 +1,115 @@
+"""Reading exactly as many bytes as a header declares, and noticing when they are not there."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prdit_core.data.grid import check_bytes, rejected
+from prdit_core.errors import InputRejected
+
+CHUNK = 2**20
+_RESTORE = "copy it again from its source"
+
+
+class Readable(Protocol):
+    """A stream of bytes; an empty answer is its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes."""
+        ...
+
+
+class Inflated:
+    """A zlib or gzip stream that is decompressed in bounded pieces and checked to its end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._inflate = zlib.decompressobj(wbits=47)
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` decompressed bytes; raises EOFError where the stream was cut short."""
+        while not self._inflate.eof:
+            compressed = self._inflate.unconsumed_tail or self._stream.read(CHUNK)
+            piece = self._inflate.decompress(compressed, size)
+            if piece:
+                return piece
+            if not compressed:
+                raise EOFError("the compressed stream ends early")
+        return b""
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Turn what a damaged or unreadable file raises into `InputRejected`."""
+    try:
+        yield
+    except EOFError as error:
+        raise rejected(name, "it is cut short", _RESTORE) from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise rejected(name, f"its compressed stream is damaged ({error})", _RESTORE) from error
+    except OSError as error:
+        why = f"it cannot be read ({error.strerror or type(error).__name__})"
+        raise rejected(name, why, "check the file and its permissions") from error
+
+
+def read_declared(stream: Readable, size: int, name: str) -> NDArray[np.uint8]:
+    """The `size` bytes that must be all that is left of `stream`.
+
+    The stream is drained, so that the checksum of a compressed one is verified.
+
+    Raises
+    ------
+    InputRejected
+        If the size is above the limit, if there are fewer bytes or more, or on damage.
+    """
+    check_bytes(size, name)
+    payload = np.empty(size, dtype=np.uint8)
+    found = 0
+    with damage_named(name):
+        while found < size:
+            piece = _piece(stream, min(CHUNK, size - found))
+            if not piece:
+                raise _wrong_size(name, size, str(found))
+            payload[found : found + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+            found += len(piece)
+        if stream.read(1):
+            raise _wrong_size(name, size, "more")
+    return payload
+
+
+def sibling(header: Path, value: str, name: str) -> Path:
+    """The detached data file `value` of a header, which must lie beside it.
+
+    Raises
+    ------
+    InputRejected
+        If it is a list or pattern of files, lies elsewhere, or is not there.
+    """
+    if value != Path(value).name or "\\" in value or "%" in value or value.split()[:1] == ["LIST"]:
+        why = "its voxels are not in one file beside the header"
+        raise rejected(name, why, "convert it to a single file")
+    path = header.with_name(value)
+    if not path.is_file():
+        raise rejected(name, "the file with its voxels is missing", "put it beside the header")
+    return path
+
+
+def _piece(stream: Readable, size: int) -> bytes:
+    """The next bytes; none where a compressed stream was cut short."""
+    try:
+        return stream.read(size)
+    except EOFError:
+        return b""
+
+
+def _wrong_size(name: str, declared: int, found: str) -> InputRejected:
+    why = f"its header declares {declared} bytes of voxels, found {found}"
+    return rejected(name, why, f"it is damaged, {_RESTORE}")

@@ -1,0 +1,240 @@
+"""From any CT volume to the cube a model is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from prdit_core.data.landmarks import Landmarks, find_landmarks
+from prdit_core.data.resampling import (
+    LPS_FROM_RAS,
+    Grid,
+    averaged,
+    image_of,
+    pool_majority,
+    pool_mean,
+    resample,
+    resample_labels,
+)
+from prdit_core.errors import InputRejected, UsageError
+from prdit_core.intensity import Intensity
+from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+AIR_HU = -1000
+WORKING_EDGE = 256
+SMALLEST_SIZE = 8
+OUTSIDE = -32768.0  # marks resampled voxels that no scan covers; no window reaches so low
+MUCH_PADDING = 0.25
+
+
+class Preset(BaseModel):
+    """How scans become cubes: which HU, how much of the patient, on which grid.
+
+    Attributes
+    ----------
+    window_hu : HU are clipped to it before resampling, as in the paper
+    field_of_view_mm : edge of the cube
+    grid : resolution before average pooling. "fixed" is the paper's: 256 voxels along each edge.
+        "fitted" takes the coarsest of size, 2 size, 4 size ... that is no coarser than the scan,
+        at most 256: the same for a usual CT, and quick for a coarse one.
+    centre : "body" centres on the body in-plane and on the middle of the scan along z, or on the
+        lungs where the scan is longer than the field of view; "volume" takes the scan's middle
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    window_hu: tuple[int, int]
+    field_of_view_mm: FiniteFloat = Field(gt=0, le=2000)
+    grid: Literal["fixed", "fitted"]
+    centre: Literal["body", "volume"] = "body"
+
+    @model_validator(mode="after")
+    def _window_is_usable(self) -> Preset:
+        if not -32768 < self.window_hu[0] < self.window_hu[1] < 32768:
+            raise ValueError("a window runs from a lower to a higher 16-bit HU")
+        return self
+
+    @property
+    def intensity(self) -> Intensity:
+        """The window as a map between HU and model units."""
+        return Intensity(window_hu=self.window_hu)
+
+
+def _preset(
+    name: str, window: tuple[int, int], fov: float, grid: Literal["fixed", "fitted"]
+) -> Preset:
+    return Preset(name=name, window_hu=window, field_of_view_mm=fov, grid=grid)
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            _preset("lidc-idri", (-1000, 400), 256, "fixed"),
+            _preset("rad-chestct", (-1000, 1000), 256, "fixed"),
+            _preset("chest-320", (-1000, 400), 320, "fitted"),
+            _preset("chest-320-wide", (-1000, 1000), 320, "fitted"),
+        )
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Conformed:
+    """A scan as a training cube.
+
+    Attributes
+    ----------
+    volume : int16 HU, (size, size, size), axial, in its true place in the patient
+    labels : uint8 array of the same shape, or None
+    record : JSON-serialisable account of what was done
+    notes : what a user should know, one line each, those of reading first
+    """
+
+    volume: Volume
+    labels: NDArray[np.uint8] | None
+    record: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def conform(
+    volume: Volume, preset: Preset, size: int, labels: NDArray[np.uint8] | None = None
+) -> Conformed:
+    """Clip, resample to an axial cube around the body, average-pool and round to HU.
+
+    What the scan does not cover is air (-1000 HU, or the window's lower end if that is higher).
+    A scan at least twice as fine as the working grid is averaged by whole factors first, so
+    that it does not alias. The cube's affine is that of its pooled voxels.
+
+    Parameters
+    ----------
+    volume
+        Any orientation and spacing; oblique scans are resampled to axial.
+    size
+        Voxels along each edge: 8, 16, 32, 64, 128 or 256.
+    labels
+        Label map on the grid of `volume`: nearest label on the working grid, then the most
+        frequent of each pooled voxel, the lowest number where several are.
+
+    Raises
+    ------
+    UsageError
+        If `size` does not divide the working grid.
+    InputRejected
+        If the volume holds NaN or infinity, or `labels` are on another grid.
+    """
+    check_size(size)
+    _check_input(volume, labels)
+    image = image_of(_clipped(volume.voxels_hu, preset), volume.affine)
+    landmarks = find_landmarks(image)
+    edge = working_edge(preset, size, min(volume.spacing_mm))
+    centre, centred_on = _centre(landmarks, preset)
+    grid = Grid(edge, preset.field_of_view_mm / edge, centre).on_lattice(volume.affine)
+    cube = resample(averaged(image, grid.spacing_mm), grid, OUTSIDE)
+    padded_fraction = _fill_with_air(cube, preset)
+    factor = edge // size
+    record = {
+        "centre_mm": _rounded(grid.centre_mm),
+        "centred_on": centred_on,
+        "field_of_view_mm": preset.field_of_view_mm,
+        "working_edge": edge,
+        "source_spacing_mm": _rounded(volume.spacing_mm),
+        "source_shape": list(volume.shape),
+        "padded_fraction": round(padded_fraction, 6),
+        "clipped_below": int(np.count_nonzero(volume.voxels_hu < preset.window_hu[0])),
+        "clipped_above": int(np.count_nonzero(volume.voxels_hu > preset.window_hu[1])),
+        "lung_ml": round(landmarks.lung_ml),
+    }
+    return Conformed(
+        Volume(np.rint(pool_mean(cube, factor)).astype(np.int16), grid.pooled(factor).affine),
+        None if labels is None else _conformed_labels(labels, volume, grid, factor),
+        record,
+        (*volume.metadata.get("notes", ()), *_notes(landmarks, grid, padded_fraction)),
+    )
+
+
+def check_size(size: int) -> None:
+    """Raise `UsageError` unless `size` divides the working grid."""
+    if size < SMALLEST_SIZE or WORKING_EDGE % size:
+        raise UsageError(f"size {size} does not fit: use 8, 16, 32, 64, 128 or 256")
+
+
+def working_edge(preset: Preset, size: int, finest_mm: float) -> int:
+    """Voxels along each edge before pooling, by the rule `preset.grid` names."""
+    edge = WORKING_EDGE if preset.grid == "fixed" else size
+    while edge < WORKING_EDGE and preset.field_of_view_mm / edge > finest_mm * (1 + 1e-6):
+        edge *= 2
+    return edge
+
+
+def _check_input(volume: Volume, labels: NDArray[np.uint8] | None) -> None:
+    if not np.all(np.isfinite(volume.voxels_hu)):
+        raise InputRejected(
+            "the volume holds NaN or infinity; mend it or read it with a fill value"
+        )
+    if labels is not None and labels.shape != volume.shape:
+        raise InputRejected(
+            f"labels of shape {labels.shape} do not lie on a scan of {volume.shape}"
+        )
+
+
+def _clipped(voxels_hu: NDArray[Any], preset: Preset) -> NDArray[Any]:
+    """Voxels within the window; int16 stays int16, since scans are large."""
+    kept = voxels_hu if voxels_hu.dtype == np.int16 else voxels_hu.astype(np.float32)
+    clipped: NDArray[Any] = np.clip(kept, *preset.window_hu)
+    return clipped
+
+
+def _centre(landmarks: Landmarks, preset: Preset) -> tuple[NDArray[np.float64], str]:
+    """RAS+ middle of the cube and what it was taken from.
+
+    Along z nothing is cut where the scan fits, so only a longer scan needs its lungs found; the
+    cube then stays within the scan.
+    """
+    extent, body, lungs = landmarks.extent, landmarks.body, landmarks.lungs
+    centre, centred_on = extent.centre.copy(), "volume"
+    if preset.centre == "body" and body is not None:
+        centre[:2], centred_on = body.centre[:2], "body"
+    half = preset.field_of_view_mm / 2
+    low, high = extent.low[2] + half, extent.high[2] - half
+    if preset.centre == "body" and lungs is not None and low < high:
+        centre[2], centred_on = np.clip(lungs.centre[2], low, high), "body and lungs"
+    return LPS_FROM_RAS @ centre, centred_on
+
+
+def _fill_with_air(cube: NDArray[np.float32], preset: Preset) -> float:
+    """Replace `OUTSIDE` in place; the share of voxels that were."""
+    outside = cube == OUTSIDE
+    cube[outside] = np.clip(AIR_HU, *preset.window_hu)
+    return float(outside.mean())
+
+
+def _conformed_labels(
+    labels: NDArray[np.uint8], volume: Volume, grid: Grid, factor: int
+) -> NDArray[np.uint8]:
+    nearest = resample_labels(image_of(labels.astype(np.uint8), volume.affine), grid)
+    return pool_majority(nearest, factor)
+
+
+def _notes(landmarks: Landmarks, grid: Grid, padded_fraction: float) -> list[str]:
+    notes = []
+    if padded_fraction > MUCH_PADDING:
+        notes.append(f"{padded_fraction:.0%} of the field of view lies outside the scan: air")
+    width = 0.0 if landmarks.body is None else float(landmarks.body.size[:2].max())
+    if width > grid.edge * grid.spacing_mm:
+        notes.append(f"the body is {width:.0f} mm wide, more than the field of view: cut")
+    return notes
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 6) + 0.0 for value in values]

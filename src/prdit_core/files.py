@@ -1,0 +1,109 @@
+"""Writing that either happens whole or not at all, and names that are safe to print."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prdit_core.errors import OutputError
+
+
+def shown(path: str | Path) -> str:
+    """A path as it may be printed: control characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `OutputError` unless files can be created in `folder` (made if it is not there).
+
+    Called before any computation, so that no hours are lost on a read-only target.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        raise OutputError(_cannot_write(folder, error)) from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary sibling of `path`, sync it and rename it into place.
+
+    The sibling keeps the suffixes of `path`, since some writers choose a format by them.
+
+    Raises
+    ------
+    OutputError
+        If the target cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(_cannot_write(path, error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_folder_atomically(path: Path, write: Callable[[Path], None]) -> Path:
+    """As `write_atomically`, for a folder. An existing folder at `path` is replaced."""
+    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    retired = path.with_name(f".{os.getpid()}.retired.{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        for file in temporary.rglob("*"):
+            _sync(file)
+        _sync(temporary)
+        if path.exists():
+            os.replace(path, retired)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(_cannot_write(path, error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+    return path
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """Write JSON atomically, with sorted keys so that equal content gives equal bytes."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_atomically(path, lambda part: _write_text(part, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to disk; folders cannot be opened on Windows, where it is not needed."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write {shown(path)}: {error.strerror or error}; choose another target or free some space"

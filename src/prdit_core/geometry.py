@@ -1,0 +1,38 @@
+"""The grid a model or a prepared data set lives on."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Edge = int
+_MM = Field(gt=0, le=1000, allow_inf_nan=False)
+
+
+class Geometry(BaseModel):
+    """Voxel grid of prepared volumes: z superior, y posterior, x left.
+
+    Attributes
+    ----------
+    shape : number of voxels (D, H, W)
+    spacing_mm : (z, y, x) distance of voxels
+    field_of_view_mm : edge of the cube the volumes were cut from
+    exact : False where an imported model does not say its spacing
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    field_of_view_mm: float = _MM
+    exact: bool = True
+
+
+def cubic(size: int, field_of_view_mm: float, *, exact: bool = True) -> Geometry:
+    """A cube of `size` voxels that spans `field_of_view_mm`."""
+    spacing = field_of_view_mm / size
+    return Geometry(
+        shape=(size, size, size),
+        spacing_mm=(spacing, spacing, spacing),
+        field_of_view_mm=field_of_view_mm,
+        exact=exact,
+    )

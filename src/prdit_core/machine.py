@@ -1,0 +1,110 @@
+"""The machine work runs on: devices and threads, chosen in one place and recorded in every output."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from prdit_core.config import Precision
+
+THREADS_VARIABLE = "PRDIT_THREADS"
+
+
+def package_version() -> str:
+    """Version of napari-prdit."""
+    return version("napari-prdit")
+
+
+def default_threads() -> int:
+    """CPU threads of the command and the plugin: $PRDIT_THREADS, else all cores of this process.
+
+    The number is part of the seed: sums over another number of threads differ in their last bits.
+    """
+    wished = os.environ.get(THREADS_VARIABLE)
+    if wished is None:
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    if not wished.isdigit() or not 1 <= int(wished) <= 1024:
+        raise UsageError(f"{THREADS_VARIABLE}={wished!r} is no number of threads from 1 to 1024")
+    return int(wished)
+
+
+def use_threads(count: int | None = None) -> int:
+    """Let torch use `count` CPU threads (None: the default) and return the number."""
+    import torch
+
+    threads = default_threads() if count is None else count
+    torch.set_num_threads(threads)
+    return threads
+
+
+def devices() -> list[dict[str, Any]]:
+    """Devices that work can run on, best first: name, description, memory in bytes (None: unknown)."""
+    import torch
+
+    found: list[dict[str, Any]] = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            {
+                "device": f"cuda:{index}",
+                "description": properties.name,
+                "memory": properties.total_memory,
+            }
+        )
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "description": "Apple GPU", "memory": None})
+    found.append(
+        {
+            "device": "cpu",
+            "description": f"{default_threads()} threads",
+            "memory": _physical_memory(),
+        }
+    )
+    return found
+
+
+def choose_device(wished: str) -> str:
+    """A device that exists: `auto` takes the best one.
+
+    Raises
+    ------
+    UsageError
+        If the device is not on this machine.
+    """
+    known = [str(entry["device"]) for entry in devices()]
+    if wished == "auto":
+        return known[0]
+    name = "cuda:0" if wished == "cuda" else wished
+    if name not in known:
+        raise UsageError(f"device {wished!r} is not on this machine; it has {', '.join(known)}")
+    return name
+
+
+def fast_precision(device: str, wished: Precision) -> str:
+    """The precision of training: `auto` is bf16 on a GPU and on a CPU that has instructions for it.
+
+    On a CPU without them bf16 is more than ten times slower than float32.
+    """
+    if wished != "auto":
+        return wished
+    if device != "cpu":
+        return "bf16-mixed"
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def _physical_memory() -> int | None:
+    if not hasattr(os, "sysconf"):
+        return None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,42 @@
+"""Local Denoiser, stage 1: each noisy patch is denoised on its own (Eq. 2, Fig. 2, Table 9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from torch import Tensor, nn
+
+from prdit_core.models.layers import Modulation, PlainNorm, SwiGLU, modulate
+
+if TYPE_CHECKING:
+    from prdit_core.config import ModelConfig
+
+
+class LocalDenoiser(nn.Module):
+    """Two modulated SwiGLU blocks, a skip from the noisy patch, and a linear map to the tile."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.token_width
+        self.modulation = Modulation(width, width, 6, config.norm)
+        self.norm = PlainNorm(width, config.norm)
+        self.first = SwiGLU(width)
+        self.second = SwiGLU(width)
+        self.out = nn.Linear(width, config.tile_width)
+
+    def forward(self, v: Tensor, c_local: Tensor) -> Tensor:
+        """Denoise tokens.
+
+        Parameters
+        ----------
+        v : (B, N, d) noisy patches
+        c_local : (B, d) time condition
+
+        Returns
+        -------
+        (B, N, o) tiles
+        """
+        shift1, scale1, shift2, scale2, shift3, scale3 = self.modulation(c_local)
+        z = self.first(modulate(self.norm(v), shift1, scale1))
+        z = self.second(modulate(self.norm(z), shift2, scale2))
+        return cast("Tensor", self.out(modulate(z + v, shift3, scale3)))

@@ -1,0 +1,109 @@
+"""PRDiT: Local Denoiser plus Global Residual DiT on the same noisy patches (Fig. 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from prdit_core.errors import NumericalError
+from prdit_core.models.global_residual import GlobalResidualDiT
+from prdit_core.models.layers import Modulation, TimeEmbedding
+from prdit_core.models.local_denoiser import LocalDenoiser
+from prdit_core.patches import assemble_tiles, extract_patches, grid_of
+
+if TYPE_CHECKING:
+    from prdit_core.config import ModelConfig
+
+
+class PRDiT(nn.Module):
+    """The network of the paper; the two parts are summed in token space.
+
+    Attributes
+    ----------
+    local : `LocalDenoiser`
+    global_residual : `GlobalResidualDiT`, or None at depth 0
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.time = TimeEmbedding(config.width, config.token_width, config.depth)
+        self.local = LocalDenoiser(config)
+        self.global_residual = GlobalResidualDiT(config) if config.depth else None
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Local prediction plus global residual.
+
+        Parameters
+        ----------
+        x : (B, C, D, H, W) noisy volume, every edge a multiple of the stride
+        t : (B,) network time, 0..1000
+
+        Returns
+        -------
+        (B, Cout, D, H, W): noise then image (Cout = 2C), or a velocity (Cout = C).
+        """
+        local, residual = self.parts(x, t)
+        return local if residual is None else local + residual
+
+    def parts(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Local prediction and global residual apart, both as `forward` shapes them."""
+        config = self.config
+        grid = grid_of(tuple(x.shape), config.stride, config.padding)
+        v = extract_patches(x, config.patch, config.stride, config.padding)
+        c = self.time.base(t)
+        local = assemble_tiles(self.local(v, self.time.local_head(c)), grid, config.stride)
+        if self.global_residual is None or self.time.global_head is None:
+            return local, None
+        tiles = self.global_residual(v, self.time.global_head(c), grid)
+        return local, assemble_tiles(tiles, grid, config.stride)
+
+    def local_state(self) -> dict[str, Tensor]:
+        """Weights that stage 1 trains and stage 2 freezes: the local part, shared time, local head."""
+        return {
+            name: weight
+            for name, weight in self.state_dict().items()
+            if name.startswith(("local.", "time.shared.", "time.local_head."))
+        }
+
+
+def initialise(model: PRDiT, seed: int) -> None:
+    """Fill all weights as the paper does: the output is exactly zero at the start.
+
+    Linear layers are Xavier-uniform with zero bias (gain 0.1 for those of the global part and its
+    patch skip), the time embedding is normal with std 0.02, modulations and outputs are zero.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            if name.startswith("time."):
+                nn.init.normal_(module.weight, std=0.02, generator=generator)
+            else:
+                gain = 0.1 if name.startswith("global_residual.") else 1.0
+                nn.init.xavier_uniform_(module.weight, gain, generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+    for part in (model.local, model.global_residual):
+        if part is not None:
+            nn.init.zeros_(part.out.weight)
+    for module in model.modules():
+        if isinstance(module, Modulation):
+            nn.init.zeros_(module.linear.weight)
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Number of parameters, without allocating any."""
+    with torch.device("meta"):
+        model = PRDiT(config)
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def check_finite(state: dict[str, Tensor], source: str) -> None:
+    """Raise `NumericalError` naming the first tensor that holds NaN or infinity."""
+    for name, weight in state.items():
+        if not torch.isfinite(weight).all():
+            raise NumericalError(f"{source}: weight {name} holds NaN or infinite values")

@@ -1,0 +1,189 @@
+"""The sampling loop: denoise, edit, predict, correct, yield (Alg. 1).
+
+It knows neither PRDiT nor measurement operators: a denoiser is any function (x_t, t) -> Prediction.
+Only the current state and the last prediction are kept, so memory does not grow with the steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prdit_core.errors import NumericalError, UsageError
+from prdit_core.models.prior import Prediction
+from prdit_core.sampling import predictor
+from prdit_core.sampling.corrector import ancestral_noise, correct
+from prdit_core.sampling.predictor import Estimate, Predictor
+from prdit_core.schedule import T
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from prdit_core.sampling.grid import TimeGrid
+    from prdit_core.schedule import Schedule
+
+    Denoise = Callable[[Tensor, float], Prediction]
+    Edit = Callable[[Prediction, Tensor, float], Prediction]
+    Noise = Callable[[int], Tensor]
+
+# Samplers that divide by alpha start one step of the schedule below T, where alpha is 0.
+LAST_DIVISIBLE = T - 1
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """What one step of a walk did.
+
+    Attributes
+    ----------
+    index, total : step number from 0, and number of steps
+    t, t_next : times it went from and to
+    x : (B, C, D, H, W) state at `t_next`
+    x0, eps : prediction at `t` that the step used
+    """
+
+    index: int
+    total: int
+    t: float
+    t_next: float
+    x: Tensor
+    x0: Tensor
+    eps: Tensor
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One row of the table of samplers.
+
+    Attributes
+    ----------
+    predict : how the state moves
+    noise_only : x0 is derived from the state and eps alone (Table 5), which divides by alpha
+    ancestral : stochastic step of Eq. 7 in place of predictor and corrector
+    evaluations : network evaluations per step
+    """
+
+    name: str
+    description: str
+    predict: Predictor
+    noise_only: bool = False
+    ancestral: bool = False
+    evaluations: int = 1
+
+    @property
+    def first_time(self) -> float:
+        """Where a walk starts."""
+        return LAST_DIVISIBLE if self.noise_only else T
+
+    def result(self, last: SampleStep) -> Tensor:
+        """Clean volume of a finished walk: the last x0, or the state where a step looks twice."""
+        return last.x if self.evaluations > 1 else last.x0
+
+
+SAMPLERS = {
+    sampler.name: sampler
+    for sampler in (
+        Sampler("increment", "exact increments, order 1 (default)", predictor.increment),
+        Sampler("increment-2", "exact increments, order 2", predictor.increment_second_order),
+        Sampler("euler", "Alg. 1 of the paper; Euler for flow matching", predictor.euler),
+        Sampler("heun", "Heun, two evaluations per step", predictor.heun, evaluations=2),
+        Sampler("resynthesis", "x0 and eps put together anew (DDIM)", predictor.resynthesis),
+        Sampler(
+            "noise-only", "uses the noise head alone (Table 5)", predictor.euler, noise_only=True
+        ),
+        Sampler(
+            "conventional-hot",
+            "ancestral sampling, eta = 1 (Eq. 7); ignores k",
+            predictor.resynthesis,
+            noise_only=True,
+            ancestral=True,
+        ),
+    )
+}
+
+
+def find_sampler(name: str) -> Sampler:
+    """Sampler by name, or a `UsageError` that lists them."""
+    if name not in SAMPLERS:
+        raise UsageError(f"sampler {name!r} is not known; choose one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[name]
+
+
+def sample_steps(
+    denoise: Denoise,
+    schedule: Schedule,
+    x: Tensor,
+    *,
+    sampler: Sampler,
+    grid: TimeGrid,
+    k: float = 1.0,
+    noise: Noise,
+    edit: Edit | None = None,
+    data_range: tuple[float, float] = (-1.0, 1.0),
+) -> Iterator[SampleStep]:
+    """Walk from noise to data.
+
+    Parameters
+    ----------
+    denoise : (x_t, t) -> Prediction
+    x : (B, C, D, H, W) state at the grid's first time
+    k : predictor multiplier, real, at least 1; 1 is cold, above it every step is noised back (hot)
+    noise : step number -> unit noise shaped as `x`; asked only where noise is needed
+    edit : (Prediction, x_t, t) -> Prediction, for data consistency or guidance
+    data_range : where noise-only samplers clip their x0
+
+    Raises
+    ------
+    UsageError
+        If k is below 1 or not finite.
+    NumericalError
+        If a prediction is not finite.
+    """
+    if not 1.0 <= k < float("inf"):
+        raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
+    before: Estimate | None = None
+
+    def look(x: Tensor, t: float) -> Prediction:
+        said = denoise(x, t)
+        if sampler.noise_only:
+            said = _noise_only(said, x, t, schedule, data_range)
+        return said if edit is None else edit(said, x, t)
+
+    for index, t, t_next in grid.steps():
+        now = Estimate(t, look(x, t))
+        _check_finite(now.prediction, t)
+        if sampler.ancestral:
+            x = _ancestral(now, t_next, schedule, noise(index))
+        else:
+            reached = grid.reach(t, t_next, k)
+            x = sampler.predict(x, now, before, reached, schedule, look)
+            if reached < t_next:
+                x = correct(x, reached, t_next, noise(index), schedule)
+        before = now
+        said = now.prediction
+        yield SampleStep(index, grid.total, t, t_next, x, said.x0, said.eps)
+
+
+def _noise_only(
+    said: Prediction, x: Tensor, t: float, schedule: Schedule, data_range: tuple[float, float]
+) -> Prediction:
+    x0 = (x - schedule.sigma(t) * said.eps) / schedule.alpha(t)
+    return Prediction(x0=x0.clamp(*data_range), eps=said.eps)
+
+
+def _ancestral(now: Estimate, t_to: float, schedule: Schedule, z: Tensor) -> Tensor:
+    """Eq. 7: alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z."""
+    fresh = ancestral_noise(now.t, t_to, schedule)
+    kept = max(schedule.sigma(t_to) ** 2 - fresh**2, 0.0) ** 0.5
+    said = now.prediction
+    return schedule.alpha(t_to) * said.x0 + kept * said.eps + (fresh * schedule.noise_std) * z
+
+
+def _check_finite(said: Prediction, t: float) -> None:
+    if not bool(said.x0.isfinite().all()):
+        raise NumericalError(
+            f"the prediction at t = {t:g} is not finite; try more steps, another sampler or "
+            "--device cpu"
+        )

@@ -1,0 +1,121 @@
+"""The noising process: how much signal and noise a state x_t holds at time t.
+
+x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, noise_std^2), t real in [0, T]; t = 0 is data, t = T is noise.
+All factors are Python floats (float64): they are computed once per step, not per voxel.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = 1000.0
+
+
+class Schedule(BaseModel, ABC):
+    """What every process knows. `noise_std` and `last_t` travel in the checkpoint.
+
+    Attributes
+    ----------
+    noise_std : standard deviation of eps (1 in the paper, 0.5 in the PRDiT release)
+    last_t : largest time the network was trained on; later times are asked as this one
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    noise_std: float = Field(default=1.0, gt=0, le=100, allow_inf_nan=False)
+    last_t: float = Field(default=T, gt=0, le=T, allow_inf_nan=False)
+
+    @abstractmethod
+    def alpha(self, t: float) -> float:
+        """Share of the clean volume at time t."""
+
+    @abstractmethod
+    def sigma(self, t: float) -> float:
+        """Share of the noise at time t."""
+
+    @abstractmethod
+    def drift(self, t: float) -> tuple[float, float]:
+        """Time derivatives of (alpha, sigma)."""
+
+    @abstractmethod
+    def slopes(self, t: float, t_to: float) -> tuple[float, float]:
+        """Integrals of (s - t) d alpha(s) and (s - t) d sigma(s) from t to `t_to`.
+
+        They weigh a linear change of x0 and eps over a step (second-order increments).
+        """
+
+    def network_time(self, t: float) -> float:
+        """Number that the network's time embedding receives for time t."""
+        return min(t, self.last_t)
+
+    def increments(self, t: float, t_to: float) -> tuple[float, float]:
+        """Changes of (alpha, sigma) from t to `t_to`."""
+        return self.alpha(t_to) - self.alpha(t), self.sigma(t_to) - self.sigma(t)
+
+
+class CosineSchedule(Schedule):
+    """Quarter circle: alpha = cos(theta), sigma = sin(theta), theta = (pi / 2) t / T (Eq. 1, A.5)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    def alpha(self, t: float) -> float:
+        """cos(theta); exactly 0 at T."""
+        return math.sin(self._theta(T - t))
+
+    def sigma(self, t: float) -> float:
+        """sin(theta); exactly 0 at 0."""
+        return math.sin(self._theta(t))
+
+    def drift(self, t: float) -> tuple[float, float]:
+        """(-sin(theta), cos(theta)) d theta / d t, the direction of Alg. 1."""
+        rate = self._theta(1.0)
+        return -self.sigma(t) * rate, self.alpha(t) * rate
+
+    def slopes(self, t: float, t_to: float) -> tuple[float, float]:
+        """Closed form for the quarter circle, in units of t."""
+        step = self._theta(t_to) - self._theta(t)
+        grown_alpha, grown_sigma = self.increments(t, t_to)
+        along_alpha = step * self.alpha(t_to) - grown_sigma
+        along_sigma = step * self.sigma(t_to) + grown_alpha
+        return along_alpha / self._theta(1.0), along_sigma / self._theta(1.0)
+
+    @staticmethod
+    def _theta(t: float) -> float:
+        return 0.5 * math.pi * t / T
+
+
+class LinearSchedule(Schedule):
+    """Straight line of flow matching: alpha = 1 - t / T, sigma = t / T.
+
+    The networks of PRDiT-FM count time the other way (1000 is data); it is turned here and nowhere else.
+    """
+
+    kind: Literal["linear"] = "linear"
+
+    def alpha(self, t: float) -> float:
+        """1 - t / T."""
+        return 1.0 - t / T
+
+    def sigma(self, t: float) -> float:
+        """t / T."""
+        return t / T
+
+    def drift(self, t: float) -> tuple[float, float]:
+        """Constant along the line."""
+        return -1.0 / T, 1.0 / T
+
+    def slopes(self, t: float, t_to: float) -> tuple[float, float]:
+        """Half the squared step, with the sign of each share."""
+        half_square = 0.5 * (t_to - t) ** 2 / T
+        return -half_square, half_square
+
+    def network_time(self, t: float) -> float:
+        """T - t: PRDiT-FM networks receive 1000 at the data."""
+        return T - min(t, self.last_t)
+
+
+AnySchedule = Annotated[CosineSchedule | LinearSchedule, Field(discriminator="kind")]

@@ -1,0 +1,110 @@
+"""The stages of training as rows of one table: what trains, where it starts, how fast (7, A.9.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prdit_core.errors import UsageError
+from prdit_core.models.prdit import PRDiT, initialise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from prdit_core.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row.
+
+    Attributes
+    ----------
+    trains : prefixes of the weights that are optimised; all others are frozen
+    lr : learning rate by depth of the global part; the deepest row at most as deep applies
+    clip : largest norm of the gradient
+    needs_start : whether a checkpoint of the stage before must be given
+    """
+
+    name: str
+    trains: tuple[str, ...]
+    lr: Mapping[int, float]
+    clip: float
+    needs_start: bool
+
+    def learning_rate(self, depth: int) -> float:
+        """The paper's rate for a model of this depth."""
+        return self.lr[max(known for known in self.lr if known <= depth or known == min(self.lr))]
+
+    def model_config(self, config: ModelConfig) -> ModelConfig:
+        """The network this stage builds: stage 1 has no global part."""
+        return config.model_copy(update={"depth": 0}) if self.name == "local" else config
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("local", ("",), {0: 1e-4}, 1.0, needs_start=False),
+        Stage(
+            "global",
+            ("global_residual.", "time.global_head."),
+            {4: 9e-5, 8: 6e-5, 12: 4e-5},
+            1.0,
+            needs_start=True,
+        ),
+    )
+}
+
+
+def freeze(model: PRDiT, stage: Stage) -> None:
+    """Let only the stage's own weights take gradients."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith(stage.trains))
+
+
+def prepare(
+    config: ModelConfig, stage: Stage, seed: int, start: tuple[ModelConfig, Mapping[str, Tensor]] | None
+) -> PRDiT:
+    """A network ready for the stage.
+
+    Parameters
+    ----------
+    start
+        Configuration and weights of the checkpoint to go on from (EMA weights). It may be a whole
+        model of the same shape, or a local part of the same width.
+
+    Raises
+    ------
+    UsageError
+        If a local part of another width or patch geometry is offered: its time embedding depends on both.
+    """
+    model = PRDiT(config)
+    initialise(model, seed)
+    if start is not None:
+        begun, weights = start
+        _check_same(begun, config)
+        kept = dict(weights) if begun.depth == config.depth else _local_only(model, weights)
+        missing = model.load_state_dict(kept, strict=False)
+        if missing.unexpected_keys:
+            raise UsageError(f"the checkpoint to start from has unknown weights: {missing.unexpected_keys}")
+    freeze(model, stage)
+    return model
+
+
+def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
+    ours, theirs = config.model_dump(), begun.model_dump()
+    unlike = [
+        f"{name} {theirs[name]} instead of {ours[name]}"
+        for name in ours
+        if name not in ("depth", "heads") and ours[name] != theirs[name]
+    ]
+    if begun.depth not in (0, config.depth):
+        unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
+    if unlike:
+        raise UsageError(f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared")
+
+
+def _local_only(model: PRDiT, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weights[name] for name in model.local_state()}

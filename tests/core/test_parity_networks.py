@@ -1,0 +1,111 @@
+"""Our networks give the numbers recorded from the official releases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import recorded
+import torch
+
+from prdit_core.models.layers import position_table, time_features
+from prdit_core.models.zoo import SIZES, model_config
+from prdit_core.patches import extract_patches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = [
+    *(("prdit", case) for case in ("p6s4d2", "p6s4d0", "p4s2d2", "p12s8d2", "p12s8d0")),
+    *(("tf", case) for case in ("p6s4d2", "p4s2d2")),
+    *(("fm", case) for case in ("p4s2d2", "p6s4d0")),
+]
+
+
+def close(found: torch.Tensor, expected: np.ndarray, atol: float = 2e-5) -> None:
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=0, atol=atol)
+
+
+@pytest.fixture(params=CASES, ids=["-".join(case) for case in CASES])
+def fixture(request: pytest.FixtureRequest, parity: Path) -> tuple[str, dict]:
+    family, case = request.param
+    return family, recorded.load(parity / f"{family}_model_{case}.npz")
+
+
+@torch.inference_mode()
+def test_network_reproduces_the_release(fixture: tuple[str, dict]) -> None:
+    family, numbers = fixture
+    model = recorded.network(numbers, family)
+    x, t = recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])
+    local, residual = model.parts(x, t)
+    close(model(x, t), numbers["out"])
+    close(local, numbers["coarse"])
+    if residual is None:
+        assert model.config.depth == 0
+    else:
+        close(residual, numbers["fine"])
+
+
+@torch.inference_mode()
+def test_conditions_and_tokens_reproduce_the_release(fixture: tuple[str, dict]) -> None:
+    family, numbers = fixture
+    model = recorded.network(numbers, family)
+    config = model.config
+    x, t = recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])
+    c = model.time.base(t)
+    close(time_features(t), numbers["t_sinusoid"])
+    close(model.time.local_head(c), numbers["c_coarse"])
+    v = extract_patches(x, config.patch, config.stride, config.padding)
+    if "patches" in numbers:
+        close(v, numbers["patches"], atol=0)
+        close(model.local(v, model.time.local_head(c)), numbers["coarse_tokens"])
+    if model.global_residual is None:
+        return
+    c_global = model.time.global_head(c)
+    close(c_global, numbers["c_fine"])
+    grid = tuple(edge // config.stride for edge in x.shape[-3:])
+    close(position_table(grid, config.width), numbers["pos_embed"])
+    if "patch_embed" in numbers:
+        close(model.global_residual.embedding(v), numbers["patch_embed"])
+    tokens = model.global_residual.embed(v, grid)
+    for number, block in enumerate(model.global_residual.blocks):
+        tokens = block(tokens, c_global)
+        if f"block_{number}" in numbers:
+            close(tokens, numbers[f"block_{number}"])
+
+
+@pytest.mark.parametrize(("family", "case"), [c for c in CASES if c[1].endswith("d2")])
+@torch.inference_mode()
+def test_bf16_attention_stays_near(family: str, case: str, parity: Path) -> None:
+    numbers = recorded.load(parity / f"{family}_model_{case}.npz")
+    model = recorded.network(numbers, family)
+    out = model(recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"]))
+    close(out, numbers["out_flash_bf16"], atol=3e-2 if family == "tf" else 2e-3)
+
+
+def test_the_norm_variant_matters(parity: Path) -> None:
+    """Same names, same weights, another network: loading alone cannot tell them apart."""
+    numbers = recorded.load(parity / "tf_model_p4s2d2.npz")
+    x, t = recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])
+    wrong = recorded.network(numbers, "prdit")(x, t).detach().numpy()
+    assert np.abs(wrong - numbers["out"]).max() > 0.5
+
+
+def test_position_tables(parity: Path) -> None:
+    for name, table in recorded.load(parity / "prdit_pos_enc.npz").items():
+        edge, width = (int(part[1:]) for part in name.split("_")[1:])
+        close(position_table((edge, edge, edge), width)[0], table)
+
+
+def test_registered_names_of_the_patch_12_family(parity: Path) -> None:
+    names = [str(name) for name in recorded.load(parity / "prdit_registry.npz")["names"]]
+    family = [name for name in names if name.split("/")[1] == "12"]
+    assert family
+    for name in family:
+        size, _, depth = name.split("-")[1].split("/")
+        if size == "L" and int(depth):
+            continue
+        config = model_config(name)
+        assert (config.patch, config.stride, config.padding) == (12, 8, 2)
+        assert config.width == SIZES[size][0]
