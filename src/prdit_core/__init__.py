@@ -1,0 +1,93 @@
+"""PRDiT for 3D CT: generate, decompose, prepare and train, headless.
+
+Public names are loaded when first used, so that importing the package imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prdit_core.checkpoints.catalog import load
+    from prdit_core.checkpoints.importer import import_official
+    from prdit_core.config import ModelConfig, TrainConfig
+    from prdit_core.data.datasets import PreparedData
+    from prdit_core.data.io import ReadOptions, read_volume, write_volume
+    from prdit_core.data.transforms import PRESETS, Preset
+    from prdit_core.decompose import decompose
+    from prdit_core.errors import PrditError
+    from prdit_core.generate import generate, generate_steps
+    from prdit_core.models.prior import Decomposition, Prediction, Prior
+    from prdit_core.preprocess import phantoms, preprocess
+    from prdit_core.sampling.sampler import SAMPLERS, SampleStep
+    from prdit_core.train import train, train_steps
+    from prdit_core.training.loop import TrainStep
+    from prdit_core.volume import Volume
+
+_HOMES = {
+    "Decomposition": "models.prior",
+    "ModelConfig": "config",
+    "PRESETS": "data.transforms",
+    "PrditError": "errors",
+    "Prediction": "models.prior",
+    "PreparedData": "data.datasets",
+    "Preset": "data.transforms",
+    "Prior": "models.prior",
+    "ReadOptions": "data.io",
+    "SAMPLERS": "sampling.sampler",
+    "SampleStep": "sampling.sampler",
+    "TrainConfig": "config",
+    "TrainStep": "training.loop",
+    "Volume": "volume",
+    "decompose": "decompose",
+    "generate": "generate",
+    "generate_steps": "generate",
+    "import_official": "checkpoints.importer",
+    "load": "checkpoints.catalog",
+    "phantoms": "preprocess",
+    "preprocess": "preprocess",
+    "read_volume": "data.io",
+    "train": "train",
+    "train_steps": "train",
+    "write_volume": "data.io",
+}
+
+__all__ = [
+    "PRESETS",
+    "SAMPLERS",
+    "Decomposition",
+    "ModelConfig",
+    "PrditError",
+    "Prediction",
+    "PreparedData",
+    "Preset",
+    "Prior",
+    "ReadOptions",
+    "SampleStep",
+    "TrainConfig",
+    "TrainStep",
+    "Volume",
+    "decompose",
+    "generate",
+    "generate_steps",
+    "import_official",
+    "load",
+    "phantoms",
+    "preprocess",
+    "read_volume",
+    "train",
+    "train_steps",
+    "write_volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

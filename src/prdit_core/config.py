@@ -21,7 +21,7 @@ class ModelConfig(BaseModel):
     channels : image channels C
     width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
     norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
-    output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels, flow matching)
+    output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,8 +45,8 @@ class ModelConfig(BaseModel):
             )
         if self.depth and self.width % 6:
             raise ValueError(
-                f"width {self.width} is no multiple of 6, which the position table of the global part "
-                "needs (the release's size L, 1024 wide, can only be used with depth 0)"
+                f"width {self.width} is no multiple of 6, which the position table of the global "
+                "part needs (the release's size L, 1024 wide, can only be used with depth 0)"
             )
         if self.depth and self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class PrditError(Exception):
-    """Base of all errors that a user can cause and mend. `exit_code` is what the command returns."""
+    """Base of all errors that a user can cause and mend; `exit_code` is the command's."""
 
     exit_code = 1
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prdit_core.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 def shown(path: str | Path) -> str:
@@ -48,7 +51,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     OutputError
         If the target cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    temporary = _sibling(path, "partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -58,14 +61,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise OutputError(_cannot_write(path, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 
 def write_folder_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     """As `write_atomically`, for a folder. An existing folder at `path` is replaced."""
-    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
-    retired = path.with_name(f".{os.getpid()}.retired.{path.name}")
+    temporary, retired = _sibling(path, "partial"), _sibling(path, "retired")
     try:
         temporary.mkdir(parents=True)
         write(temporary)
@@ -90,12 +93,19 @@ def write_json(path: Path, content: Any) -> Path:
     return write_atomically(path, lambda part: _write_text(part, text))
 
 
+def _sibling(path: Path, state: str) -> Path:
+    """A hidden neighbour with the same suffixes, its name short enough for any file system."""
+    suffixes = "".join(path.suffixes[-2:])[-32:]
+    stem = hashlib.sha256(path.name.encode()).hexdigest()[:12]
+    return path.with_name(f".{stem}.{os.getpid()}.{state}{suffixes}")
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or folder to disk; folders cannot be opened on Windows, where it is not needed."""
+    """Flush a file or folder to disk; Windows opens no folders, and needs no flush of them."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -106,4 +116,5 @@ def _sync(path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
-    return f"cannot write {shown(path)}: {error.strerror or error}; choose another target or free some space"
+    why = error.strerror or error
+    return f"cannot write {shown(path)}: {why}; choose another target or free some space"

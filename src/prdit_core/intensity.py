@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Intensity(BaseModel):
@@ -41,10 +43,12 @@ class Intensity(BaseModel):
         """HU to model units, float32; values outside the window are clipped to it."""
         low, high = self.window_hu
         clipped = np.clip(np.asarray(voxels_hu, dtype=np.float32), low, high)
-        return ((clipped - low) / self.hu_per_unit + self.model_range[0]).astype(np.float32)
+        units: NDArray[np.float32] = (clipped - low) / self.hu_per_unit + self.model_range[0]
+        return units.astype(np.float32, copy=False)
 
     def to_hu(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Model units to HU, float32, clipped to the window."""
         low, high = self.window_hu
-        hu = (np.asarray(x, dtype=np.float32) - self.model_range[0]) * self.hu_per_unit + low
-        return np.clip(hu, low, high).astype(np.float32)
+        units = np.asarray(x, dtype=np.float32) - self.model_range[0]
+        hu: NDArray[np.float32] = np.clip(units * self.hu_per_unit + low, low, high)
+        return hu.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""The machine work runs on: devices and threads, chosen in one place and recorded in every output."""
+"""The machine work runs on: devices and threads, chosen in one place and always recorded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def use_threads(count: int | None = None) -> int:
 
 
 def devices() -> list[dict[str, Any]]:
-    """Devices that work can run on, best first: name, description, memory in bytes (None: unknown)."""
+    """Devices to compute on, best first: name, description, memory in bytes (None: unknown)."""
     import torch
 
     found: list[dict[str, Any]] = []

@@ -63,8 +63,6 @@ def assemble_tiles(tokens: Tensor, grid: Grid, stride: int) -> Tensor:
     (B, C, D, H, W)
     """
     depth, height, width = grid
-    tiles = tokens.unflatten(2, (stride, stride, stride, -1)).unflatten(1, grid)
+    tiles = tokens.reshape(tokens.shape[0], *grid, stride, stride, stride, -1)
     ordered = tiles.permute(0, 7, 1, 4, 2, 5, 3, 6)  # B C gd s gh s gw s
-    return ordered.reshape(
-        tokens.shape[0], -1, depth * stride, height * stride, width * stride
-    )
+    return ordered.reshape(tokens.shape[0], -1, depth * stride, height * stride, width * stride)

@@ -42,7 +42,7 @@ class Panel:
 
 
 def planes(panel: Panel) -> list[Image.Image]:
-    """Middle axial, coronal and sagittal plane; superior is up, the patient's right is on the left."""
+    """Middle axial, coronal and sagittal plane; superior up, the patient's right on the left."""
     depth, height, width = panel.voxels.shape
     sz, sy, sx = panel.spacing_mm
     cuts = [
@@ -85,8 +85,9 @@ def _coloured(cut: NDArray[np.float32], panel: Panel) -> NDArray[np.uint8]:
     if panel.palette == "grey":
         return np.repeat((share * 255).round().astype(np.uint8)[..., None], 3, axis=2)
     signed = 2 * share - 1  # blue below zero, red above, dark in the middle
-    channels = np.stack([signed, np.abs(signed) * 0.35, -signed], axis=-1)
-    return (np.clip(channels, 0, 1) * 255).round().astype(np.uint8)
+    channels = np.clip(np.stack([signed, np.abs(signed) * 0.35, -signed], axis=-1), 0, 1)
+    coloured: NDArray[np.uint8] = (channels * 255).round().astype(np.uint8)
+    return coloured
 
 
 def _scaled(pixels: NDArray[np.uint8], row_mm: float, column_mm: float) -> Image.Image:

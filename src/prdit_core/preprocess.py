@@ -6,86 +6,55 @@ write the same bytes whatever the order of files and the number of workers.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prdit_core.data.builder import (
-    check_fraction,
-    claim_folder,
-    finish_case,
-    finished_case,
-    in_order,
-    split_by_patient,
+from prdit_core.data.builder import check_fraction, claim_folder, in_order, write_data_set
+from prdit_core.data.io import AS_STATED
+from prdit_core.data.outcomes import (
+    CasePrepared,
+    CaseRejected,
+    CaseSkipped,
+    DataSetWritten,
+    Event,
+    ScanTally,
 )
-from prdit_core.data.datasets import Case, Manifest, write_case, write_manifest
-from prdit_core.data.io import AS_STATED, ReadOptions, read_volume
-from prdit_core.data.phantoms import LABELS, make_phantom
-from prdit_core.data.sources import Source, content_hash, find_sources, refuse_overlap
-from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, check_size, conform
-from prdit_core.errors import (
-    InputRejected,
-    MemoryLimit,
-    NumericalError,
-    PartialFailure,
-    UsageError,
+from prdit_core.data.phantoms import LABELS
+from prdit_core.data.preparing import (
+    PHANTOM_PRESET,
+    phantom_fingerprint,
+    prepare_phantom,
+    prepare_scan,
 )
+from prdit_core.data.sources import find_sources, refuse_overlap
+from prdit_core.data.transforms import check_size
+from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.files import shown, write_json
+from prdit_core.machine import package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+
+    from prdit_core.data.datasets import Manifest
+    from prdit_core.data.io import ReadOptions
+    from prdit_core.data.transforms import Preset
+
+__all__ = [
+    "CasePrepared",
+    "CaseRejected",
+    "CaseSkipped",
+    "DataSetWritten",
+    "Event",
+    "phantom_steps",
+    "phantoms",
+    "preprocess",
+    "preprocess_steps",
+]
 
 REPORT = "report.json"
-PHANTOM_PRESET = PRESETS["chest-320"]
 MAX_PHANTOMS = 100_000
-
-
-@dataclass(frozen=True)
-class CasePrepared:
-    """A cube was written, or was there from an earlier run (`reused`)."""
-
-    index: int
-    total: int
-    case: Case
-    reused: bool
-
-
-@dataclass(frozen=True)
-class CaseSkipped:
-    """A scan gave the same cube as one before it."""
-
-    index: int
-    total: int
-    source: str
-    same_as: str
-
-
-@dataclass(frozen=True)
-class CaseRejected:
-    """A scan cannot be used, for the reason given."""
-
-    index: int
-    total: int
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class DataSetWritten:
-    """The data set is complete; `notes` say what its user should know."""
-
-    folder: Path
-    train: int
-    validation: int
-    skipped: int
-    rejected: int
-    notes: tuple[str, ...]
-
-
-ScanEvent = CasePrepared | CaseSkipped | CaseRejected
-Event = ScanEvent | DataSetWritten
+ONE_PATIENT = "all scans are of one patient, so none is left to validate with"
 
 
 def preprocess_steps(
@@ -129,6 +98,7 @@ def preprocess_steps(
         raise InputRejected("no scan found; give files or folders of CT volumes or DICOM series")
     settings = {
         "kind": "scans",
+        "made_with": f"napari-prdit {package_version()}",
         "preset": preset.model_dump(mode="json"),
         "size": size,
         "read_options": read_options.model_dump(mode="json"),
@@ -136,22 +106,19 @@ def preprocess_steps(
         "validation_fraction": validation_fraction,
     }
     claim_folder(folder, settings)
-    prepare = partial(_prepare_scan, folder, preset, size, read_options)
-    kept: dict[str, Case] = {}
-    events: list[ScanEvent] = []
-    for index, outcome in enumerate(in_order(prepare, scans, workers)):
-        events.append(_event(index, scans, outcome, kept))
-        yield events[-1]
-    report = _write_report(folder, events)
-    rejected = sum(isinstance(event, CaseRejected) for event in events)
-    if not kept:
-        raise InputRejected(f"none of {len(scans)} scans can be used; see {shown(report)}")
-    skipped = len(scans) - rejected - len(kept)
-    yield _write_data_set(folder, list(kept.values()), settings, {}, skipped, rejected)
-    if rejected:
+    prepare = partial(prepare_scan, folder, preset, size, read_options)
+    tally = ScanTally(scans)
+    for result in in_order(prepare, scans, workers):
+        yield tally.add(result)
+    report = shown(write_json(folder / REPORT, tally.report()))
+    if not tally.kept:
+        raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
+    manifest = write_data_set(folder, list(tally.kept.values()), settings, {})
+    yield _written(folder, manifest)
+    if tally.rejected:
         raise PartialFailure(
-            f"{rejected} of {len(scans)} scans were rejected, the others are prepared; "
-            f"see {shown(report)}"
+            f"{len(tally.rejected)} of {len(scans)} scans were rejected, the others are "
+            f"prepared; see {report}"
         )
 
 
@@ -192,8 +159,8 @@ def phantom_steps(
 ) -> Iterator[Event]:
     """Make `count` phantoms with labels as a prepared data set of preset chest-320.
 
-    Phantom i depends on seed and i alone. They are made at half the voxel size, at the finest
-    1.25 mm, and average-pooled. The same call goes on where it was stopped; a higher count adds.
+    Phantom i depends on seed and i alone. The same call goes on where it was stopped; a higher
+    count adds to it.
 
     Yields
     ------
@@ -213,19 +180,20 @@ def phantom_steps(
         raise UsageError(f"{count} phantoms of seed {seed}: 1 to {MAX_PHANTOMS}, seed 0 or more")
     settings = {
         "kind": "phantoms",
+        "made_with": f"napari-prdit {package_version()}",
         "preset": PHANTOM_PRESET.model_dump(mode="json"),
         "size": size,
         "seed": seed,
         "validation_fraction": validation_fraction,
-        "generator": _phantom_generator(),
+        "generator": phantom_fingerprint(),
     }
     claim_folder(folder, settings)
-    prepare = partial(_prepare_phantom, folder, size, seed)
+    prepare = partial(prepare_phantom, folder, size, seed)
     cases = []
-    for index, (case, reused) in enumerate(in_order(prepare, range(count), workers)):
-        cases.append(case)
-        yield CasePrepared(index, count, case, reused)
-    yield _write_data_set(folder, cases, settings, LABELS, 0, 0)
+    for index, result in enumerate(in_order(prepare, range(count), workers)):
+        cases.append(result.case)
+        yield CasePrepared(index, count, result.case, result.reused)
+    yield _written(folder, write_data_set(folder, cases, settings, LABELS))
 
 
 def phantoms(
@@ -248,3 +216,12 @@ def phantoms(
             workers=workers,
         )
     )
+
+
+def _written(folder: Path, manifest: Manifest) -> DataSetWritten:
+    notes = () if manifest.validation else (ONE_PATIENT,)
+    return DataSetWritten(folder, len(manifest.train), len(manifest.validation), notes)
+
+
+def _last(steps: Iterator[Event]) -> DataSetWritten:
+    return [event for event in steps if isinstance(event, DataSetWritten)][-1]

@@ -1,6 +1,7 @@
 """The noising process: how much signal and noise a state x_t holds at time t.
 
-x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, noise_std^2), t real in [0, T]; t = 0 is data, t = T is noise.
+x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, noise_std^2) and t real in [0, T]: data at 0,
+noise at T.
 All factors are Python floats (float64): they are computed once per step, not per voxel.
 """
 
@@ -58,7 +59,7 @@ class Schedule(BaseModel, ABC):
 
 
 class CosineSchedule(Schedule):
-    """Quarter circle: alpha = cos(theta), sigma = sin(theta), theta = (pi / 2) t / T (Eq. 1, A.5)."""
+    """Quarter circle: alpha = cos(theta), sigma = sin(theta), theta = (pi / 2) t / T (Eq. 1)."""
 
     kind: Literal["cosine"] = "cosine"
 
@@ -91,7 +92,7 @@ class CosineSchedule(Schedule):
 class LinearSchedule(Schedule):
     """Straight line of flow matching: alpha = 1 - t / T, sigma = t / T.
 
-    The networks of PRDiT-FM count time the other way (1000 is data); it is turned here and nowhere else.
+    The networks of PRDiT-FM count time the other way (1000 is data); it is turned here only.
     """
 
     kind: Literal["linear"] = "linear"

@@ -39,7 +39,7 @@ from prdit_core.training.objective import add_noise
 from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -87,7 +87,7 @@ Event = Started | TrainStep | Previewed | Saved
 Begin = Literal["new", "resume"]
 
 
-def train_steps(config: TrainConfig, begin: Begin = "new") -> Iterator[Event]:
+def train_steps(config: TrainConfig, begin: Begin = "new") -> Generator[Event]:
     """Train and yield every event; closing the iterator saves a checkpoint first.
 
     Parameters
@@ -174,9 +174,7 @@ class _Run:
         )
         start, said = _resume(config.run, trainer) if begin == "resume" else (0, ())
         _trim_metrics(config.run / METRICS, start)
-        return cls(
-            config, data, trainer, header, resolved["batch_size"], start, (*notes, *said)
-        )
+        return cls(config, data, trainer, header, resolved["batch_size"], start, (*notes, *said))
 
     def read(self, number: int) -> NDArray[np.float32]:
         """Training volume in model units."""
@@ -280,7 +278,7 @@ def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], t
 
 
 def _claim(config: TrainConfig, resolved: Mapping[str, Any], begin: Begin) -> None:
-    """Make the run folder ours, or refuse: a new run needs an unused one, a resumed one the same settings."""
+    """Make the run folder ours: a new run needs an unused one, a resumed one the same settings."""
     file = config.run / CONFIG
     check_writable(config.run)
     kept = {name: value for name, value in resolved.items() if name not in _FREE}
@@ -341,7 +339,7 @@ def _resume(run: Path, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
 
 
 def _trim_metrics(file: Path, iteration: int) -> None:
-    """Drop lines past `iteration` and a partial last line, which the iterations to come write anew."""
+    """Drop lines past `iteration`, and partial ones; the iterations to come write them anew."""
     if not file.exists():
         return
     kept = []

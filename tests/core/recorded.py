@@ -1,4 +1,4 @@
-"""Reads the recorded numbers: configurations, weights and the recipe for weights that were not stored."""
+"""Reads the recorded numbers: configurations, weights, and the recipe of weights not stored."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def official_state(numbers: dict[str, Any]) -> dict[str, Tensor]:
         if f"sd/{name}" in numbers:
             state[str(name)] = tensor(numbers[f"sd/{name}"])
             continue
-        weight = recipe_weight(
-            int(numbers["weight_seed"]), str(name), ast.literal_eval(str(shape))
-        )
+        weight = recipe_weight(int(numbers["weight_seed"]), str(name), ast.literal_eval(str(shape)))
         exact = weight.double()
         found = [exact.sum().item(), exact.square().sum().item(), weight.numel()]
         np.testing.assert_allclose(found, numbers[f"digest/{name}"], rtol=1e-9, atol=1e-6)

@@ -1,0 +1,1 @@
+"""Our checkpoint format, known weights, and the import of official files."""

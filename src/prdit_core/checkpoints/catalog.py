@@ -1,4 +1,4 @@
-"""Known weights by name: bundled ones, those that users fetch themselves, and folders of their own."""
+"""Known weights by name: bundled ones, those users fetch themselves, and their own folders."""
 
 from __future__ import annotations
 
@@ -133,8 +133,9 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
     from prdit_core.models.prdit import PRDiT
     from prdit_core.models.prior import Prior
 
+    weights = read_weights(path, header)  # before the network, whose size a header may lie about
     model = PRDiT(header.model)
-    model.load_state_dict(read_weights(path, header), strict=True)
+    model.load_state_dict(weights, strict=True)
     return Prior(
         model=model.eval().requires_grad_(False),
         schedule=header.schedule,

@@ -55,7 +55,9 @@ def renamed(official: str) -> str:
                 for theirs, our_part in _GATED:
                     ours = ours.replace(theirs, our_part)
             return ours
-    raise CheckpointError(f"weight {official!r} belongs to no PRDiT network; is this another model?")
+    raise CheckpointError(
+        f"weight {official!r} belongs to no PRDiT network; is this another model?"
+    )
 
 
 def renamed_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -106,8 +106,8 @@ def read_header(path: Path) -> Header:
         version = content.get("version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
-                f"{shown(file)} has format version {version!r}, this program reads {FORMAT_VERSION}; "
-                "upgrade napari-prdit"
+                f"{shown(file)} has format version {version!r}, this program reads "
+                f"{FORMAT_VERSION}; upgrade napari-prdit"
             )
         return Header.model_validate(content)
     except ValidationError as error:
@@ -137,8 +137,8 @@ def verify(path: Path, header: Header) -> None:
             raise CheckpointError(f"{shown(path / name)} is missing or unreadable") from error
         if found != expected:
             raise CheckpointError(
-                f"{shown(path / name)} is damaged: its SHA-256 is {found[:12]}, not {expected[:12]}; "
-                "copy the checkpoint again"
+                f"{shown(path / name)} is damaged: its SHA-256 is {found[:12]}, not "
+                f"{expected[:12]}; copy the checkpoint again"
             )
 
 
@@ -151,6 +151,7 @@ def read_weights(path: Path, header: Header) -> dict[str, Tensor]:
         If a hash, a name, a shape or a number format is not what the header promises, or a value
         is not finite.
     """
+    _check_size(path / WEIGHTS, header.model)
     check_tensor_header(path / WEIGHTS, expected_shapes(header.model))
     verify(path, header)
     return load_tensors(path / WEIGHTS)
@@ -183,6 +184,16 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
 
 
+def _check_size(file: Path, config: ModelConfig) -> None:
+    """Refuse a file that cannot hold the transformer blocks alone, before describing the network."""
+    least = 12 * config.width**2 * config.depth * min(WIDTHS.values())
+    if file.is_file() and os.path.getsize(file) < least:
+        raise CheckpointError(
+            f"{shown(file)} does not fit its configuration: {os.path.getsize(file)} bytes cannot "
+            f"hold a network {config.width} wide and {config.depth} deep"
+        )
+
+
 def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a safetensors file's own header with what the network needs, before loading it.
 
@@ -206,7 +217,9 @@ def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> 
         size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
     declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
     if size != declared:
-        raise CheckpointError(f"{shown(file)} declares {declared} bytes of weights, expected {size}")
+        raise CheckpointError(
+            f"{shown(file)} declares {declared} bytes of weights, expected {size}"
+        )
 
 
 def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:

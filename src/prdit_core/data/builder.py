@@ -1,8 +1,6 @@
-"""Filling a prepared data set case by case, so that a stopped run goes on where it was.
+"""Filling the folder of a prepared data set: whose it is, who works on it, how it is split.
 
-Beside what `datasets` describes, the folder holds
-    settings.json        what every case in it was made with
-    cases/<id>.json      the manifest entry of each finished case
+`settings.json` says what every case in the folder was made with.
 """
 
 from __future__ import annotations
@@ -15,9 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import SimpleITK as sitk
-from pydantic import ValidationError
 
-from prdit_core.data.datasets import Case, is_intact
+from prdit_core.data.datasets import Manifest, write_manifest
 from prdit_core.errors import MemoryLimit, OutputError, UsageError
 from prdit_core.files import check_writable, shown, write_json
 
@@ -25,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from prdit_core.data.datasets import Case
+
 SETTINGS = "settings.json"
-CASES = "cases"
-MAX_WORKERS = 64
+MAX_WORKERS = 61  # the most that Windows allows
+NOT_IN_SETTINGS = ("preset", "size", "made_with")  # fields of the manifest itself
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,34 +43,17 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     check_writable(folder)
     path = folder / SETTINGS
     if not path.exists():
-        if any(folder.iterdir()):
+        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise OutputError(f"{shown(folder)} holds other files; choose an empty folder")
         write_json(path, settings)
-    found = _read_settings(path)
-    names = sorted({*settings, *found})
-    differing = [name for name in names if settings.get(name) != found.get(name)]
-    if differing:
-        details = ", ".join(f"{n}: {found.get(n)}, now {settings.get(n)}" for n in differing)
+    found, wanted = _flat(_read_settings(path)), _flat(settings)
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    if names:
+        now = ", ".join(f"{n} {found.get(n)}, now {wanted.get(n)}" for n in sorted(names)[:4])
         raise OutputError(
-            f"{shown(folder)} was prepared with other settings ({shown(details)}); "
+            f"{shown(folder)} was prepared with other settings ({shown(now)}); "
             "choose another folder"
         )
-
-
-def finished_case(folder: Path, case_id: str) -> Case | None:
-    """The entry of a case that an earlier run finished and whose files are still intact."""
-    path = folder / CASES / f"{case_id}.json"
-    try:
-        case = Case.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return case if case.id == case_id and is_intact(folder, case) else None
-
-
-def finish_case(folder: Path, case: Case) -> Case:
-    """Keep the entry of a case whose files are written."""
-    write_json(folder / CASES / f"{case.id}.json", case.model_dump(mode="json"))
-    return case
 
 
 def split_by_patient(
@@ -102,6 +84,26 @@ def check_fraction(fraction: float) -> None:
     """Raise `UsageError` unless `fraction` is above 0 and at most 0.5."""
     if not 0 < fraction <= 0.5:
         raise UsageError(f"validation fraction {fraction:g} is not above 0 and at most 0.5")
+
+
+def write_data_set(
+    folder: Path, cases: Sequence[Case], settings: dict[str, Any], label_names: dict[str, int]
+) -> Manifest:
+    """Split the cases and write the manifest, which makes the data set complete."""
+    train, validation = split_by_patient(
+        cases, fraction=settings["validation_fraction"], seed=settings["seed"]
+    )
+    manifest = Manifest(
+        made_with=settings["made_with"],
+        preset=settings["preset"],
+        size=settings["size"],
+        settings={name: settings[name] for name in settings if name not in NOT_IN_SETTINGS},
+        label_names=label_names,
+        train=train,
+        validation=validation,
+    )
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def in_order(
@@ -136,6 +138,17 @@ def in_order(
 
 def _use_one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _rank(seed: int, patient: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
-from prdit_core.errors import InputRejected
-from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from prdit_core.errors import InputRejected
+    from prdit_core.volume import Volume
 
 Voxels = NDArray[Any]
 

@@ -67,6 +67,7 @@ class Manifest(BaseModel):
 
     Attributes
     ----------
+    made_with : name and version of the software; not part of the digest
     preset, size : how scans became cubes
     settings : what else decides the content: seed, reading options, ...
     label_names : label name to value, empty without labels
@@ -78,6 +79,7 @@ class Manifest(BaseModel):
     format: Literal["prdit-data-set"] = "prdit-data-set"
     version: Literal[1] = 1
     notice: str = "for research, not for diagnosis"
+    made_with: str = ""
     preset: Preset
     size: int = Field(ge=1, le=1024)
     settings: dict[str, Any] = {}
@@ -98,10 +100,10 @@ class Manifest(BaseModel):
         """All cases, those to train on first."""
         return self.train + self.validation
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the content: changes with any voxel, any setting and the split."""
-        content = self.model_dump(mode="json", exclude={"sha256"})
+        content = self.model_dump(mode="json", exclude={"sha256", "made_with"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,7 +169,7 @@ class PreparedData:
         """Label name to value, empty without labels."""
         return self.manifest.label_names
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 that changes with any voxel, any setting and the split."""
         return self.manifest.digest
@@ -262,7 +264,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MANIFEST_BYTES:
             raise InputRejected(f"{shown(path)} is larger than {MANIFEST_BYTES} bytes")
-        manifest = _SealedManifest.model_validate_json(path.read_bytes())
+        sealed = _SealedManifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputRejected(
             f"{shown(folder)} is no prepared data set: {MANIFEST}: {error.strerror}; "
@@ -270,9 +272,9 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
     except ValidationError as error:
         raise InputRejected(_damaged(path, error)) from error
-    if manifest.sha256 != manifest.digest:
+    if sealed.sha256 != sealed.digest:
         raise InputRejected(f"{shown(path)} was edited or damaged; prepare the data again")
-    return manifest
+    return Manifest(**{name: getattr(sealed, name) for name in Manifest.model_fields})
 
 
 def _write(folder: Path, kind: str, case_id: str, array: NDArray[Any]) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prdit_core.data.checks import LOWEST_HU, stored_as_hu
 from prdit_core.data.dicom_geometry import Fault, geometry_faults, stack
@@ -18,8 +16,15 @@ from prdit_core.data.grid import check_bytes, check_grid, rejected
 from prdit_core.files import shown
 from prdit_core.volume import Volume
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
 Rescale = tuple[float, float]
 _MAX_STEP_HU = 500
+_PADDING_HU, _MAX_PADDINGS = -1500, 16
 
 
 def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None) -> Volume:
@@ -39,34 +44,39 @@ def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None
     InputRejected
         Naming everything that is wrong with the headers, or the file with damaged pixels.
     """
-    name = shown(path.resolve().name)
+    name = shown(path.absolute().name)
     files, ignored = dicom_files(path)
     headers = [header for file in files if (header := read_slice(file)) is not None]
     if not headers:
         raise rejected(name, "it holds no DICOM images", "give the folder of a CT series")
     chosen = _choose_series(headers, series, name)
+    _check_headers(chosen, assume_rescale, name)
+    places, affine = stack(chosen)
+    shape = (len(places), chosen[0].rows, chosen[0].columns)
+    check_bytes(2 * math.prod(shape), name)
+    check_grid(shape, affine, name)
+    voxels = _read_voxels(places, shape, assume_rescale)
+    _check_sign(voxels, name)
+    counts = {
+        "files that are no DICOM image were ignored": ignored + len(files) - len(headers),
+        "slices of other series were left out": len(headers) - len(chosen),
+        "repeated slices were left out": len(chosen) - len(places),
+        "slices had their rescale assumed": sum(s.rescale is None for s in chosen),
+    }
+    notes = [f"{count} {text}" for text, count in counts.items() if count]
+    notes += _check_rescales(places, voxels)
+    return Volume(voxels, affine, {"source_format": "dicom", "notes": notes})
+
+
+def _check_headers(slices: list[Slice], assumed: Rescale | None, name: str) -> None:
+    """Refuse slices that are no CT volume, with all reasons at once."""
     faults = [
-        *_content_faults(chosen),
-        *geometry_faults(chosen),
-        *_rescale_faults(chosen, assume_rescale),
+        *_content_faults(slices),
+        *geometry_faults(slices),
+        *_rescale_faults(slices, assumed),
     ]
     if faults:
         raise rejected(name, ", and ".join(fault.why for fault in faults), faults[0].remedy)
-    places, affine = stack(chosen)
-    shape = (len(places), chosen[0].rows, chosen[0].columns)
-    check_bytes(2 * int(np.prod(shape)), name)
-    check_grid(shape, affine, name)
-    voxels = _read_voxels(places, shape, assume_rescale)
-    notes = [
-        *_count_note(
-            ignored + len(files) - len(headers), "files that are no DICOM image were ignored"
-        ),
-        *_count_note(len(headers) - len(chosen), "slices of other series were left out"),
-        *_count_note(len(chosen) - len(places), "repeated slices were left out"),
-        *_count_note(sum(s.rescale is None for s in chosen), "slices had their rescale assumed"),
-        *_check_rescales(places, voxels),
-    ]
-    return Volume(voxels, affine, {"source_format": "dicom", "notes": notes})
 
 
 def _choose_series(headers: list[Slice], series: str | None, name: str) -> list[Slice]:
@@ -139,7 +149,15 @@ def _hounsfield(header: Slice, assumed: Rescale | None) -> NDArray[Any]:
     return pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 
-def _check_rescales(places: list[list[Slice]], voxels: NDArray[Any]) -> Iterable[str]:
+def _check_sign(voxels: NDArray[Any], name: str) -> None:
+    """Refuse bone that a wrong sign bit has turned into many values below air and padding."""
+    kinds = len(np.unique(voxels[voxels < _PADDING_HU]))
+    if kinds > _MAX_PADDINGS:
+        why = f"its pixels take {kinds} values below {_PADDING_HU} HU, which is no padding"
+        raise rejected(name, why, "correct PixelRepresentation, BitsStored or the rescale")
+
+
+def _check_rescales(places: list[list[Slice]], voxels: NDArray[Any]) -> list[str]:
     """Note differing rescale values; refuse a slice that they lift away from the others."""
     rescales = [place[0].rescale for place in places]
     usual, count = Counter(rescales).most_common(1)[0]
@@ -159,7 +177,3 @@ def _check_rescales(places: list[list[Slice]], voxels: NDArray[Any]) -> Iterable
 
 def _air_level(axial: NDArray[Any]) -> float:
     return float(np.percentile(np.maximum(axial[::8, ::8], LOWEST_HU), 10))
-
-
-def _count_note(count: int, text: str) -> list[str]:
-    return [f"{count} {text}"] if count else []

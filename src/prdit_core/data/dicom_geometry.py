@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prdit_core.data.dicom_slices import Slice
 from prdit_core.data.grid import MIN_VOXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prdit_core.data.dicom_slices import Slice
 
 Vector = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -19,8 +19,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from prdit_core.data.dicom_slices import Slice, quiet, read_dataset
+from prdit_core.data.dicom_dataset import invalid_header_named, read_dataset
 from prdit_core.data.grid import rejected
+
+if TYPE_CHECKING:
+    from prdit_core.data.dicom_slices import Slice
 
 Pixels = NDArray[Any]
 _COPIED = (
@@ -45,14 +48,15 @@ def read_pixels(header: Slice) -> Pixels:
         compressed in a way that cannot be decoded.
     """
     dataset = read_dataset(header.path, header.name, tags=None)
-    if "PixelData" not in dataset or not isinstance(dataset.PixelData, bytes):
-        raise rejected(header.name, "its pixels are missing or cut short", "copy it again")
-    syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
-    if not syntax.is_compressed:
+    with invalid_header_named(header.name, header.modality):
+        if "PixelData" not in dataset or not isinstance(dataset.PixelData, bytes):
+            raise rejected(header.name, "its pixels are missing or cut short", "copy it again")
+        syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+        if syntax.is_compressed:
+            return _decoded(dataset, syntax, header)
         pixels = _native(dataset, header.name, big_endian=syntax == ExplicitVRBigEndian)
         _check_bits(pixels, dataset, header.name)
-        return pixels
-    return _decoded(dataset, syntax, header)
+    return pixels
 
 
 def _native(dataset: Dataset, name: str, *, big_endian: bool) -> Pixels:
@@ -85,8 +89,7 @@ def _check_bits(pixels: Pixels, dataset: Dataset, name: str) -> None:
 
 def _decoded(dataset: Dataset, syntax: UID, header: Slice) -> Pixels:
     try:
-        with quiet():
-            pixels = dataset.pixel_array if syntax == RLELossless else _by_gdcm(dataset, syntax)
+        pixels = dataset.pixel_array if syntax == RLELossless else _by_gdcm(dataset, syntax)
     except Exception as error:
         why = f"its pixels cannot be decoded ({syntax.name})"
         raise rejected(header.name, why, "copy it again, or export it uncompressed") from error
@@ -111,5 +114,6 @@ def _by_gdcm(dataset: Dataset, syntax: UID) -> Pixels:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pixels.dcm")
         copy.save_as(path, enforce_file_format=True)
-        decoded: Pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    return decoded[0]
+        decoded = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    pixels: Pixels = decoded[0]
+    return pixels

@@ -5,24 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
-from numpy.typing import NDArray
 
+from prdit_core.data.dicom_dataset import SUFFIXES, invalid_header_named, read_dataset
 from prdit_core.data.grid import rejected
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 
-_SUFFIXES = (".dcm", ".dicom", ".ima")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pydicom
+    from numpy.typing import NDArray
+
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-_TAGS: list[int | str] = [
+_TAGS: list[str] = [
     "SOPClassUID",
     "Modality",
     "SeriesInstanceUID",
@@ -87,7 +89,7 @@ def looks_like_dicom(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or (path.exists() and not path.is_file()):
         return False
-    if name.endswith(_SUFFIXES):
+    if name.endswith(SUFFIXES):
         return True
     try:
         with path.open("rb") as file:
@@ -128,35 +130,6 @@ def dicom_files(path: Path) -> tuple[list[Path], int]:
     return slices, len(files) - len(slices)
 
 
-def read_dataset(path: Path, name: str, *, tags: list[int | str] | None) -> pydicom.Dataset:
-    """The header (`tags` given: these only, no pixels) or all of a DICOM file.
-
-    Raises
-    ------
-    InputRejected
-        If it cannot be parsed.
-    """
-    force = path.name.lower().endswith(_SUFFIXES)
-    try:
-        with quiet():
-            return pydicom.dcmread(
-                path, force=force, specific_tags=tags, stop_before_pixels=tags is not None
-            )
-    except Exception as error:
-        why = f"it is not readable as DICOM ({type(error).__name__})"
-        if path.exists() and path.stat().st_size == 0:
-            why = "it is empty (0 bytes)"
-        raise rejected(name, why, "copy it again from its source") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings: they quote values of the header, which may name the patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def read_slice(path: Path) -> Slice | None:
     """The header of one file; None for objects that hold no image, such as reports.
 
@@ -167,22 +140,18 @@ def read_slice(path: Path) -> Slice | None:
     """
     name = shown(path.name)
     dataset = read_dataset(path, name, tags=_TAGS)
-    modality = _text(dataset, "Modality")
-    if _text(dataset, "SOPClassUID") == _DIRECTORY_CLASS:
-        return None
-    if dataset.get("Rows") is None or dataset.get("Columns") is None:
-        if modality not in ("", "CT"):
+    with invalid_header_named(name, modality=""):
+        modality = _text(dataset, "Modality")
+    with invalid_header_named(name, modality):
+        if _text(dataset, "SOPClassUID") == _DIRECTORY_CLASS:
             return None
-        raise rejected(name, "it is not readable as a DICOM image", "copy it again, or remove it")
-    try:
-        with quiet():
-            header = _parsed(dataset, path, name, modality)
-            _check_length(dataset, header)
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        why = "its DICOM header is invalid"
-        if modality not in ("", "CT"):
-            why = f"not CT (Modality {shown(modality)}), and {why}"
-        raise rejected(name, why, "export the series again, or remove the file") from error
+        if dataset.get("Rows") is None or dataset.get("Columns") is None:
+            if modality not in ("", "CT"):
+                return None
+            why = "it is not readable as a DICOM image"
+            raise rejected(name, why, "copy it again, or remove it")
+        header = _parsed(dataset, path, name, modality)
+        _check_length(dataset, header)
     return header
 
 

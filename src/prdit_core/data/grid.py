@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prdit_core.errors import InputRejected
+from prdit_core.files import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Affine = NDArray[np.float64]
 
@@ -30,17 +34,17 @@ _TOWARDS = {
 
 def rejected(name: str, why: str, remedy: str) -> InputRejected:
     """The one-line refusal of the input `name`: why, and what to do about it."""
-    return InputRejected(f"{name}: {why}; {remedy}")
+    return InputRejected(shown(f"{name}: {why}; {remedy}"))
 
 
 def is_orientation(codes: str) -> bool:
     """Whether `codes` names one direction of each pair R/L, A/P and S/I, as "LPS" does."""
     if len(codes) != 3 or not set(codes) <= set(_TOWARDS):
         return False
-    return abs(np.linalg.det(_directions(codes))) > 0
+    return bool(abs(np.linalg.det(_directions(codes))) > 0)
 
 
-def affine_towards(codes: str, spacing_mm: Sequence[float]) -> Affine:
+def affine_towards(codes: str, spacing_mm: Sequence[float] | Affine) -> Affine:
     """Affine of a grid whose x, y, z axes run towards `codes` ("LPS": left, posterior, superior).
 
     Parameters

@@ -6,9 +6,8 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nibabel.orientations import (
@@ -18,12 +17,12 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
 
 from prdit_core.data import checks
 from prdit_core.data.dicom import read_dicom
-from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance, walk_files
+from prdit_core.data.dicom_slices import looks_like_dicom
+from prdit_core.data.discovery import SUFFIXES, find_cases, suffix_of
 from prdit_core.data.grid import check_grid, is_orientation, oblique_degrees, rejected
 from prdit_core.data.metaimage import metaimage_header, read_metaimage
 from prdit_core.data.nifti import read_nifti, write_nifti
@@ -33,7 +32,20 @@ from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageE
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".npz")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "AS_STATED",
+    "SUFFIXES",
+    "WRITE_SUFFIXES",
+    "ReadOptions",
+    "canonical",
+    "find_cases",
+    "read_volume",
+    "write_volume",
+]
+
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd")
 _CANONICAL = ("L", "P", "S")
 _NOTED_DEGREES = 0.5
@@ -98,7 +110,7 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
         With one line that says what is wrong with which file and what to do.
     """
     path = Path(path)
-    name = shown(path.resolve().name)
+    name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
     voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
@@ -144,7 +156,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
         If the target cannot be written.
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix not in WRITE_SUFFIXES:
         raise UsageError(f"cannot write {shown(path.name)}: choose {', '.join(WRITE_SUFFIXES)}")
     check_grid(volume.shape, volume.affine, shown(path.name))
@@ -155,65 +167,10 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     return write_atomically(path, lambda part: _write_file(stored, part, suffix))
 
 
-def find_cases(source: str | Path) -> list[Path]:
-    """The scans at or below `source`, sorted: volume files and folders of DICOM series.
-
-    A series that is spread over folders is found as the folder that holds them all, and loose
-    slices beside folders with slices as single files, so that none is counted twice.
-
-    Raises
-    ------
-    InputRejected
-        If `source` does not exist.
-    """
-    source = Path(source)
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise rejected(shown(source.name), "there is no such file or folder", "check the path")
-    slices: dict[Path, list[Path]] = defaultdict(list)
-    cases = set()
-    for file in walk_files(source):
-        if file.name.startswith("."):
-            continue
-        if _suffix(file) in SUFFIXES:
-            cases.add(file)
-        elif looks_like_dicom(file):
-            slices[file.parent].append(file)
-    return sorted(cases | _series_folders(slices))
-
-
-def _series_folders(slices: dict[Path, list[Path]]) -> set[Path]:
-    """One path per series, judged by the first file of each folder to stay fast."""
-    outer = {parent for folder in slices for parent in folder.parents}
-    instances: set[str] = set()
-    by_series: dict[str | Path, list[Path]] = defaultdict(list)
-    for folder, files in slices.items():
-        for file in files if folder in outer else files[:1]:
-            series, instance = series_and_instance(file)
-            copied = instance != "" and instance in instances
-            instances.add(instance)
-            by_series[folder if series is None or copied else series].append(file)
-    return {_home(files, outer) for files in by_series.values()}
-
-
-def _home(files: list[Path], outer: set[Path]) -> Path:
-    """The closest folder that holds all files; the file itself where it is alone among others."""
-    folder = files[0].parent
-    while not all(file.is_relative_to(folder) for file in files):
-        folder = folder.parent
-    return files[0] if len(files) == 1 and folder in outer else folder
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
-
-
 def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     """The volume with axes as stored, nothing judged but the file and its geometry."""
     assumed = options.assume_orientation
-    suffix = "" if path.is_dir() else _suffix(path)
+    suffix = "" if path.is_dir() else suffix_of(path)
     if not path.is_dir() and not path.is_file():
         raise rejected(name, "there is no such file or folder", "check the path")
     if suffix in (".nii", ".nii.gz"):
@@ -253,7 +210,8 @@ def _int16(voxels: NDArray[Any], name: str) -> NDArray[np.int16]:
     outside = int(np.count_nonzero((voxels < limits.min) | (voxels > limits.max)))
     if outside:
         warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
-    return np.clip(np.rint(voxels), limits.min, limits.max).astype(np.int16)
+    rounded: NDArray[np.int16] = np.clip(np.rint(voxels), limits.min, limits.max).astype(np.int16)
+    return rounded
 
 
 def _write_file(volume: Volume, part: Path, suffix: str) -> None:

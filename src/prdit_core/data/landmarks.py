@@ -41,8 +41,9 @@ class Landmarks:
     Attributes
     ----------
     extent : the axial box around the whole scan
-    body : the largest solid part with its cavities filled, None where there is none
-    lungs : all parts of the body of `LUNG_HU` and over `LUNG_ML`, None where there are none
+    body : the box around the largest solid part, None where there is none
+    lungs : the box around all parts of `LUNG_HU` and over `LUNG_ML` that the body encloses, None
+        where there are none
     lung_ml : their volume in millilitres
     """
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from prdit_core.data.grid import (
 from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
 from prdit_core.files import shown
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TYPES = {
     "MET_CHAR": "i1",

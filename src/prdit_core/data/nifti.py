@@ -6,12 +6,10 @@ import gzip
 import math
 from contextlib import ExitStack
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from prdit_core.data.grid import (
     Affine,
@@ -24,6 +22,11 @@ from prdit_core.data.grid import (
 from prdit_core.data.payload import Readable, damage_named, read_declared
 from prdit_core.files import shown
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
@@ -92,7 +95,7 @@ def write_nifti(volume: Volume, path: Path, *, compressed: bool, description: st
     content = image.to_bytes()
     with path.open("wb") as file:
         if compressed:
-            with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as stream:
+            with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as stream:
                 stream.write(content)
         else:
             file.write(content)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +13,9 @@ from prdit_core.data.grid import affine_towards, check_grid, rejected
 from prdit_core.data.payload import damage_named, read_declared
 from prdit_core.files import shown
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MEMBER = "ct.npy"
 # The program that made the data set stacks slices from the head down, then rows and columns
@@ -73,7 +75,7 @@ def _read_array(member: IO[bytes], name: str) -> np.ndarray[Any, np.dtype[Any]]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(member)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # numpy parses the header as Python: it can fail in any way
         raise rejected(name, "its array header is damaged", "copy it again") from error
     if dtype.kind not in "iuf" or len(shape) != 3 or min(shape) <= 0:
         why = f"its array `ct` is {len(shape)}D of type {dtype.kind}"

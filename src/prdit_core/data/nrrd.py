@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from prdit_core.data.grid import (
 from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
 from prdit_core.files import shown
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
@@ -86,7 +88,7 @@ def _fields(file: BinaryIO, name: str) -> dict[str, str]:
     fields = {}
     while (line := file.readline(_MAX_HEADER).decode("utf-8", "replace").strip()) != "":
         key, separator, value = line.partition(": ")
-        if separator and not line.startswith("#") and file.tell() < _MAX_HEADER:
+        if separator and not line.startswith("#"):
             fields[key.strip().lower()] = value.strip()
     return fields
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prdit_core.data.grid import check_bytes, rejected
-from prdit_core.errors import InputRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from prdit_core.errors import InputRejected
 
 CHUNK = 2**20
 _RESTORE = "copy it again from its source"

@@ -83,7 +83,7 @@ def resample_labels(image: sitk.Image, grid: Grid) -> NDArray[np.uint8]:
 
 def pool_mean(x: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Average blocks of factor^3 voxels; (D, H, W) divisible by `factor`."""
-    pooled: NDArray[np.float32] = _pool_sum(x, factor) / np.float32(factor**3)
+    pooled: NDArray[np.float32] = np.divide(_pool_sum(x, factor), factor**3, dtype=np.float32)
     return pooled
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prdit_core.data.dicom_slices import walk_files
@@ -14,6 +13,7 @@ from prdit_core.files import sha256_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 DETACHED_SUFFIXES = (".mhd", ".nhdr")
 
@@ -50,7 +50,7 @@ def find_sources(places: Iterable[Path]) -> list[Source]:
 
 
 def refuse_overlap(places: Iterable[Path], out: Path) -> None:
-    """Raise `UsageError` if `out` is one of `places` or lies inside one: inputs stay as they are."""
+    """Raise `UsageError` if `out` is one of `places` or lies inside one."""
     target = out.resolve()
     for place in places:
         if target.is_relative_to(place.resolve()):

@@ -34,6 +34,7 @@ WORKING_EDGE = 256
 SMALLEST_SIZE = 8
 OUTSIDE = -32768.0  # marks resampled voxels that no scan covers; no window reaches so low
 MUCH_PADDING = 0.25
+LANDMARK_WINDOW_HU = (-1000, 400)  # so that the window of a preset does not move its crop
 
 
 class Preset(BaseModel):
@@ -135,11 +136,11 @@ def conform(
     """
     check_size(size)
     _check_input(volume, labels)
-    image = image_of(_clipped(volume.voxels_hu, preset), volume.affine)
-    landmarks = find_landmarks(image)
+    landmarks = find_landmarks(image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine))
     edge = working_edge(preset, size, min(volume.spacing_mm))
     centre, centred_on = _centre(landmarks, preset)
     grid = Grid(edge, preset.field_of_view_mm / edge, centre).on_lattice(volume.affine)
+    image = image_of(_clipped(volume, preset.window_hu), volume.affine)
     cube = resample(averaged(image, grid.spacing_mm), grid, OUTSIDE)
     padded_fraction = _fill_with_air(cube, preset)
     factor = edge // size
@@ -188,10 +189,11 @@ def _check_input(volume: Volume, labels: NDArray[np.uint8] | None) -> None:
         )
 
 
-def _clipped(voxels_hu: NDArray[Any], preset: Preset) -> NDArray[Any]:
+def _clipped(volume: Volume, window_hu: tuple[int, int]) -> NDArray[Any]:
     """Voxels within the window; int16 stays int16, since scans are large."""
-    kept = voxels_hu if voxels_hu.dtype == np.int16 else voxels_hu.astype(np.float32)
-    clipped: NDArray[Any] = np.clip(kept, *preset.window_hu)
+    voxels = volume.voxels_hu
+    kept = voxels if voxels.dtype == np.int16 else voxels.astype(np.float32)
+    clipped: NDArray[Any] = np.clip(kept, *window_hu)
     return clipped
 
 

@@ -1,0 +1,1 @@
+"""The networks: local part, global residual, and the prior that wraps them."""

@@ -72,11 +72,12 @@ class Block(nn.Module):
         """(B, N, h) and (B, h) to (B, N, h)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c_global)
         x = x + gate1 * self.attention(modulate(self.norm(x), shift1, scale1))
-        return x + gate2 * self.mlp(modulate(self.norm(x), shift2, scale2))
+        x = x + gate2 * self.mlp(modulate(self.norm(x), shift2, scale2))
+        return x
 
 
 class GlobalResidualDiT(nn.Module):
-    """What the Local Denoiser cannot know: a correction of every tile from the whole volume (Eq. 4)."""
+    """What the Local Denoiser cannot know: corrections of all tiles by the whole volume (Eq. 4)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

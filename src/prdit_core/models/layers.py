@@ -19,7 +19,7 @@ RMS_EPS = 1e-5
 
 
 class PlainNorm(nn.Module):
-    """Normalisation over the last axis without parameters: LayerNorm (eps 1e-6) or RMSNorm (eps 1e-5)."""
+    """Norm over the last axis without parameters: LayerNorm (eps 1e-6) or RMSNorm (eps 1e-5)."""
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()

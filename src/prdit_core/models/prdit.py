@@ -61,7 +61,7 @@ class PRDiT(nn.Module):
         return local, assemble_tiles(tiles, grid, config.stride)
 
     def local_state(self) -> dict[str, Tensor]:
-        """Weights that stage 1 trains and stage 2 freezes: the local part, shared time, local head."""
+        """Weights stage 1 trains and stage 2 freezes: local part, shared time, local head."""
         return {
             name: weight
             for name, weight in self.state_dict().items()

@@ -1,0 +1,1 @@
+"""Samplers: grids of times, predictors, the corrector, and the one loop."""

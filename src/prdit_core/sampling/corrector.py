@@ -27,9 +27,13 @@ def correct(x: Tensor, t: float, t_to: float, noise: Tensor, schedule: Schedule)
 
 
 def ancestral_noise(t: float, t_to: float, schedule: Schedule) -> float:
-    """sigma_t of the conventional hot sampler, eta = 1 (Eq. 7), in units of noise_std."""
+    """Fresh noise of the conventional hot sampler, eta = 1, in units of noise_std.
+
+    On the quarter circle it is sigma_t of Eq. 7, sqrt((1 - a') / (1 - a)) sqrt(1 - a / a') with
+    a = alpha^2; the form here holds for any process.
+    """
     sigma, sigma_to = schedule.sigma(t), schedule.sigma(t_to)
     if sigma == 0:
         return 0.0
-    kept = (schedule.alpha(t) / schedule.alpha(t_to)) ** 2
-    return (sigma_to / sigma) * math.sqrt(max(1.0 - kept, 0.0))
+    kept = (schedule.alpha(t) / schedule.alpha(t_to) * sigma_to) ** 2
+    return (sigma_to / sigma) * math.sqrt(max(sigma**2 - kept, 0.0))

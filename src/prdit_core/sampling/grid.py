@@ -38,8 +38,10 @@ class TimeGrid:
             yield index, self.times[index], self.times[index + 1]
 
     def reach(self, t: float, t_next: float, k: float) -> float:
-        """Where a k-step predictor lands (Alg. 1): k times as far as `t_next` while that is not beyond
-        the data, else `t_next` itself (a cold step).
+        """Where a k-step predictor lands (Alg. 1).
+
+        It goes k times as far as `t_next` while that is not beyond the data, else to `t_next`
+        itself (a cold step).
         """
         reached = t - k * (t - t_next)
         beyond = reached < 0 or (reached == 0 and not self.hot_at_zero)
@@ -59,6 +61,8 @@ def time_grid(name: GridName, steps: int, first: float = T) -> TimeGrid:
         return TimeGrid(tuple(first * (steps - i) / steps for i in range(steps + 1)))
     skip = int(T) // steps
     if skip == 0:
-        raise UsageError(f"the release's grid has at most 1000 steps, not {steps}; use the exact grid")
+        raise UsageError(
+            f"the release's grid has at most 1000 steps, not {steps}; use the exact grid"
+        )
     visits = range(0, int(T), skip)
     return TimeGrid((*(float(t) for t in reversed(visits)), 0.0), hot_at_zero=False)

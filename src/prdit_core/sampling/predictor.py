@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from prdit_core.models.prior import Prediction
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from prdit_core.models.prior import Prediction
     from prdit_core.schedule import Schedule
 
 

@@ -177,8 +177,8 @@ def _ancestral(now: Estimate, t_to: float, schedule: Schedule, z: Tensor) -> Ten
     """Eq. 7: alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z."""
     fresh = ancestral_noise(now.t, t_to, schedule)
     kept = max(schedule.sigma(t_to) ** 2 - fresh**2, 0.0) ** 0.5
-    said = now.prediction
-    return schedule.alpha(t_to) * said.x0 + kept * said.eps + (fresh * schedule.noise_std) * z
+    mean: Tensor = schedule.alpha(t_to) * now.prediction.x0 + kept * now.prediction.eps
+    return mean + (fresh * schedule.noise_std) * z
 
 
 def _check_finite(said: Prediction, t: float) -> None:

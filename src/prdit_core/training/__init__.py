@@ -1,0 +1,1 @@
+"""Training: stages, objective, batches, average and the one loop."""

@@ -47,7 +47,9 @@ def draw_batch(
     """
     cases = tuple(_case(seed, count, iteration * size + place) for place in range(size))
     x0 = torch.from_numpy(np.stack([read(case) for case in cases]))[:, None]
-    times, noises = zip(*(_draws(x0.shape[1:], seed, iteration, p) for p in range(size)), strict=True)
+    times, noises = zip(
+        *(_draws(x0.shape[1:], seed, iteration, p) for p in range(size)), strict=True
+    )
     return Batch(x0, torch.stack(noises), torch.cat(times), cases)
 
 

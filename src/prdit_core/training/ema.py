@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Ema:
-    """Exponential moving average of all weights, with a warm-up so that early averages mean something.
+    """Exponential moving average of all weights, with a warm-up.
 
-    Without it, after 5,000 iterations at 0.9999 more than half of the average would still be the start.
+    Without it, after 5,000 iterations at 0.9999 more than half of the average is still the start.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

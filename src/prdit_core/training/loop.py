@@ -42,7 +42,14 @@ class Trainer:
     """A network, its optimiser and its average on a device, advanced one iteration at a time."""
 
     def __init__(
-        self, model: PRDiT, schedule: Schedule, fabric: Fabric, *, lr: float, clip: float, decay: float
+        self,
+        model: PRDiT,
+        schedule: Schedule,
+        fabric: Fabric,
+        *,
+        lr: float,
+        clip: float,
+        decay: float,
     ) -> None:
         self.fabric = fabric
         self.schedule = schedule
@@ -93,7 +100,9 @@ class Trainer:
             for moment, value in state.get(number, {}).items()
         }
 
-    def restore(self, raw: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    def restore(
+        self, raw: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> None:
         """Take up weights, average and moments that a checkpoint kept."""
         self.network.load_state_dict(raw, strict=True)
         for name, weight in ema.items():

@@ -1,4 +1,4 @@
-"""The stages of training as rows of one table: what trains, where it starts, how fast (7, A.9.2)."""
+"""The stages of training as rows of one table: what trains, how fast (A.9.2)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def freeze(model: PRDiT, stage: Stage) -> None:
 
 
 def prepare(
-    config: ModelConfig, stage: Stage, seed: int, start: tuple[ModelConfig, Mapping[str, Tensor]] | None
+    config: ModelConfig,
+    stage: Stage,
+    seed: int,
+    start: tuple[ModelConfig, Mapping[str, Tensor]] | None,
 ) -> PRDiT:
     """A network ready for the stage.
 
@@ -78,7 +81,7 @@ def prepare(
     Raises
     ------
     UsageError
-        If a local part of another width or patch geometry is offered: its time embedding depends on both.
+        If a local part of another width or patch geometry is offered: it depends on both.
     """
     model = PRDiT(config)
     initialise(model, seed)
@@ -88,7 +91,9 @@ def prepare(
         kept = dict(weights) if begun.depth == config.depth else _local_only(model, weights)
         missing = model.load_state_dict(kept, strict=False)
         if missing.unexpected_keys:
-            raise UsageError(f"the checkpoint to start from has unknown weights: {missing.unexpected_keys}")
+            raise UsageError(
+                f"the checkpoint to start from has unknown weights: {missing.unexpected_keys}"
+            )
     freeze(model, stage)
     return model
 
@@ -103,7 +108,9 @@ def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
     if begun.depth not in (0, config.depth):
         unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
     if unlike:
-        raise UsageError(f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared")
+        raise UsageError(
+            f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared"
+        )
 
 
 def _local_only(model: PRDiT, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

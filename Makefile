@@ -1,0 +1,67 @@
+# One door for all commands. Each builds what it needs in .venv, from nothing but Python and pip.
+
+DEMO_OUT ?= demo-output
+ARGS ?=
+
+# Shared libraries that torch, SimpleITK and Pillow expect of the system. Tests of real napari
+# windows will add theirs (Xvfb and xcb); the plugin has no window yet.
+SYSTEM_PACKAGES = libgcc-s1 libstdc++6 zlib1g
+
+# The recipe of the bundled model. Calling it again goes on where it was stopped; it also goes on
+# with more GLOBAL_ITERATIONS, while more LOCAL_ITERATIONS need a new DEMO_WORK.
+DEMO_WORK ?= work/demo
+DEMO_PHANTOMS ?= 1500
+DEMO_SIZE ?= 32
+DEMO_SEED ?= 1
+DEMO_BATCH ?= 16
+LOCAL_ITERATIONS ?= 5000
+LOCAL_LR ?= 1e-4
+GLOBAL_ITERATIONS ?= 10000
+GLOBAL_LR ?= 9e-5
+SAVE_EVERY ?= 500
+DEMO_TRAIN = --data $(DEMO_WORK)/data --seed $(DEMO_SEED) --batch-size $(DEMO_BATCH) \
+	--save-every $(SAVE_EVERY) --resume
+
+PYTHON_HERE = .venv/bin/python
+PRDIT = .venv/bin/prdit-core
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check bench demo-model
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.base  ## generate a CT volume with the bundled model (base dependencies only)
+	$(PRDIT) generate --checkpoint demo --seed 0 --steps 50 --out $(DEMO_OUT)
+
+test: .venv/.dev  ## all tests, under 15 minutes; ARGS="..." goes to pytest
+	$(PYTHON_HERE) -m pytest $(ARGS)
+
+test-fast: .venv/.dev  ## the tests that take no more than seconds, about a minute in all
+	$(PYTHON_HERE) -m pytest -m "not slow" $(ARGS)
+
+check: .venv/.dev  ## ruff (rules and format) and mypy
+	$(PYTHON_HERE) -m ruff check
+	$(PYTHON_HERE) -m ruff format --check
+	$(PYTHON_HERE) -m mypy
+
+bench: .venv/.dev  ## run all benchmarks; each prints a table
+	set -e; for script in benchmarks/*.py; do $(PYTHON_HERE) "$$script"; done
+
+demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
+	$(PRDIT) phantoms --count $(DEMO_PHANTOMS) --size $(DEMO_SIZE) --seed $(DEMO_SEED) \
+		--out $(DEMO_WORK)/data
+	$(PRDIT) train --stage local --run $(DEMO_WORK)/local $(DEMO_TRAIN) \
+		--iterations $(LOCAL_ITERATIONS) --lr $(LOCAL_LR)
+	$(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
+		$(DEMO_TRAIN) --iterations $(GLOBAL_ITERATIONS) --lr $(GLOBAL_LR)
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/global src/prdit_core/bundled/demo
+
+.venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
+	scripts/system_packages.sh $(SYSTEM_PACKAGES)
+	scripts/environment.sh --editable .
+	touch $@
+
+.venv/.dev: .venv/.base
+	scripts/environment.sh --group dev
+	touch $@

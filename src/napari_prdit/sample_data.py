@@ -1,0 +1,24 @@
+"""What `File > Open Sample` offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_prdit.layers import LayerData
+
+SPACING_MM = 2.5
+
+
+def phantom() -> list[LayerData]:
+    """An invented chest in HU, and a hidden layer that labels its organs."""
+    from napari_prdit.layers import image_layer, placement
+    from prdit_core.data.phantoms import make_phantom
+    from prdit_core.provenance import SYNTHETIC
+    from prdit_core.volume import Volume
+
+    made = make_phantom(0, 0, spacing_mm=SPACING_MM)
+    note = {**made.volume.metadata, "description": SYNTHETIC}
+    volume = Volume(made.volume.voxels_hu, made.volume.affine, note)
+    labels = {"name": "phantom: organs", "visible": False, **placement(volume.affine)}
+    return [image_layer(volume, "phantom"), (made.labels, labels, "labels")]

@@ -1,0 +1,5 @@
+"""`python -m prdit_core.cli`."""
+
+from prdit_core.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from prdit_core.cli.console import DEBUG_VARIABLE
+from prdit_core.cli.generating import decompose, generate
+from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.preparing import phantoms, preprocess
+from prdit_core.cli.training import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help=(
+        "Synthesise 3D CT volumes with PRDiT (pixel-level residual diffusion transformer).\n\n"
+        "Start with:  prdit-core generate --checkpoint demo --out my-volume\n\n"
+        "Exit codes: 0 ok, 2 usage, 3 input rejected, 4 some cases failed, 5 checkpoint, "
+        "6 output, 7 memory, 8 numerical, 9 run folder busy, 130/143 stopped.\n\n"
+        "All generated volumes are synthetic and not for diagnosis."
+    ),
+)
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+app.command()(generate)
+app.command()(decompose)
+app.command()(preprocess)
+app.command()(phantoms)
+app.command()(train)
+app.command("import")(import_)
+app.command()(info)
+app.command()(devices)

@@ -1,0 +1,168 @@
+"""`prdit-core generate` and `prdit-core decompose`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.errors import UsageError
+
+
+class GridName(StrEnum):
+    """Step grids."""
+
+    exact = "exact"
+    release = "release"
+
+
+Checkpoint = Annotated[
+    str,
+    typer.Option(help="Bundled name (demo), checkpoint folder, or run folder of `train`."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; see `devices`.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="CPU threads; part of the seed. Default: $PRDIT_THREADS, else all cores.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@door
+def generate(
+    out: Annotated[
+        Path, typer.Option(help="FILE.nii.gz for one volume, or a folder for numbered volumes.")
+    ],
+    checkpoint: Checkpoint = "demo",
+    count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
+    index: Annotated[int, typer.Option(min=0, help="Index of the first volume.")] = 0,
+    seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
+    steps: Annotated[
+        int, typer.Option(help="Network evaluations; more is slower and better.")
+    ] = 50,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="increment, increment-2, euler (Alg. 1), heun, resynthesis, noise-only, "
+            "conventional-hot."
+        ),
+    ] = "increment",
+    k: Annotated[
+        float, typer.Option(help="1 is cold (no noise added on the way), 2 to 3 hot and better.")
+    ] = 2.0,
+    grid: Annotated[
+        GridName, typer.Option(help="Times visited; release replays the official sampler.")
+    ] = GridName.exact,
+    device: Device = "cpu",
+    threads: Threads = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace volumes made with other settings.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Generate CT volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
+
+    Run again with the same settings to go on where it stopped.
+    """
+    from prdit_core.checkpoints.catalog import load
+    from prdit_core.cli.outputs import Outputs, Settings
+    from prdit_core.generate import finished_volume, generate_steps
+    from prdit_core.machine import choose_device, use_threads
+
+    outputs = Outputs(out, seed=seed, first=index, count=count)
+    outputs.check_writable()
+    prior = load(checkpoint, choose_device(device))
+    settings = Settings(
+        sampler=sampler,
+        grid=grid.value,
+        steps=steps,
+        k=k,
+        checkpoint_sha256=prior.digest,
+        device=str(prior.device),
+        threads=use_threads(threads),
+    )
+    left = outputs.unfinished(settings, overwrite=overwrite)
+    made: list[Path] = []
+    with stoppable() as stop, progress(not json) as bar:
+        for place, number in enumerate(left):
+            task = bar.add_task(f"volume {place + 1} of {len(left)}", total=steps)
+            for step in generate_steps(
+                prior, seed=seed, index=number, steps=steps, sampler=sampler, k=k, grid=grid.value
+            ):
+                bar.update(task, completed=step.index + 1, total=step.total)
+                stop.raise_if_asked()
+            volume = finished_volume(
+                prior,
+                step,
+                seed=seed,
+                index=number,
+                steps=steps,
+                sampler=sampler,
+                k=k,
+                grid=grid.value,
+            )
+            made.append(outputs.write(number, volume))
+            bar.remove_task(task)
+    files = outputs.files()
+    result(
+        {"made": len(made), "reused": count - len(made), "volumes": files},
+        [
+            f"{len(made)} volumes made, {count - len(made)} were there already"
+            if count > 1 or not made
+            else "1 volume made",
+            *(f"volume   {entry['volume']}" for entry in files),
+            *(f"picture  {entry['picture']}" for entry in files),
+            "synthetic, not for diagnosis",
+        ],
+        json,
+    )
+
+
+@door
+def decompose(
+    volume: Annotated[
+        Path, typer.Option(help="A CT scan: DICOM folder or series, NIfTI, NRRD, MetaImage.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the parts and one picture.")],
+    t: Annotated[
+        float, typer.Option(help="Noise level, above 0 (clean) to 1000 (pure noise).")
+    ] = 500.0,
+    checkpoint: Checkpoint = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    device: Device = "cpu",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Split what a model predicts for a scan into local part, global residual and their sum."""
+    from prdit_core.checkpoints.catalog import load
+    from prdit_core.data.io import read_volume, write_volume
+    from prdit_core.decompose import decompose as split
+    from prdit_core.files import check_writable, write_json
+    from prdit_core.machine import choose_device, use_threads
+    from prdit_core.pictures import save_picture
+
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty; choose another --out")
+    check_writable(out)
+    use_threads(threads)
+    prior = load(checkpoint, choose_device(device))
+    scan = read_volume(volume)
+    for note in scan.metadata.get("notes", []):
+        say(f"note: {note}")
+    found = split(prior, scan, t, seed=seed)
+    files = [write_volume(found.scan, out / "scan.nii.gz")]
+    files += [write_volume(part, out / f"{name}.nii.gz") for name, part in found.parts.items()]
+    picture = save_picture(found.panels(), out / "decomposition.png", f"model {prior.name}")
+    write_json(out / "decomposition.json", dict(found.scan.metadata) | {"checkpoint": prior.name})
+    result(
+        {"picture": str(picture), "volumes": [str(file) for file in files]},
+        [f"picture  {picture}", *(f"part     {file}" for file in files)],
+        json,
+    )

@@ -1,0 +1,190 @@
+"""`prdit-core info`, `devices` and `import`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prdit_core.cli.console import door, result
+
+if TYPE_CHECKING:
+    from prdit_core.checkpoints.store import Header
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Norm(StrEnum):
+    """Which release a file comes from."""
+
+    layer = "layer"
+    rms = "rms"
+
+
+class Weights(StrEnum):
+    """Which of a file's weights to take."""
+
+    ema = "ema"
+    model = "model"
+
+
+@door
+def import_(
+    file: Annotated[Path, typer.Argument(help="The authors' .pt file.", metavar="FILE.pt")],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    norm: Annotated[
+        Norm | None,
+        typer.Option(help="layer: PRDiT and PRDiT-FM; rms: TF-PRDiT. Same names, another network."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Edge of the volumes.")] = None,
+    patch: Annotated[int | None, typer.Option(min=1, help="Edge of a patch.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Distance of patches.")] = None,
+    padding: Annotated[int | None, typer.Option(min=0, help="Reflected border.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Image channels.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads.")] = None,
+    noise_std: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the training noise; default: as in the release."),
+    ] = None,
+    weights: Annotated[
+        Weights, typer.Option(help="ema samples best; model: raw weights.")
+    ] = Weights.ema,
+    json: Json = False,
+) -> None:
+    """Convert a checkpoint of the authors' releases (PRDiT, TF-PRDiT, PRDiT-FM) into one of ours.
+
+    What the file does not say must be given; nothing in it is executed.
+    """
+    from prdit_core.checkpoints.importer import import_official
+    from prdit_core.checkpoints.store import read_header
+
+    path = import_official(
+        file,
+        out,
+        norm=norm.value if norm else None,
+        size=size,
+        patch=patch,
+        stride=stride,
+        padding=padding,
+        channels=channels,
+        heads=heads,
+        noise_std=noise_std,
+        weights=weights.value,
+    )
+    header = read_header(path)
+    content = _described(header, str(path))
+    result(content, [f"imported {path}", *_lines(content)], json)
+
+
+@door
+def info(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="Checkpoint name or folder, run folder, prepared data set, or scan."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell what a checkpoint, data set or scan is; without an argument, list known checkpoints."""
+    from prdit_core.checkpoints.catalog import CATALOGUE, find
+    from prdit_core.checkpoints.store import read_header
+    from prdit_core.data.datasets import MANIFEST
+
+    if what is None:
+        entries = [vars(entry) for entry in CATALOGUE.values()]
+        lines = [
+            f"{e['name']:20}{e['size']}^3  HU {e['intensity']:12} {e['description']} ({e['where']})"
+            for e in entries
+        ]
+        result({"catalogue": entries}, lines, json)
+        return
+    path = Path(what)
+    if what in CATALOGUE or (path.is_dir() and _holds_checkpoint(path)):
+        content = _described(read_header(find(what)), what)
+    elif (path / MANIFEST).is_file():
+        content = _described_data(path)
+    else:
+        content = _described_scan(path)
+    result(content, _lines(content), json)
+
+
+@door
+def devices(json: Json = False) -> None:
+    """List the devices this machine can compute on, best first."""
+    from prdit_core.machine import devices as found
+
+    entries = found()
+    lines = [
+        f"{e['device']:10}{e['description']:30}"
+        + (f"{e['memory'] / 2**30:.0f} GiB" if e["memory"] else "")
+        for e in entries
+    ]
+    result({"devices": entries}, lines, json)
+
+
+def _holds_checkpoint(path: Path) -> bool:
+    from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS
+    from prdit_core.checkpoints.store import HEADER
+
+    return (path / HEADER).is_file() or (path / RUN_CHECKPOINTS).is_dir()
+
+
+def _described(header: Header, name: str) -> dict[str, Any]:
+    from prdit_core.models.prdit import parameter_count
+
+    low, high = header.intensity.window_hu
+    grid = " x ".join(str(edge) for edge in header.geometry.shape)
+    spacing = " x ".join(f"{mm:g}" for mm in header.geometry.spacing_mm)
+    return {
+        "checkpoint": name,
+        "volume": f"{grid} voxels of {spacing} mm"
+        + ("" if header.geometry.exact else " (approximate)"),
+        "hu": f"{low:g} to {high:g}, {'exact' if header.intensity.exact else 'approximate'}",
+        "model": header.model.model_dump(mode="json"),
+        "parameters": parameter_count(header.model),
+        "schedule": header.schedule.model_dump(mode="json"),
+        "record": header.record,
+        "sha256": header.digest,
+    }
+
+
+def _described_data(path: Path) -> dict[str, Any]:
+    from prdit_core.data.datasets import PreparedData
+
+    data = PreparedData.open(path)
+    low, high = data.intensity.window_hu
+    return {
+        "data set": str(path),
+        "training cases": len(data.train),
+        "validation cases": len(data.validation),
+        "volume": f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm",
+        "hu": f"{low:g} to {high:g}",
+        "sha256": data.digest,
+    }
+
+
+def _described_scan(path: Path) -> dict[str, Any]:
+    from prdit_core.data.io import read_volume
+
+    volume = read_volume(path)
+    return {
+        "scan": str(path),
+        "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
+        "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
+        "hu": f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}",
+        "format": volume.metadata.get("source_format"),
+        "notes": list(volume.metadata.get("notes", [])),
+    }
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in content.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
+        elif isinstance(value, list):
+            value = "; ".join(str(entry) for entry in value)
+        if value not in ("", None):
+            lines.append(f"{name:17}{value}")
+    return lines

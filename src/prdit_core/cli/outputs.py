@@ -1,0 +1,159 @@
+"""Files that `generate` writes, and how a rerun finds out what is already there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.data.io import write_volume
+from prdit_core.errors import OutputError, UsageError
+from prdit_core.files import check_writable, sha256_of, shown, write_json
+from prdit_core.machine import package_version
+from prdit_core.pictures import Panel, save_picture
+from prdit_core.provenance import SYNTHETIC, torch_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.volume import Volume
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a volume depends on besides seed and index; equal settings may share a folder."""
+
+    sampler: str
+    grid: str
+    steps: int
+    k: float
+    checkpoint_sha256: str
+    device: str
+    threads: int
+
+    def recorded(self) -> dict[str, Any]:
+        """As the JSON records name them, with the versions."""
+        return {**asdict(self), "version": package_version(), "torch": torch_version()}
+
+
+class Outputs:
+    """Places of `count` volumes from index `first`: one named file, or numbered in a folder."""
+
+    def __init__(self, out: Path, *, seed: int, first: int, count: int) -> None:
+        self.single = out if out.name.lower().endswith(SUFFIXES) else None
+        if self.single is not None and count != 1:
+            raise UsageError(f"{shown(out)} is one file, but --count is {count}; give a folder")
+        if self.single is None and out.is_file():
+            raise UsageError(f"{shown(out)} is a file; give a folder, or a name ending in .nii.gz")
+        self.folder = out.parent if self.single is not None else out
+        self.seed = seed
+        self.indices = range(first, first + count)
+
+    def check_writable(self) -> None:
+        """Raise `OutputError` before anything is computed if nothing could be written."""
+        check_writable(self.folder)
+
+    def volume_file(self, index: int) -> Path:
+        """Where volume `index` lies."""
+        name = f"seed-{self.seed}_index-{index:04d}.nii.gz"
+        return self.single if self.single is not None else self.folder / name
+
+    def unfinished(self, settings: Settings, *, overwrite: bool) -> list[int]:
+        """Indices still to be made.
+
+        Raises
+        ------
+        OutputError
+            If a volume there was made with other settings, and is not to be overwritten.
+        """
+        if overwrite:
+            return list(self.indices)
+        self._refuse_foreign_file()
+        wanted = settings.recorded()
+        if self.single is not None:
+            wanted |= {"seed": self.seed, "index": self.indices[0]}
+        for file in self._records():
+            _refuse_other(file, wanted)
+        return [index for index in self.indices if not self._intact(index)]
+
+    def write(self, index: int, volume: Volume) -> Path:
+        """Write volume, picture and, last, the record that says they are complete."""
+        file = write_volume(volume, self.volume_file(index))
+        low, high = volume.metadata["window_hu"]
+        caption = (
+            f"{SYNTHETIC} | {volume.metadata['checkpoint']} seed {self.seed} index {index} | "
+            f"{volume.metadata['sampler']} {volume.metadata['steps']} steps"
+        )
+        panel = Panel(volume.voxels_hu, volume.spacing_mm, (low, high), caption)
+        save_picture([panel], _beside(file, ".png"))
+        record = {
+            **volume.metadata,
+            "shape": list(volume.shape),
+            "spacing_mm": list(volume.spacing_mm),
+            "affine": volume.affine.tolist(),
+            "volume": file.name,
+            "sha256": sha256_of(file),
+        }
+        write_json(_beside(file, ".json"), record)
+        return file
+
+    def files(self) -> list[dict[str, str]]:
+        """Paths of all volumes asked for."""
+        return [
+            {
+                "volume": str(file),
+                "picture": str(_beside(file, ".png")),
+                "record": str(_beside(file, ".json")),
+            }
+            for file in map(self.volume_file, self.indices)
+        ]
+
+    def _records(self) -> list[Path]:
+        """Records of all volumes that may not be mixed with those to come."""
+        if self.single is not None:
+            return [_beside(self.single, ".json")]
+        return sorted(self.folder.glob("seed-*_index-*.json"))
+
+    def _intact(self, index: int) -> bool:
+        file = self.volume_file(index)
+        record = _read(_beside(file, ".json"))
+        return record is not None and file.is_file() and sha256_of(file) == record.get("sha256")
+
+    def _refuse_foreign_file(self) -> None:
+        file = self.single
+        if file is not None and file.exists() and _read(_beside(file, ".json")) is None:
+            raise OutputError(
+                f"{shown(file)} exists and has no record of this command; "
+                "choose another --out, or add --overwrite"
+            )
+
+
+def _refuse_other(record: Path, wanted: dict[str, Any]) -> None:
+    there = _read(record)
+    if there is None:
+        return
+    unlike = [
+        f"{name} {there.get(name)} instead of {value}"
+        for name, value in wanted.items()
+        if there.get(name) != value
+    ]
+    if unlike:
+        raise OutputError(
+            f"{shown(record)} tells of other settings ({', '.join(unlike)}); "
+            "choose another --out, or add --overwrite"
+        )
+
+
+def _beside(file: Path, suffix: str) -> Path:
+    stem = next(file.name[: -len(s)] for s in SUFFIXES if file.name.lower().endswith(s))
+    return file.with_name(stem + suffix)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,62 @@
+"""The one place that lets pydicom parse a file, and turns whatever it raises into a refusal."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pydicom
+
+from prdit_core.data.grid import rejected
+from prdit_core.errors import PrditError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+def read_dataset(path: Path, name: str, *, tags: list[str] | None) -> pydicom.Dataset:
+    """The header (`tags` given: these only, no pixels) or all of a DICOM file.
+
+    Raises
+    ------
+    InputRejected
+        If it cannot be parsed.
+    """
+    force = path.name.lower().endswith(SUFFIXES)
+    try:
+        with quiet():
+            return pydicom.dcmread(
+                path, force=force, specific_tags=tags, stop_before_pixels=tags is not None
+            )
+    except Exception as error:
+        why = f"it is not readable as DICOM ({type(error).__name__})"
+        if path.exists() and path.stat().st_size == 0:
+            why = "it is empty (0 bytes)"
+        raise rejected(name, why, "copy it again from its source") from error
+
+
+@contextmanager
+def invalid_header_named(name: str, modality: str) -> Iterator[None]:
+    """Turn what pydicom raises on invalid values, which can be anything, into `InputRejected`."""
+    try:
+        with quiet():
+            yield
+    except PrditError:
+        raise
+    except Exception as error:
+        why = "its DICOM header is invalid"
+        if modality not in ("", "CT"):
+            why = f"not CT (Modality {modality}), and {why}"
+        raise rejected(name, why, "export the series again, or remove the file") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings: they quote values of the header, which may name the patient."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

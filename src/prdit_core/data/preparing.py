@@ -1,0 +1,124 @@
+"""One case of a prepared data set: from a scan or a phantom to its files.
+
+`cases/<id>.json` holds the manifest entry of a finished case, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from prdit_core.data.datasets import Case, is_intact, write_case
+from prdit_core.data.io import ReadOptions, read_volume
+from prdit_core.data.phantoms import make_phantom
+from prdit_core.data.sources import Source, content_hash
+from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
+from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
+from prdit_core.files import write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.volume import Volume
+
+CASES = "cases"
+PHANTOM_PRESET = PRESETS["chest-320"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case whose files are written, by this run or (`reused`) by an earlier one."""
+
+    case: Case
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a scan cannot be used."""
+
+    reason: str
+
+
+def prepare_scan(
+    folder: Path, preset: Preset, size: int, options: ReadOptions, source: Source
+) -> Prepared | Refused:
+    """Read a scan and write its case, unless that was done before.
+
+    Raises
+    ------
+    OutputError
+        If `folder` cannot be written; what is wrong with the scan is returned.
+    """
+    try:
+        source_sha256 = content_hash(source.path)
+        case_id = f"case-{source_sha256[:16]}"
+        if found := _finished(folder, case_id):
+            return Prepared(found, reused=True)
+        volume = read_volume(source.path, options)
+        if content_hash(source.path) != source_sha256:
+            raise InputRejected("it was modified while being read; run again when it is at rest")
+        conformed = conform(volume, preset, size)
+        patient = _patient(volume, source_sha256)
+    except (InputRejected, MemoryLimit, NumericalError) as error:
+        return Refused(str(error))
+    except MemoryError:
+        return Refused("it does not fit into memory; give fewer workers or a smaller scan")
+    except OSError as error:
+        return Refused(f"it cannot be read: {error.strerror}; check the file")
+    case = write_case(folder, case_id, conformed, patient=patient, source_sha256=source_sha256)
+    return Prepared(_finish(folder, case), reused=False)
+
+
+def prepare_phantom(folder: Path, size: int, seed: int, index: int) -> Prepared:
+    """Make a phantom and write its case with labels, unless that was done before.
+
+    It is rendered with half the voxels of the cube, at the finest 1.25 mm.
+    """
+    case_id = f"phantom-{seed}-{index:06d}"
+    if found := _finished(folder, case_id):
+        return Prepared(found, reused=True)
+    spacing_mm = PHANTOM_PRESET.field_of_view_mm / min(2 * size, WORKING_EDGE)
+    phantom = make_phantom(seed, index, spacing_mm=spacing_mm)
+    conformed = conform(phantom.volume, PHANTOM_PRESET, size, phantom.labels)
+    source_sha256 = hashlib.sha256(f"{case_id} at {spacing_mm} mm".encode()).hexdigest()
+    case = write_case(folder, case_id, conformed, patient=case_id, source_sha256=source_sha256)
+    return Prepared(_finish(folder, case), reused=False)
+
+
+def phantom_fingerprint() -> str:
+    """What the phantoms' code draws, as a hash, so that two versions of it are not mixed."""
+    probe = make_phantom(0, 0, spacing_mm=10.0)
+    return hashlib.sha256(probe.volume.voxels_hu.tobytes() + probe.labels.tobytes()).hexdigest()
+
+
+def patient_is_known(case: Case) -> bool:
+    """Whether the scan said whose it is; otherwise it counts as a patient of its own."""
+    return case.patient != case.source_sha256[:16]
+
+
+def _patient(volume: Volume, source_sha256: str) -> str:
+    """A hash of the key that reading gives (itself a hash), or of the scan where there is none."""
+    key = volume.metadata.get("patient_key")
+    if not key:
+        return source_sha256[:16]
+    return hashlib.sha256(f"prdit patient {key}".encode()).hexdigest()[:16]
+
+
+def _finished(folder: Path, case_id: str) -> Case | None:
+    """The entry of a case that an earlier run finished and whose files are still intact."""
+    path = folder / CASES / f"{case_id}.json"
+    try:
+        case = Case.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return case if case.id == case_id and is_intact(folder, case) else None
+
+
+def _finish(folder: Path, case: Case) -> Case:
+    """Keep the entry of a case whose files are written."""
+    write_json(folder / CASES / f"{case.id}.json", case.model_dump(mode="json"))
+    return case

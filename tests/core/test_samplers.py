@@ -1,0 +1,276 @@
+"""Samplers against exact denoisers, and against the trajectories of the official releases."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import recorded
+import torch
+from toys import Mixture
+
+from prdit_core.errors import NumericalError, UsageError
+from prdit_core.geometry import cubic
+from prdit_core.intensity import Intensity
+from prdit_core.models.prior import Prediction, Prior
+from prdit_core.noise import unit_noise
+from prdit_core.sampling.grid import time_grid
+from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
+from prdit_core.schedule import CosineSchedule, LinearSchedule, Schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+SCHEDULES = {
+    "cosine": CosineSchedule(noise_std=1.0),
+    "cosine-half-noise": CosineSchedule(noise_std=0.5),
+    "linear": LinearSchedule(),
+}
+SHAPE = (1, 1, 16, 16, 16)
+HOT = [name for name in SAMPLERS if name != "conventional-hot"]
+
+
+def walk(
+    toy: Mixture, sampler: str, steps: int, k: float = 1.0, shape: tuple[int, ...] = SHAPE
+) -> SampleStep:
+    chosen = SAMPLERS[sampler]
+    start = unit_noise(shape, 1, 2).double() * toy.schedule.noise_std
+    events = sample_steps(
+        toy.denoise,
+        toy.schedule,
+        start,
+        sampler=chosen,
+        grid=time_grid("exact", steps, chosen.first_time),
+        k=k,
+        noise=lambda index: unit_noise(shape, 3, index).double(),
+    )
+    (last,) = deque(events, maxlen=1)
+    return last
+
+
+def two_modes(schedule: Schedule) -> Mixture:
+    return Mixture(schedule, weights=(0.3, 0.7), means=(-0.6, 0.5), stds=(0.12, 0.15))
+
+
+@pytest.mark.parametrize("process", SCHEDULES)
+@pytest.mark.parametrize(
+    ("sampler", "k"),
+    [
+        *itertools.product(HOT, (1.0,)),
+        *itertools.product(HOT, (2.0, 3.5)),
+        ("conventional-hot", 1.0),
+    ],
+)
+def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: str) -> None:
+    toy = two_modes(SCHEDULES[process])
+    last = walk(toy, sampler, 300, k)
+    assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
+
+
+@pytest.mark.parametrize("process", SCHEDULES)
+@pytest.mark.parametrize(
+    ("sampler", "order"),
+    [("increment", 1), ("euler", 1), ("resynthesis", 1), ("increment-2", 2), ("heun", 2)],
+)
+def test_every_sampler_has_the_order_it_claims(sampler: str, order: int, process: str) -> None:
+    """For one normal distribution the cold trajectory is known: it keeps its standard score."""
+    schedule = SCHEDULES[process]
+    toy = Mixture(schedule, weights=(1.0,), means=(0.3,), stds=(0.4,))
+    z = unit_noise((1, 1, 8, 8, 8), 1, 2).double()
+    exact = 0.3 + 0.4 * z
+    errors = [
+        (walk(toy, sampler, steps, shape=(1, 1, 8, 8, 8)).x - exact).abs().max().item()
+        for steps in (20, 40, 80)
+    ]
+    rates = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert rates.min() > order - 0.25, errors
+
+
+def test_with_heads_that_agree_resynthesis_is_the_increment() -> None:
+    toy = two_modes(SCHEDULES["cosine"])
+    a, b = walk(toy, "increment", 30).x, walk(toy, "resynthesis", 30).x
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_k_is_real_and_at_least_one() -> None:
+    toy = two_modes(SCHEDULES["cosine"])
+    for k in (0.5, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="k >= 1"):
+            walk(toy, "increment", 2, k)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 300, 999])
+def test_the_exact_grid_takes_the_steps_asked_for(steps: int) -> None:
+    grid = time_grid("exact", steps)
+    times = np.array(grid.times)
+    assert grid.total == steps and times[0] == 1000 and times[-1] == 0
+    assert np.all(np.diff(times) < 0)
+
+
+def test_the_release_grid_visits_what_the_release_visits() -> None:
+    assert time_grid("release", 300).total == 334
+    assert time_grid("release", 8).times == (875, 750, 625, 500, 375, 250, 125, 0, 0)
+    with pytest.raises(UsageError, match="1000"):
+        time_grid("release", 1001)
+
+
+def test_hot_steps_end_where_the_predictor_would_leave_the_data() -> None:
+    exact, release = time_grid("exact", 4), time_grid("release", 4)
+    assert [exact.reach(t, n, 2) for _, t, n in exact.steps()] == [500, 250, 0, 0]
+    assert [release.reach(t, n, 2) for _, t, n in release.steps()] == [250, 250, 0, 0]
+
+
+def test_an_edit_changes_every_prediction_the_sampler_uses() -> None:
+    toy = two_modes(SCHEDULES["cosine"])
+    target = torch.full(SHAPE, 0.25, dtype=torch.float64)
+    seen = []
+
+    def edit(said: Prediction, x: Tensor, t: float) -> Prediction:
+        seen.append(t)
+        return Prediction(target, said.eps)
+
+    events = list(
+        sample_steps(
+            toy.denoise,
+            toy.schedule,
+            unit_noise(SHAPE, 0).double(),
+            sampler=SAMPLERS["increment"],
+            grid=time_grid("exact", 5),
+            noise=lambda _: torch.zeros(SHAPE),
+            edit=edit,
+        )
+    )
+    assert seen == [1000, 800, 600, 400, 200]
+    assert all(torch.equal(event.x0, target) for event in events)
+
+
+def test_a_walk_keeps_no_old_states() -> None:
+    toy = two_modes(SCHEDULES["cosine"])
+    alive: list[weakref.ref[Tensor]] = []
+    steps = sample_steps(
+        toy.denoise,
+        toy.schedule,
+        unit_noise(SHAPE, 0).double(),
+        sampler=SAMPLERS["increment-2"],
+        grid=time_grid("exact", 30),
+        k=2.0,
+        noise=lambda index: unit_noise(SHAPE, index).double(),
+    )
+    for event in steps:
+        alive += [weakref.ref(event.x), weakref.ref(event.x0), weakref.ref(event.eps)]
+    del event
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) <= 3
+
+
+def test_a_prediction_that_is_not_finite_stops_the_walk() -> None:
+    def broken(x: Tensor, t: float) -> Prediction:
+        return Prediction(torch.full_like(x, torch.nan), x)
+
+    with pytest.raises(NumericalError, match="t = 1000"):
+        next(
+            sample_steps(
+                broken,
+                SCHEDULES["cosine"],
+                torch.zeros(SHAPE),
+                sampler=SAMPLERS["increment"],
+                grid=time_grid("exact", 2),
+                noise=lambda _: torch.zeros(SHAPE),
+            )
+        )
+
+
+def recorded_prior(parity: Path, family: str, file: str, schedule: Schedule) -> Prior:
+    model = recorded.network(recorded.load(parity / file), family)
+    return Prior(model, schedule, Intensity(), cubic(16, 320), "recorded", "")
+
+
+RELEASE = CosineSchedule(noise_std=0.5, last_t=999)
+
+
+def test_the_release_s_cold_trajectory(parity: Path) -> None:
+    numbers = recorded.load(parity / "prdit_sampler_8.npz")
+    prior = recorded_prior(parity, "prdit", "prdit_model_p4s2d2.npz", RELEASE)
+    grid = time_grid("release", 8)
+    assert [t for _, t, _ in grid.steps()] == list(numbers["visit_t"])
+    assert [n for _, _, n in grid.steps()] == list(numbers["visit_next"])
+    for step in sample_steps(
+        prior.denoise,
+        RELEASE,
+        recorded.tensor(numbers["z"]),
+        sampler=SAMPLERS["euler"],
+        grid=grid,
+        noise=lambda _: pytest.fail("a cold walk draws no noise"),
+    ):
+        np.testing.assert_allclose(step.x.numpy(), numbers["gen_xs"][step.index + 1], atol=2e-4)
+        np.testing.assert_allclose(step.x0.numpy(), numbers["gen_x0"][step.index], atol=2e-4)
+    np.testing.assert_allclose(step.x0.numpy(), numbers["gen_x0_final"], atol=2e-4)
+
+
+def test_the_release_s_hot_trajectory(parity: Path) -> None:
+    numbers = recorded.load(parity / "prdit_sampler_8.npz")
+    prior = recorded_prior(parity, "prdit", "prdit_model_p4s2d2.npz", RELEASE)
+    grid, drawn = time_grid("release", 8), list(numbers["pc_noise_t"])
+    for step in sample_steps(
+        prior.denoise,
+        RELEASE,
+        recorded.tensor(numbers["z"]),
+        sampler=SAMPLERS["euler"],
+        grid=grid,
+        k=2.0,
+        noise=lambda index: recorded.tensor(
+            numbers["pc_unit_noise"][drawn.index(grid.times[index])]
+        ),
+    ):
+        np.testing.assert_allclose(step.x.numpy(), numbers["pc_xs"][step.index + 1], atol=2e-4)
+        np.testing.assert_allclose(step.eps.numpy(), numbers["pc_eps"][step.index], atol=2e-4)
+
+
+def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
+    numbers = recorded.load(parity / "prdit_sampler_8.npz")
+    grid, drawn = time_grid("release", 8), list(numbers["pc_noise_t"])
+    said = iter(
+        Prediction(recorded.tensor(x0), recorded.tensor(eps))
+        for x0, eps in zip(numbers["pc_x0"], numbers["pc_eps"], strict=True)
+    )
+    for step in sample_steps(
+        lambda x, t: next(said),
+        RELEASE,
+        recorded.tensor(numbers["z"]),
+        sampler=SAMPLERS["euler"],
+        grid=grid,
+        k=2.0,
+        noise=lambda index: recorded.tensor(
+            numbers["pc_unit_noise"][drawn.index(grid.times[index])]
+        ),
+    ):
+        np.testing.assert_allclose(step.x.numpy(), numbers["pc_xs"][step.index + 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
+    numbers = recorded.load(parity / "fm_sampler_8.npz")
+    prior = recorded_prior(parity, "fm", "fm_model_p4s2d2.npz", LinearSchedule())
+    grid = time_grid("exact", 8)
+    asked = [prior.schedule.network_time(t) for _, t, _ in grid.steps()]
+    np.testing.assert_allclose(asked, numbers["model_t_euler"])
+    for step in sample_steps(
+        prior.denoise,
+        prior.schedule,
+        recorded.tensor(numbers["z"]),
+        sampler=SAMPLERS[solver],
+        grid=grid,
+        noise=lambda _: pytest.fail("a cold walk draws no noise"),
+    ):
+        np.testing.assert_allclose(
+            step.x.numpy(), numbers[f"{solver}_xs"][step.index + 1], atol=2e-4
+        )
+    found = SAMPLERS[solver].result(step)
+    np.testing.assert_allclose(found.numpy(), numbers[f"{solver}_final"], atol=2e-4)

@@ -1,0 +1,88 @@
+"""Distributions whose denoiser is known in closed form, and small checkpoints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.config import ModelConfig
+from prdit_core.geometry import cubic
+from prdit_core.intensity import Intensity
+from prdit_core.models.prdit import PRDiT
+from prdit_core.models.prior import Prediction
+from prdit_core.schedule import CosineSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from prdit_core.schedule import Schedule
+
+TINY = ModelConfig(patch=4, stride=2, padding=1, width=24, depth=1, heads=2)
+
+
+class Mixture:
+    """Every voxel is an independent draw from a mixture of normal distributions."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        weights: Sequence[float],
+        means: Sequence[float],
+        stds: Sequence[float],
+    ) -> None:
+        self.schedule = schedule
+        self.weights, self.means, self.stds = (np.array(v, float) for v in (weights, means, stds))
+
+    def denoise(self, x: Tensor, t: float) -> Prediction:
+        """Posterior means of x0 and eps given x_t: what a perfect network predicts."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        noise = (sigma * self.schedule.noise_std) ** 2
+        responsibilities, posteriors = [], []
+        for weight, mean, std in zip(self.weights, self.means, self.stds, strict=True):
+            spread = alpha**2 * std**2 + noise
+            away = x - alpha * mean
+            responsibilities.append(
+                math.log(weight) - 0.5 * math.log(spread) - 0.5 * away**2 / spread
+            )
+            posteriors.append(mean + (alpha * std**2 / spread) * away)
+        shares = torch.softmax(torch.stack(responsibilities), dim=0)
+        x0 = (shares * torch.stack(posteriors)).sum(0)
+        eps = (x - alpha * x0) / sigma if sigma else torch.zeros_like(x)
+        return Prediction(x0, eps)
+
+    def quantiles(self, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Inverse of the distribution function."""
+        values = np.linspace(-4, 4, 20001)
+        z = (values[:, None] - self.means) / (self.stds * math.sqrt(2))
+        cumulative = (0.5 * (1 + torch.erf(torch.from_numpy(z)).numpy()) * self.weights).sum(1)
+        return np.interp(levels, cumulative, values)
+
+    def distance(self, samples: Tensor) -> float:
+        """Wasserstein-1 distance of samples to the distribution."""
+        found = np.sort(samples.flatten().numpy())
+        levels = (np.arange(found.size) + 0.5) / found.size
+        return float(np.abs(found - self.quantiles(levels)).mean())
+
+
+def tiny_checkpoint(path: Path, seed: int = 0, size: int = 8, model: ModelConfig = TINY) -> Path:
+    """A checkpoint of a small network with random weights, none of them zero."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        name: 0.2 * torch.randn(weight.shape, generator=generator)
+        for name, weight in PRDiT(model).state_dict().items()
+    }
+    header = Header(
+        model=model,
+        schedule=CosineSchedule(noise_std=0.5),
+        intensity=Intensity(),
+        geometry=cubic(size, 320.0),
+    )
+    return save_checkpoint(path, header, state)

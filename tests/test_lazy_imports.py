@@ -1,0 +1,101 @@
+"""Importing a package or asking for help loads no torch, and the public face is whole."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import prdit_core
+
+HEAVY = ("torch", "napari", "qtpy", "lightning_fabric", "SimpleITK", "nibabel", "pydicom")
+PUBLIC = (
+    "Decomposition",
+    "Prediction",
+    "Prior",
+    "Volume",
+    "generate",
+    "generate_steps",
+    "import_official",
+    "load",
+    "preprocess",
+    "read_volume",
+    "train",
+    "train_steps",
+    "write_volume",
+)
+HELP = """
+import runpy
+sys.argv = ["prdit-core", *{arguments!r}]
+try:
+    runpy.run_module("prdit_core.cli", run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which of `HEAVY` a fresh interpreter has loaded after running `code`."""
+    report = f"\nprint('loaded', *(name for name in {HEAVY!r} if name in sys.modules))"
+    return set(run("import sys\n" + code + report).splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("package", ["prdit_core", "napari_prdit"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    assert not loaded_by(f"import {package}")
+
+
+def test_the_plugin_opens_volumes_without_torch() -> None:
+    assert "torch" not in loaded_by("from napari_prdit.sample_data import phantom; phantom()")
+
+
+COMMANDS = "generate decompose preprocess phantoms train import info devices".split()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_loads_no_torch(arguments: list[str]) -> None:
+    assert "torch" not in loaded_by(HELP.format(arguments=arguments))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_resolve(name: str) -> None:
+    assert callable(getattr(prdit_core, name))
+    assert name in dir(prdit_core)
+
+
+def test_other_names_do_not() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = prdit_core.no_such_name
+
+
+def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
+    """Importing a submodule sets it as attribute of the package, over a lazy name."""
+    verbs = ["decompose", "generate", "preprocess", "train"]
+    modules = "".join(f"import prdit_core.{verb} as _\n" for verb in verbs)
+    kinds = "".join(f"print(type(prdit_core.{verb}).__name__)\n" for verb in verbs * 2)
+    assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 8
+
+
+def test_generate_steps_takes_what_the_public_face_promises() -> None:
+    parameters = inspect.signature(prdit_core.generate_steps).parameters
+    promised = {"seed", "index", "steps", "sampler", "k", "edit", "device"}
+    assert promised <= parameters.keys()
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in promised)
+
+
+def test_a_prior_denoises_and_decomposes() -> None:
+    assert list(inspect.signature(prdit_core.Prior.denoise).parameters) == ["self", "x_t", "t"]
+    assert list(inspect.signature(prdit_core.Prior.decompose).parameters) == ["self", "x_t", "t"]
+    parts = inspect.signature(prdit_core.Decomposition).parameters
+    assert {"local", "global_residual", "total"} <= parts.keys()
