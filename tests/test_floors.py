@@ -19,13 +19,11 @@ FLOORS = (
     {"models", "data", "codecs", "pictures"},
     {"sampling", "checkpoints", "metrics"},
     {"training", "inverse"},
-    {"generate", "decompose", "train", "evaluate", "preprocess"},
+    {"verbs"},
     {"cli"},
 )
 # The floor of words is one room; above it a room imports its own modules and lower floors.
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-# Verbs that use another verb: training shows volumes that its model generates.
-NEIGHBOURS = {("train", "generate")}
 WINDOWS = {"napari", "napari_prdit", "qtpy", "PyQt5", "PyQt6", "PySide6", "magicgui", "superqt"}
 # What the plugin must leave to the verbs.
 INNER_ROOMS = {"models", "sampling", "training", "inverse", "metrics", "codecs", "patches", "noise"}
@@ -61,7 +59,7 @@ def room_of(path: Path) -> str:
 
 def may_import(room: str, other: str) -> bool:
     floor, below = FLOOR_OF[room], FLOOR_OF[other]
-    return below < floor or room == other or floor == below == 0 or (room, other) in NEIGHBOURS
+    return below < floor or room == other or floor == below == 0
 
 
 def name(path: Path) -> str:
@@ -97,4 +95,4 @@ def test_a_room_may_not_import_upwards_or_its_neighbour() -> None:
     assert may_import("files", "errors")
     assert not may_import("models", "sampling")
     assert not may_import("models", "data")
-    assert not may_import("generate", "train")
+    assert not may_import("verbs", "cli")

@@ -80,9 +80,9 @@ def test_other_names_do_not() -> None:
 
 
 def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
-    """Importing a submodule sets it as attribute of the package, over a lazy name."""
+    """Importing a module sets it as attribute of its package, where it could hide a lazy name."""
     verbs = ["decompose", "generate", "preprocess", "train"]
-    modules = "".join(f"import prdit_core.{verb} as _\n" for verb in verbs)
+    modules = "".join(f"import prdit_core.verbs.{verb} as _\n" for verb in verbs)
     kinds = "".join(f"print(type(prdit_core.{verb}).__name__)\n" for verb in verbs * 2)
     assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 8
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 # A dropped folder may be a whole disk: this many files decide whether it holds DICOM.
 _LOOKED_AT = 200
+_SHAREABLE = ("source_format", "notes")
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -29,7 +30,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read_scan(path: str) -> list[LayerData]:
-    """One image layer in HU.
+    """One image layer in HU; of the scan's metadata it takes what tells nothing of the patient.
 
     Raises
     ------
@@ -39,8 +40,12 @@ def read_scan(path: str) -> list[LayerData]:
     from napari_prdit.layers import image_layer
     from prdit_core.data.io import read_volume
     from prdit_core.files import shown
+    from prdit_core.volume import Volume
 
-    return [image_layer(read_volume(path), shown(Path(path).name))]
+    scan = read_volume(path)
+    shareable = {name: scan.metadata[name] for name in _SHAREABLE}
+    volume = Volume(scan.voxels_hu, scan.affine, shareable)
+    return [image_layer(volume, shown(Path(path).name))]
 
 
 def _holds_dicom(folder: Path) -> bool:

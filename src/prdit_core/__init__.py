@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
-    from prdit_core.decompose import decompose
+    from prdit_core.verbs.decompose import decompose
     from prdit_core.errors import PrditError
-    from prdit_core.generate import generate, generate_steps
+    from prdit_core.verbs.generate import generate, generate_steps
     from prdit_core.models.prior import Decomposition, Prediction, Prior
-    from prdit_core.preprocess import phantoms, preprocess
+    from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
-    from prdit_core.train import train, train_steps
+    from prdit_core.verbs.train import train, train_steps
     from prdit_core.training.loop import TrainStep
     from prdit_core.volume import Volume
 
@@ -40,16 +40,16 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainStep": "training.loop",
     "Volume": "volume",
-    "decompose": "decompose",
-    "generate": "generate",
-    "generate_steps": "generate",
+    "decompose": "verbs.decompose",
+    "generate": "verbs.generate",
+    "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
     "load": "checkpoints.catalog",
-    "phantoms": "preprocess",
-    "preprocess": "preprocess",
+    "phantoms": "verbs.preprocess",
+    "preprocess": "verbs.preprocess",
     "read_volume": "data.io",
-    "train": "train",
-    "train_steps": "train",
+    "train": "verbs.train",
+    "train_steps": "verbs.train",
     "write_volume": "data.io",
 }
 

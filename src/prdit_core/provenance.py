@@ -25,6 +25,7 @@ def stamp(
 
     return {
         "notice": SYNTHETIC,
+        "description": f"{SYNTHETIC}; PRDiT {checkpoint_sha256[:8]} seed {seed} index {index}",
         "seed": seed,
         "index": index,
         "sampler": sampler,

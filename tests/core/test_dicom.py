@@ -75,7 +75,8 @@ def test_a_series_is_a_volume(tmp_path):
     np.testing.assert_array_equal(volume.voxels_hu, HU)
     assert volume.spacing_mm == (2.0, 1.5, 1.25)
     assert volume.origin_mm == (15.0, 20.0, 100.0)
-    assert volume.metadata == {"source_format": "dicom", "notes": []}
+    assert volume.metadata["source_format"] == "dicom" and volume.metadata["notes"] == []
+    assert len(volume.metadata["patient_key"]) == 16  # a hash; the ID itself stays behind
 
 
 def test_order_of_files_does_not_matter(tmp_path):

@@ -277,7 +277,7 @@ def test_hounsfield_offsets(tmp_path):
     shifted = chest_hu().astype(np.int32) + 1024
     path = nifti(tmp_path / "a.nii", shifted.astype(np.uint16))
     message = refused(path, "air lies at about 0")
-    assert "hu_offset" in message
+    assert "--hu-offset" in message
     twice = chest_hu() - 1024
     refused(nifti(tmp_path / "b.nii", twice), "soft tissue")
     refused(nifti(tmp_path / "c.nii", chest_hu() / 1000), "not CT")

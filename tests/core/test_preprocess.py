@@ -30,7 +30,7 @@ from prdit_core.errors import (
     PartialFailure,
     UsageError,
 )
-from prdit_core.preprocess import (
+from prdit_core.verbs.preprocess import (
     CasePrepared,
     CaseRejected,
     CaseSkipped,
@@ -310,7 +310,6 @@ def test_dicom_series_leave_no_name_behind(series, tmp_path):
     assert b"secret" not in written.lower()
 
 
-@pytest.mark.xfail(reason="read_dicom gives no patient_key yet", strict=True)
 def test_dicom_series_of_one_patient_stay_together(series, tmp_path):
     written = preprocess([series], out=tmp_path / "out", **SMALL)
     assert (written.train, written.validation) == (2, 2)

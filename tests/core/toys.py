@@ -83,6 +83,6 @@ def tiny_checkpoint(path: Path, seed: int = 0, size: int = 8, model: ModelConfig
         model=model,
         schedule=CosineSchedule(noise_std=0.5),
         intensity=Intensity(),
-        geometry=cubic(size, 320.0),
+        geometry=cubic(size, 8.0 * size),
     )
     return save_checkpoint(path, header, state)

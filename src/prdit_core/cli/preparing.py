@@ -13,7 +13,7 @@ from prdit_core.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
     from prdit_core.data.transforms import Preset
-    from prdit_core.preprocess import Event
+    from prdit_core.verbs.preprocess import Event
 
 Out = Annotated[Path, typer.Option(help="Folder of the prepared data set.")]
 Size = Annotated[int, typer.Option(help="Voxels along each edge: 32, 64, 128 or 256.")]
@@ -65,7 +65,7 @@ def preprocess(
     the others (exit code 4 and report.json). Run again to go on.
     """
     from prdit_core.data.io import ReadOptions
-    from prdit_core.preprocess import preprocess_steps
+    from prdit_core.verbs.preprocess import preprocess_steps
 
     options = ReadOptions(
         series=series,
@@ -99,7 +99,7 @@ def phantoms(
     json: Json = False,
 ) -> None:
     """Make procedural thorax phantoms with labels: a data set to train on, free of patients."""
-    from prdit_core.preprocess import phantom_steps
+    from prdit_core.verbs.preprocess import phantom_steps
 
     events = phantom_steps(
         count, size=size, seed=seed, out=out, validation_fraction=validation, workers=workers
@@ -119,7 +119,7 @@ def _preset(name: str, field_of_view_mm: float | None) -> Preset:
 
 
 def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:
-    from prdit_core.preprocess import CasePrepared, CaseRejected, CaseSkipped, DataSetWritten
+    from prdit_core.verbs.preprocess import CasePrepared, CaseRejected, CaseSkipped, DataSetWritten
 
     written: DataSetWritten | None = None
     rejected: list[dict[str, str]] = []

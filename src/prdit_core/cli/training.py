@@ -127,7 +127,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _follow(config: TrainConfig, resume: bool, as_json: bool) -> None:
-    from prdit_core.train import Previewed, Saved, Started, train_steps
+    from prdit_core.verbs.train import Previewed, Saved, Started, train_steps
     from prdit_core.training.loop import TrainStep
 
     def tell(line: str, event: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def without_nan(voxels: Voxels, nan_fill: float | None, name: str) -> tuple[Voxe
         return voxels, []
     if nan_fill is None:
         why = f"{count} voxels are NaN or infinite"
-        raise rejected(name, why, "repair it, or state a value for them with nan_fill")
+        raise rejected(name, why, "repair it, or state a value for them with --nan-fill")
     return np.where(bad, np.float32(nan_fill), voxels), [f"{count} voxels were NaN or infinite"]
 
 
@@ -98,7 +98,7 @@ def check_hu(voxels: Voxels, name: str) -> None:
         raise _no_air(voxels, name)
     if _share((voxels >= -200) & (voxels <= 200)) < MIN_TISSUE:
         why = "not CT in HU: hardly a voxel lies between -200 and 200, where soft tissue is"
-        raise rejected(name, why, "check the rescale values, or state hu_offset")
+        raise rejected(name, why, "check the rescale values, or state --hu-offset")
 
 
 def little_lung(volume: Volume) -> bool:
@@ -118,7 +118,7 @@ def little_lung(volume: Volume) -> bool:
 def _no_air(voxels: Voxels, name: str) -> InputRejected:
     if _share((voxels > 824) & (voxels < 1274)) > 0.05:
         why = "air lies at about 0, not at -1000 HU, as if 1024 had been added"
-        return rejected(name, why, "state hu_offset, for example -1024")
+        return rejected(name, why, "state --hu-offset -1024")
     if voxels.min() >= 0 and voxels.max() < 256 and len(np.unique(voxels[::2, ::2, ::2])) < 150:
         return rejected(name, "not CT: it looks like a label map", "give the scan itself")
     span = f"{float(voxels.min()):g} to {float(voxels.max()):g}"

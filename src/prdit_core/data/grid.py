@@ -64,7 +64,7 @@ def no_orientation(name: str) -> InputRejected:
     return rejected(
         name,
         "the file does not say which way its axes run, so left and right are unknown",
-        "state it with assume_orientation, for example LPS",
+        "state it with --assume-orientation, for example LPS",
     )
 
 

@@ -102,7 +102,8 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     -------
     Volume
         int16 or float32 HU of at least -1024, finite, z to superior, y to posterior, x to
-        left. `metadata` has `source_format` and `notes`, the list of what was changed.
+        left. `metadata` has `source_format`, `notes` (the list of what was changed) and, for
+        DICOM, `patient_key`, a hash that tells patients apart.
 
     Raises
     ------
@@ -118,8 +119,7 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     voxels, clamped = checks.without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped, *_remarks(volume)]
-    metadata = {"source_format": stored.metadata["source_format"], "notes": notes}
-    return Volume(volume.voxels_hu, volume.affine, metadata)
+    return Volume(volume.voxels_hu, volume.affine, {**stored.metadata, "notes": notes})
 
 
 def canonical(volume: Volume) -> Volume:

@@ -132,7 +132,7 @@ def _shape(header: Any, name: str) -> tuple[tuple[int, int, int], int]:
 
 def _choose_frame(frames: int, frame: int | None, name: str) -> int:
     if frame is None and frames > 1:
-        raise rejected(name, f"it holds {frames} volumes", "choose one with frame, from 0")
+        raise rejected(name, f"it holds {frames} volumes", "choose one with --frame, from 0")
     if frame is not None and frame >= frames:
         raise rejected(name, f"it has no frame {frame}, only {frames}", "choose a smaller frame")
     return frame or 0

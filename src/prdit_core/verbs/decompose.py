@@ -93,6 +93,7 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
     found = prior.decompose(x_t, t)
     metadata = {
         "notice": SYNTHETIC,
+        "description": f"{SYNTHETIC}; PRDiT {prior.digest[:8]} decomposed at t {t:g}",
         "t": t,
         "seed": seed,
         "checkpoint_sha256": prior.digest,

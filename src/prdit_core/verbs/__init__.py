@@ -1,0 +1,1 @@
+"""What one does with CT volumes: generate, decompose, preprocess, train."""

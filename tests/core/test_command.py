@@ -1,0 +1,354 @@
+"""The command as users meet it: files, exit codes, reruns, one line for every fault."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from toys import TINY, tiny_checkpoint
+from typer.testing import CliRunner, Result
+
+import prdit_core
+from prdit_core.checkpoints.store import WEIGHTS, read_header, save_checkpoint
+from prdit_core.cli.app import app
+from prdit_core.data.phantoms import make_phantom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TINY_RUN = ("--steps", "3", "--threads", "1")
+
+
+def run(*words: object, code: int = 0) -> Result:
+    """Run the command in this process and check its exit code; errors are one line."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    if code and code != 2:
+        lines = [line for line in result.stderr.splitlines() if line.startswith("prdit-core: ")]
+        assert len(lines) == 1 and "Traceback" not in result.stderr
+    return result
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: digest(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    run("phantoms", "--count", 6, "--size", 16, "--seed", 1, "--out", folder)
+    return folder
+
+
+def generate(checkpoint: Path, out: Path, *more: object, code: int = 0) -> Result:
+    return run("generate", "--checkpoint", checkpoint, "--out", out, *TINY_RUN, *more, code=code)
+
+
+# --- generate ---------------------------------------------------------------------------------
+
+
+def test_a_volume_opens_everywhere_with_its_geometry(checkpoint: Path, tmp_path: Path) -> None:
+    generate(checkpoint, tmp_path / "volume.nii.gz")
+    ours = nib.load(tmp_path / "volume.nii.gz")
+    assert ours.get_data_dtype() == np.int16 and ours.shape == (8, 8, 8)
+    np.testing.assert_allclose(ours.header.get_zooms(), (8, 8, 8))
+    assert nib.aff2axcodes(ours.affine) == ("L", "P", "S")
+    theirs = sitk.ReadImage(str(tmp_path / "volume.nii.gz"))
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(theirs), np.asarray(ours.dataobj).transpose(2, 1, 0)
+    )
+    assert b"not for diagnosis" in bytes(ours.header["descrip"])
+    record = json.loads((tmp_path / "volume.json").read_text())
+    assert record["notice"] == "synthetic, not for diagnosis"
+    assert record["checkpoint_sha256"] == read_header(checkpoint).digest
+    assert {"seed", "sampler", "steps", "k", "version", "threads", "window_hu"} <= record.keys()
+    with Image.open(tmp_path / "volume.png") as picture:
+        assert np.asarray(picture).std() > 5
+
+
+def test_four_at_once_are_four_single_ones(checkpoint: Path, tmp_path: Path) -> None:
+    generate(checkpoint, tmp_path / "four", "--count", 4, "--seed", 7)
+    for index in range(4):
+        generate(checkpoint, tmp_path / "one", "--index", index, "--seed", 7)
+        generate(checkpoint, tmp_path / f"{index}.nii.gz", "--index", index, "--seed", 7)
+    four = digests(tmp_path / "four")
+    assert four == digests(tmp_path / "one") and len(four) == 12
+    volumes = [four[f"seed-7_index-{index:04d}.nii.gz"] for index in range(4)]
+    assert len(set(volumes)) == 4
+    assert volumes == [digest(tmp_path / f"{index}.nii.gz") for index in range(4)]
+
+
+def test_the_same_command_gives_the_same_bytes(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        generate(checkpoint, tmp_path / name, "--count", 2)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+def test_seed_and_weights_decide(checkpoint: Path, tmp_path: Path) -> None:
+    header, weights = read_header(checkpoint), load_file(checkpoint / WEIGHTS)
+    weights["local.out.bias"][3] += 0.1
+    changed = save_checkpoint(tmp_path / "changed", header, weights)
+    generate(checkpoint, tmp_path / "a.nii.gz")
+    generate(checkpoint, tmp_path / "b.nii.gz", "--seed", 1)
+    generate(changed, tmp_path / "c.nii.gz")
+    assert len({digest(tmp_path / f"{name}.nii.gz") for name in "abc"}) == 3
+
+
+def test_a_rerun_makes_only_what_is_missing(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(checkpoint, out, "--count", 3)
+    before = digests(out)
+    assert "0 volumes made, 3 were there" in generate(checkpoint, out, "--count", 3).stdout
+    (out / "seed-0_index-0001.json").unlink()
+    (out / "seed-0_index-0002.nii.gz").write_bytes(b"cut")
+    report = json.loads(generate(checkpoint, out, "--count", 3, "--json").stdout)
+    assert (report["made"], report["reused"]) == (2, 1)
+    assert digests(out) == before
+
+
+def test_other_settings_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(checkpoint, out)
+    before = digests(out)
+    assert "k 2.0 instead of 1.0" in generate(checkpoint, out, "--k", 1, code=6).stderr
+    generate(checkpoint, out, "--index", 5, "--sampler", "euler", code=6)
+    assert digests(out) == before
+    generate(checkpoint, out, "--k", 1, "--overwrite")
+    assert digests(out) != before
+
+
+def test_one_file_is_not_overwritten_silently(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.nii.gz"
+    file.write_bytes(b"something of mine")
+    generate(checkpoint, file, code=6)
+    assert file.read_bytes() == b"something of mine"
+    generate(checkpoint, file, "--overwrite")
+    generate(checkpoint, file, "--seed", 1, code=6)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--steps", 0),
+        ("--seed", -1),
+        ("--seed", 2**64),
+        ("--count", 0),
+        ("--k", 0.5),
+        ("--k", "nan"),
+        ("--sampler", "ddim"),
+        ("--device", "cuda:9"),
+        ("--grid", "log"),
+        ("--checkpoint", "nothing-like-this"),
+    ],
+)
+def test_a_wrong_setting_is_a_usage_error(
+    option: str, value: object, checkpoint: Path, tmp_path: Path
+) -> None:
+    result = generate(checkpoint, tmp_path / "out", option, value, code=2)
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_a_damaged_checkpoint_has_its_own_code(tmp_path: Path) -> None:
+    damaged = tiny_checkpoint(tmp_path / "damaged")
+    raw = (damaged / WEIGHTS).read_bytes()
+    (damaged / WEIGHTS).write_bytes(raw[: len(raw) // 2])
+    generate(damaged, tmp_path / "out", code=5)
+
+
+def test_a_target_that_cannot_be_written_is_refused_first(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("a file, not a folder")
+    generate(checkpoint, tmp_path / "file" / "out", code=6)
+
+
+def test_a_channel_too_many_has_no_hu(tmp_path: Path) -> None:
+    two = tiny_checkpoint(tmp_path / "two", model=TINY.model_copy(update={"channels": 2}))
+    assert "2 channels" in generate(two, tmp_path / "out", code=2).stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
+def test_ctrl_c_keeps_what_is_finished(checkpoint: Path, tmp_path: Path) -> None:
+    words = ["--checkpoint", checkpoint, "--count", 1000, "--steps", 5, "--threads", 1]
+    command = [sys.executable, "-m", "prdit_core.cli", "generate", *map(str, words)]
+    child = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
+    )
+    while len(list((tmp_path / "out").glob("*.json"))) < 2:
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130 and "Traceback" not in errors
+    finished = sorted((tmp_path / "out").glob("*.json"))
+    assert 2 <= len(finished) < 1000
+    for record in finished:
+        volume = record.with_suffix(".nii.gz")
+        assert digest(volume) == json.loads(record.read_text())["sha256"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+# --- the bundled model ------------------------------------------------------------------------
+
+
+def test_the_bundled_model_makes_a_chest(tmp_path: Path) -> None:
+    """Air outside, two lungs, soft tissue and bone, in the places where a chest has them."""
+    run("generate", "--checkpoint", "demo", "--seed", 1, "--steps", 30, "--out", tmp_path / "v.nii")
+    volume = prdit_core.read_volume(tmp_path / "v.nii")
+    hu = np.asarray(volume.voxels_hu, dtype=float)
+    assert volume.spacing_mm == (10.0, 10.0, 10.0)
+    corners = hu[4:-4, :3, [0, 1, 2, -3, -2, -1]]
+    assert np.median(corners) < -900
+    middle = hu[12:20]
+    right, left = middle[:, 10:20, 8:13], middle[:, 10:20, 19:24]
+    assert np.percentile(right, 25) < -500 and np.percentile(left, 25) < -500
+    between = middle[:, 10:20, 15:17]
+    assert np.median(between) > -150
+    assert 0.02 < (hu > 130).mean() < 0.25
+
+
+def test_bundled_files_stay_small() -> None:
+    from prdit_core.checkpoints.catalog import BUNDLED
+
+    assert sum(f.stat().st_size for f in BUNDLED.rglob("*") if f.is_file()) < 16 * 2**20
+
+
+# --- decompose, info, devices -----------------------------------------------------------------
+
+
+def test_decompose_writes_parts_that_add_up(checkpoint: Path, tmp_path: Path) -> None:
+    phantom = make_phantom(0, 0, spacing_mm=5.0).volume
+    scan = prdit_core.write_volume(phantom, tmp_path / "scan.nii.gz")
+    before = digest(scan)
+    words = ("--checkpoint", checkpoint, "--volume", scan, "--t", 300, "--threads", 1)
+    run("decompose", *words, "--out", tmp_path / "parts")
+    parts = {
+        name: np.asarray(nib.load(tmp_path / "parts" / f"{name}.nii.gz").dataobj, dtype=float)
+        for name in ("scan", "x0-local", "x0-global-residual", "x0-total", "x0-error")
+    }
+    total = parts["x0-local"] + parts["x0-global-residual"]
+    np.testing.assert_allclose(total, parts["x0-total"], atol=1.6)  # three roundings to int16
+    np.testing.assert_allclose(parts["x0-total"] - parts["scan"], parts["x0-error"], atol=1.6)
+    with Image.open(tmp_path / "parts" / "decomposition.png") as picture:
+        assert np.asarray(picture).std() > 10
+    assert digest(scan) == before
+    run("decompose", *words, "--out", tmp_path / "parts", code=2)
+    run("decompose", *words[:-4], "--t", 0, "--out", tmp_path / "zero", code=2)
+
+
+def test_info_tells_what_things_are(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    assert "demo" in run("info").stdout
+    told = json.loads(run("info", checkpoint, "--json").stdout)
+    assert told["parameters"] == sum(w.numel() for w in load_file(checkpoint / WEIGHTS).values())
+    assert json.loads(run("info", data, "--json").stdout)["training cases"] == 5
+    scan = make_phantom(0, 0, spacing_mm=10.0).volume
+    prdit_core.write_volume(scan, tmp_path / "scan.nii.gz")
+    assert "32 x 32 x 32" in run("info", tmp_path / "scan.nii.gz").stdout
+    run("info", tmp_path / "missing.nii.gz", code=3)
+
+
+def test_devices_end_with_the_cpu() -> None:
+    found = json.loads(run("devices", "--json").stdout)["devices"]
+    assert found[-1]["device"] == "cpu"
+
+
+# --- train ------------------------------------------------------------------------------------
+
+MODEL = ("--batch-size", 2, "--threads", 1, "--save-every", 2, "--preview-every", 100)
+
+
+def train(data: Path, run_folder: Path, *more: object, code: int = 0) -> Result:
+    words = ("--data", data, "--run", run_folder, "--iterations", 3, *MODEL)
+    return run("train", *words, *more, code=code)
+
+
+@pytest.fixture(scope="module")
+def local_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "local"
+    train(data, folder, "--stage", "local", "--preview-every", 2)
+    return folder
+
+
+def test_both_stages_train_and_generate(local_run: Path, data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "global", "--stage", "global", "--from", local_run)
+    lines = (tmp_path / "global" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+    assert [p.name for p in (local_run / "previews").iterdir()]
+    generate(tmp_path / "global", tmp_path / "v.nii.gz")
+    local, whole = prdit_core.load(local_run), prdit_core.load(tmp_path / "global")
+    assert local.model.config.depth == 0 and whole.model.config.depth == 4
+    for name, weight in local.model.state_dict().items():
+        assert torch.equal(weight, whole.model.state_dict()[name]), f"{name} was not frozen"
+
+
+def test_stage_two_needs_stage_one(local_run: Path, data: Path, tmp_path: Path) -> None:
+    assert "--from" in train(data, tmp_path / "a", "--stage", "global", code=2).stderr
+    words = ("--stage", "global", "--from", local_run, "--model", "PRDiT-XS/12/4")
+    assert "patch" in train(data, tmp_path / "b", *words, code=2).stderr
+
+
+def test_a_run_folder_is_not_overwritten(local_run: Path, data: Path) -> None:
+    before = digests(local_run)
+    assert "--resume" in train(data, local_run, "--stage", "local", code=6).stderr
+    words = ("--stage", "local", "--resume", "--lr", 0.5)
+    assert "lr: 0.0001 -> 0.5" in train(data, local_run, *words, code=2).stderr
+    assert digests(local_run) == before
+
+
+def test_resuming_gives_the_weights_of_one_go(data: Path, tmp_path: Path) -> None:
+    for folder, iterations in (("once", [5]), ("twice", [2, 5])):
+        for count in iterations:
+            words = ("--stage", "local", "--iterations", count, "--resume")
+            train(data, tmp_path / folder, *words)
+    a, b = (tmp_path / f / "checkpoints" / "iteration-00000005" for f in ("once", "twice"))
+    for name in (WEIGHTS, "raw.safetensors", "optimizer.safetensors"):
+        assert digest(a / name) == digest(b / name), name
+    lines = [(tmp_path / f / "metrics.jsonl").read_text() for f in ("once", "twice")]
+    assert lines[0] == lines[1]
+
+
+def test_settings_come_from_a_file_and_are_checked(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'stage = "local"\ndata = "{data.as_posix()}"\nrun = "{(tmp_path / "r").as_posix()}"\n'
+        "iterations = 2\nbatch_size = 500\nlr = 2e-4\nthreads = 1\n"
+    )
+    result = run("train", "--config", file, "--iterations", 1)
+    assert "batch size 5 instead of 500" in result.stderr
+    resolved = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert (resolved["iterations"], resolved["lr"], resolved["batch_size"]) == (1, 2e-4, 5)
+    for text, hint in [("learing_rate = 1", "learing_rate"), ("iteratons = 1", "iterations")]:
+        file.write_text(text)
+        assert hint in run("train", "--config", file, code=2).stderr
+    for text in ("lr = -1", "lr = nan", "iterations = 0", "= broken", 'lr = "1e-4x"'):
+        file.write_text(text + "\n")
+        words = ("--stage", "local", "--data", data, "--run", tmp_path / "x", "--config", file)
+        run("train", *words, code=2)
+
+
+def test_data_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+    train(tmp_path / "nothing", tmp_path / "run", "--stage", "local", code=3)
+    assert not (tmp_path / "run").exists()
