@@ -24,7 +24,7 @@ def real_data() -> Path:
 
 
 class Recordings:
-    """`parity / name` finds a file here first (the smallest lie in tests/parity), then in ../shared."""
+    """`parity / name` looks in tests/parity, where the smallest lie, then in ../shared."""
 
     def __truediv__(self, name: str) -> Path:
         here = Path(__file__).with_name("parity") / name

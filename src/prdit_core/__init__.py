@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
-    from prdit_core.verbs.decompose import decompose
     from prdit_core.errors import PrditError
-    from prdit_core.verbs.generate import generate, generate_steps
     from prdit_core.models.prior import Decomposition, Prediction, Prior
-    from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
-    from prdit_core.verbs.train import train, train_steps
     from prdit_core.training.loop import TrainStep
+    from prdit_core.verbs.decompose import decompose
+    from prdit_core.verbs.generate import generate, generate_steps
+    from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
 
 _HOMES = {

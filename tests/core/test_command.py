@@ -178,9 +178,7 @@ def test_a_damaged_checkpoint_has_its_own_code(tmp_path: Path) -> None:
     generate(damaged, tmp_path / "out", code=5)
 
 
-def test_a_target_that_cannot_be_written_is_refused_first(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_target_that_cannot_be_written_is_refused_first(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file, not a folder")
     generate(checkpoint, tmp_path / "file" / "out", code=6)
 

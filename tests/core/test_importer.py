@@ -141,9 +141,7 @@ def test_the_file_s_own_configuration_is_believed(
         prdit_core.import_official(source, tmp_path / "d", norm="layer", heads=4)
 
 
-def test_raw_weights_only_on_request(
-    file: Path, numbers: dict[str, Any], tmp_path: Path
-) -> None:
+def test_raw_weights_only_on_request(file: Path, numbers: dict[str, Any], tmp_path: Path) -> None:
     state = recorded.official_state(numbers)
     torch.save({"model": state}, tmp_path / "raw.pt")
     with pytest.raises(CheckpointError, match="no 'ema' weights; it has model"):

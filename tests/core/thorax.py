@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 
 from prdit_core.volume import Volume, axial_affine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def positions(shape, affine):

@@ -73,8 +73,8 @@ def generate(
     """
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, Settings
-    from prdit_core.verbs.generate import finished_volume, generate_steps
     from prdit_core.machine import choose_device, use_threads
+    from prdit_core.verbs.generate import finished_volume, generate_steps
 
     outputs = Outputs(out, seed=seed, first=index, count=count)
     outputs.check_writable()
@@ -143,10 +143,10 @@ def decompose(
     """Split what a model predicts for a scan into local part, global residual and their sum."""
     from prdit_core.checkpoints.catalog import load
     from prdit_core.data.io import read_volume, write_volume
-    from prdit_core.verbs.decompose import decompose as split
     from prdit_core.files import check_writable, write_json
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.pictures import save_picture
+    from prdit_core.verbs.decompose import decompose as split
 
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; choose another --out")

@@ -127,8 +127,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _follow(config: TrainConfig, resume: bool, as_json: bool) -> None:
-    from prdit_core.verbs.train import Previewed, Saved, Started, train_steps
     from prdit_core.training.loop import TrainStep
+    from prdit_core.verbs.train import Previewed, Saved, Started, train_steps
 
     def tell(line: str, event: dict[str, Any]) -> None:
         if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from prdit_core.data.transforms import Preset, conform
@@ -18,11 +19,14 @@ from prdit_core.volume import Volume
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from prdit_core.models.prior import Prior
 
 _NOISE = 2
+# Percentile of the residual that gets the full colour.
+SHOWN_SHARE = 99.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Decomposed:
     def panels(self) -> list[Panel]:
         """Rows of a picture: scan, noisy scan, local x0, global residual, their sum."""
         low, high = self.scan.metadata["window_hu"]
-        half = (high - low) / 4
+        residual = np.abs(self.parts["x0-global-residual"].voxels_hu)
+        half = max(float(np.percentile(residual, SHOWN_SHARE)), 1.0)
         rows = [("scan", self.scan, (low, high), "grey")]
         rows += [
             (name, self.parts[key], window, palette)
@@ -52,7 +57,7 @@ class Decomposed:
                 (f"scan with noise, t = {self.t:g}", "noisy", (low, high), "grey"),
                 ("x0, local part", "x0-local", (low, high), "grey"),
                 (
-                    f"x0, global residual (blue -{half:g} HU, red +{half:g} HU)",
+                    f"x0, global residual (blue -{half:.0f} HU, red +{half:.0f} HU)",
                     "x0-global-residual",
                     (-half, half),
                     "signed",
@@ -137,5 +142,5 @@ def _preset(prior: Prior) -> Preset:
     )
 
 
-def _float(voxels: Any) -> Any:
-    return voxels.astype("float32")
+def _float(voxels: NDArray[Any]) -> NDArray[np.float32]:
+    return voxels.astype(np.float32)

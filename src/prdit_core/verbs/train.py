@@ -26,7 +26,6 @@ from prdit_core.checkpoints.store import (
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, shown, write_json
-from prdit_core.verbs.generate import generate_steps
 from prdit_core.machine import choose_device, fast_precision, package_version, use_threads
 from prdit_core.models.prior import Prior
 from prdit_core.models.zoo import model_config
@@ -37,6 +36,7 @@ from prdit_core.schedule import CosineSchedule
 from prdit_core.training.loop import Trainer, TrainStep, run_loop
 from prdit_core.training.objective import add_noise
 from prdit_core.training.stages import STAGES, prepare
+from prdit_core.verbs.generate import generate_steps
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
