@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.errors import UsageError
+from prdit_core.errors import MemoryLimit, UsageError
 
 if TYPE_CHECKING:
     from prdit_core.config import Precision
@@ -99,6 +100,45 @@ def fast_precision(device: str, wished: Precision) -> str:
 
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
+
+
+def check_memory(needed: int, device: str, what: str) -> None:
+    """Refuse work that cannot fit before it starts.
+
+    Raises
+    ------
+    MemoryLimit
+        If `needed` bytes are more than the device has.
+    """
+    there = _memory_of(device)
+    if there is not None and needed > there:
+        raise MemoryLimit(
+            f"{what} needs about {needed / 2**30:.1f} GiB, {device} has {there / 2**30:.1f} GiB; "
+            "use a smaller model or size"
+        )
+
+
+def _memory_of(device: str) -> int | None:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
+    return None if device == "mps" else _smaller(_physical_memory(), _address_limit())
+
+
+def _smaller(a: int | None, b: int | None) -> int | None:
+    known = [number for number in (a, b) if number is not None]
+    return min(known, default=None)
+
+
+def _address_limit() -> int | None:
+    """What `ulimit -v` leaves this process, where there is such a thing."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _physical_memory() -> int | None:

@@ -117,7 +117,7 @@ def test_several_fitting_geometries_are_listed(parity: Path, tmp_path: Path) -> 
     """1728 = 1 x 12^3 = 8 x 6^3, and both have a stride that fits."""
     numbers = recorded.load(parity / "prdit_model_p12s8d0.npz")
     source = official_file(tmp_path / "f.pt", numbers)
-    with pytest.raises(UsageError, match="several geometries.*--patch 12.*--patch 6"):
+    with pytest.raises(UsageError, match=r"several geometries.*--patch 12.*--patch 6"):
         prdit_core.import_official(source, tmp_path / "c", norm="layer", size=32)
     prdit_core.import_official(source, tmp_path / "c", norm="layer", size=32, channels=1)
 

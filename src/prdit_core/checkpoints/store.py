@@ -185,7 +185,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _check_size(file: Path, config: ModelConfig) -> None:
-    """Refuse a file that cannot hold the transformer blocks alone, before describing the network."""
+    """Refuse a file that cannot even hold the blocks, before describing the network."""
     least = 12 * config.width**2 * config.depth * min(WIDTHS.values())
     if file.is_file() and os.path.getsize(file) < least:
         raise CheckpointError(

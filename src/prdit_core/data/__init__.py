@@ -1,0 +1,1 @@
+"""Arrays: reading and writing scans, phantoms, prepared data sets."""

@@ -102,6 +102,16 @@ def parameter_count(config: ModelConfig) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
+def memory_needed(config: ModelConfig, shape: tuple[int, int, int]) -> int:
+    """Bytes that one evaluation takes, about: weights and the largest activations in float32.
+
+    Measured on PRDiT-B/12/4 at 128^3 with torch's own share it came to within a tenth.
+    """
+    depth, height, width = grid_of(shape, config.stride, config.padding)
+    per_token = 6 * config.token_width + (14 * config.width if config.depth else 0)
+    return 4 * (parameter_count(config) + depth * height * width * per_token)
+
+
 def check_finite(state: dict[str, Tensor], source: str) -> None:
     """Raise `NumericalError` naming the first tensor that holds NaN or infinity."""
     for name, weight in state.items():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from prdit_core.errors import MemoryLimit, UsageError
-from prdit_core.machine import choose_device
+from prdit_core.machine import check_memory, choose_device
+from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import unit_noise
 from prdit_core.provenance import stamp
 from prdit_core.sampling.grid import time_grid
@@ -73,6 +74,9 @@ def generate_steps(
     times = time_grid(grid, steps, chosen.first_time)
     prior = prior if device is None else prior.to(choose_device(device))
     place, shape = prior.device, prior.shape
+    edges = " x ".join(str(edge) for edge in prior.geometry.shape)
+    needed = memory_needed(prior.model.config, prior.geometry.shape)
+    check_memory(needed, str(place), f"a volume of {edges}")
 
     def draw(step: int) -> Tensor:
         return unit_noise(shape, seed, index, _CORRECTOR, step).to(place)
@@ -92,8 +96,7 @@ def generate_steps(
         )
     except torch.OutOfMemoryError as error:
         raise MemoryLimit(
-            f"{place} ran out of memory on a volume of {' x '.join(map(str, shape[2:]))}; "
-            "use --device cpu or a smaller model"
+            f"{place} ran out of memory on a volume of {edges}; use --device cpu or a smaller model"
         ) from error
 
 
