@@ -56,6 +56,8 @@ PREVIEW_STEPS, PREVIEW_T = 20, 600.0
 _PREVIEW_NOISE = 3
 # What may differ between a run and its continuation.
 _FREE = {"run", "iterations", "preview_every", "save_every", "device"}
+# What may differ too, but then the result is not bit for bit that of one go.
+_NOTED = {"threads", "version", "torch"}
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,11 @@ def train_steps(config: TrainConfig, begin: Begin = "new") -> Generator[Event]:
             done = step.index
             run.log(step)
             yield step
-            if done % config.preview_every == 0 or done == config.iterations:
-                yield Previewed(done, run.preview(done))
             if done % config.save_every == 0 or done == config.iterations:
                 path, saved_at = run.save(done), done
                 yield Saved(done, path)
+            if done % config.preview_every == 0 or done == config.iterations:
+                yield Previewed(done, run.preview(done))
     finally:
         if done > saved_at:
             run.save(done)
@@ -152,7 +154,7 @@ class _Run:
         stage = STAGES[config.stage]
         data = PreparedData.open(config.data)
         resolved, notes = _resolve(config, data)
-        _claim(config, resolved, begin)
+        claimed = _claim(config, resolved, begin)
         use_threads(resolved["threads"])
         base = model_config(resolved["model"])
         network = prepare(stage.model_config(base), stage, config.seed, _start_of(config))
@@ -174,7 +176,9 @@ class _Run:
         )
         start, said = _resume(config.run, trainer) if begin == "resume" else (0, ())
         _trim_metrics(config.run / METRICS, start)
-        return cls(config, data, trainer, header, resolved["batch_size"], start, (*notes, *said))
+        return cls(
+            config, data, trainer, header, resolved["batch_size"], start, (*notes, *claimed, *said)
+        )
 
     def read(self, number: int) -> NDArray[np.float32]:
         """Training volume in model units."""
@@ -277,28 +281,38 @@ def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], t
     return resolved, tuple(notes)
 
 
-def _claim(config: TrainConfig, resolved: Mapping[str, Any], begin: Begin) -> None:
+def _claim(config: TrainConfig, resolved: Mapping[str, Any], begin: Begin) -> list[str]:
     """Make the run folder ours: a new run needs an unused one, a resumed one the same settings."""
     file = config.run / CONFIG
     check_writable(config.run)
-    kept = {name: value for name, value in resolved.items() if name not in _FREE}
+    noted: list[str] = []
     if file.exists():
         if begin == "new":
             raise OutputError(
                 f"{shown(config.run)} already holds a run; add --resume, or choose another --run"
             )
-        before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [
-            f"{name}: {before.get(name)!r} -> {value!r}"
-            for name, value in kept.items()
-            if before.get(name) != value
-        ]
-        if changed:
+        before = _read_settings(file)
+        changed = {
+            name: f"{name}: {before.get(name)!r} -> {value!r}"
+            for name, value in resolved.items()
+            if name not in _FREE and before.get(name) != value
+        }
+        refused = [text for name, text in changed.items() if name not in _NOTED]
+        if refused:
             raise UsageError(
-                f"{shown(config.run)} was started with other settings ({'; '.join(changed)}); "
+                f"{shown(config.run)} was started with other settings ({'; '.join(refused)}); "
                 "resume with the same ones"
             )
+        noted = [f"{text}, so not bit-identical to one go" for text in changed.values()]
     write_json(file, dict(resolved))
+    return noted
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{shown(file)} is damaged; start anew in another --run") from error
 
 
 def _start_digest(config: TrainConfig) -> str | None:
