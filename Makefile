@@ -13,13 +13,13 @@ DEMO_WORK ?= work/demo
 DEMO_PHANTOMS ?= 1500
 DEMO_SIZE ?= 32
 DEMO_SEED ?= 1
-DEMO_BATCH ?= 16
-LOCAL_ITERATIONS ?= 5000
-LOCAL_LR ?= 1e-4
-GLOBAL_ITERATIONS ?= 10000
-GLOBAL_LR ?= 9e-5
+DEMO_BATCH ?= 4
+LOCAL_ITERATIONS ?= 2500
+LOCAL_LR ?= 1e-3
+GLOBAL_ITERATIONS ?= 8000
+GLOBAL_LR ?= 5e-4
 SAVE_EVERY ?= 500
-DEMO_TRAIN = --data $(DEMO_WORK)/data --seed $(DEMO_SEED) --batch-size $(DEMO_BATCH) \
+DEMO_TRAIN = --data $(DEMO_WORK)/data --seed 0 --batch-size $(DEMO_BATCH) \
 	--save-every $(SAVE_EVERY) --resume
 
 PYTHON_HERE = .venv/bin/python

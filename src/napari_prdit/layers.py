@@ -24,19 +24,22 @@ OURS = "prdit"
 CHEST_WINDOW_HU = (-1000.0, 400.0)
 # What a 2D viewer cannot show and a file of ours does not keep, and its value in a layer at rest.
 _MOVES = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}
+_OF_THE_PATIENT = "patient_key"
 _UNITS = ("millimeter", "mm", "pixel")
 
 
 def image_layer(volume: Volume, name: str) -> LayerData:
     """An image layer in HU with a fixed window.
 
-    Its metadata has, under "prdit", the metadata of the volume and its affine.
+    Its metadata has, under "prdit", the metadata of the volume and its affine, but nothing of
+    whose scan it is, since layers are saved and shared.
     """
+    shareable = {key: value for key, value in volume.metadata.items() if key != _OF_THE_PATIENT}
     attributes = {
         "name": name,
         "colormap": "gray",
         "contrast_limits": CHEST_WINDOW_HU,
-        "metadata": {OURS: {**volume.metadata, "affine": volume.affine.tolist()}},
+        "metadata": {OURS: {**shareable, "affine": volume.affine.tolist()}},
         **placement(volume.affine),
     }
     return volume.voxels_hu, attributes, "image"

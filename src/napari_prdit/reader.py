@@ -11,10 +11,8 @@ if TYPE_CHECKING:
 
     from napari_prdit.layers import LayerData
 
-SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 # A dropped folder may be a whole disk: this many files decide whether it holds DICOM.
 _LOOKED_AT = 200
-_SHAREABLE = ("source_format", "notes")
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -24,13 +22,17 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     """
     if not isinstance(path, str):
         return None
+    from prdit_core.data.io import SUFFIXES
+
     place = Path(path)
-    ours = _holds_dicom(place) if place.is_dir() else place.name.lower().endswith(SUFFIXES)
+    # An .npz may hold anything.
+    files = tuple(suffix for suffix in SUFFIXES if suffix != ".npz")
+    ours = _holds_dicom(place) if place.is_dir() else place.name.lower().endswith(files)
     return read_scan if ours else None
 
 
 def read_scan(path: str) -> list[LayerData]:
-    """One image layer in HU; of the scan's metadata it takes what tells nothing of the patient.
+    """One image layer in HU, with what was noted in reading, and nothing of the patient.
 
     Raises
     ------
@@ -40,16 +42,16 @@ def read_scan(path: str) -> list[LayerData]:
     from napari_prdit.layers import image_layer
     from prdit_core.data.io import read_volume
     from prdit_core.files import shown
-    from prdit_core.volume import Volume
 
-    scan = read_volume(path)
-    shareable = {name: scan.metadata[name] for name in _SHAREABLE}
-    volume = Volume(scan.voxels_hu, scan.affine, shareable)
-    return [image_layer(volume, shown(Path(path).name))]
+    return [image_layer(read_volume(path), shown(Path(path).name))]
 
 
 def _holds_dicom(folder: Path) -> bool:
     from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance, walk_files
+    from prdit_core.errors import InputRejected
 
-    files = islice(walk_files(folder), _LOOKED_AT)
+    try:
+        files = list(islice(walk_files(folder), _LOOKED_AT))
+    except InputRejected:  # a folder within cannot be listed; then other readers may try
+        return False
     return any(looks_like_dicom(file) and series_and_instance(file)[0] for file in files)

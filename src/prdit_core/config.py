@@ -81,7 +81,7 @@ class TrainConfig(BaseModel):
     precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
     ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
     preview_every, save_every : iterations between pictures and checkpoints
-    threads : CPU threads, part of the seed; None takes all cores
+    threads : CPU threads, part of the seed; None: $PRDIT_THREADS, else all cores
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,7 +91,7 @@ class TrainConfig(BaseModel):
     run: Path
     model: str | None = None
     start: str | None = None
-    iterations: int = Field(default=10_000, ge=1, le=100_000_000)
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=16, ge=1, le=65_536)
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)

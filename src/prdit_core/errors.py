@@ -52,9 +52,3 @@ class NumericalError(PrditError):
     """NaN or infinity where a finite number was needed."""
 
     exit_code = 8
-
-
-class RunBusy(PrditError):
-    """Another process owns the run folder."""
-
-    exit_code = 9

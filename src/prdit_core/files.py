@@ -80,10 +80,12 @@ def write_folder_atomically(path: Path, write: Callable[[Path], None]) -> Path:
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
+        if retired.exists() and not path.exists():
+            os.replace(retired, path)
         raise OutputError(_cannot_write(path, error)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+    shutil.rmtree(retired, ignore_errors=True)
     return path
 
 
@@ -101,14 +103,15 @@ def _sibling(path: Path, state: str) -> Path:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _sync(path: Path) -> None:
     """Flush a file or folder to disk; Windows opens no folders, and needs no flush of them."""
     if path.is_dir() and os.name == "nt":
         return
-    handle = os.open(path, os.O_RDONLY)
+    # Windows flushes only what is open for writing; folders can only be opened for reading.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

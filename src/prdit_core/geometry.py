@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
-Edge = int
-_MM = Field(gt=0, le=1000, allow_inf_nan=False)
+Edge = Annotated[int, Field(ge=1, le=4096)]
+Millimetres = Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)]
 
 
 class Geometry(BaseModel):
@@ -21,9 +23,9 @@ class Geometry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    field_of_view_mm: float = _MM
+    shape: tuple[Edge, Edge, Edge]
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
+    field_of_view_mm: Millimetres
     exact: bool = True
 
 

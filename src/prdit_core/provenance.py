@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SYNTHETIC = "synthetic, not for diagnosis"
+DERIVED = "derived from a scan by a model, not for diagnosis"
 
 
 def stamp(

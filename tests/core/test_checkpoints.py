@@ -15,7 +15,7 @@ import prdit_core
 from prdit_core.checkpoints.catalog import CATALOGUE, find
 from prdit_core.checkpoints.publish import publish
 from prdit_core.checkpoints.store import HEADER, WEIGHTS, read_header
-from prdit_core.errors import CheckpointError, UsageError
+from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import sha256_of
 
 if TYPE_CHECKING:
@@ -186,3 +186,31 @@ def test_a_velocity_model_splits_like_any_other(tmp_path: Path) -> None:
     parts = prior.decompose(x, 300.0)
     torch.testing.assert_close(parts.local.x0 + parts.global_residual.x0, parts.total.x0)
     torch.testing.assert_close(parts.total.eps, said.eps)
+
+
+def test_training_may_follow_generating_in_one_process(checkpoint: Path) -> None:
+    """Tables made while sampling can be used where gradients are taken."""
+    prior = prdit_core.load(checkpoint)
+    prdit_core.generate(prior, steps=1)
+    model = prior.model.requires_grad_(True)
+    model(torch.randn(prior.shape), torch.tensor([5.0])).sum().backward()
+
+
+def test_a_geometry_that_cannot_be_is_refused(checkpoint: Path) -> None:
+    for change in ({"shape": [9, 8, 8]}, {"spacing_mm": [0, 1, 1]}, {"shape": [0, 8, 8]}):
+        rewrite_header(checkpoint, lambda content, c=change: content["geometry"].update(c))
+        assert refused(checkpoint)
+
+
+def test_a_header_without_files_is_refused(checkpoint: Path) -> None:
+    rewrite_header(checkpoint, lambda content: content.update(files={}))
+    assert WEIGHTS in refused(checkpoint)
+
+
+def test_publishing_what_half_precision_cannot_hold_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    rewrite_weights(checkpoint, lambda state: state["local.out.bias"].fill_(1e6))
+    with pytest.raises(NumericalError, match="half precision"):
+        publish(checkpoint, tmp_path / "small")
+    assert not (tmp_path / "small").exists()

@@ -22,6 +22,7 @@ from toys import TINY, tiny_checkpoint
 from typer.testing import CliRunner, Result
 
 import prdit_core
+from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import WEIGHTS, read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.phantoms import make_phantom
@@ -36,10 +37,23 @@ def run(*words: object, code: int = 0) -> Result:
     """Run the command in this process and check its exit code; errors are one line."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == code, (result.output, result.exception)
-    if code and code != 2:
-        lines = [line for line in result.stderr.splitlines() if line.startswith("prdit-core: ")]
-        assert len(lines) == 1 and "Traceback" not in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("prdit-core: ")]
+    usage = code == 2 and result.stderr.startswith("Usage: ")  # typer's own words
+    assert len(lines) == (1 if code and not usage else 0)
+    assert not any("unexpected" in line for line in lines), lines
     return result
+
+
+def spawn(*words: object, **environment: str) -> subprocess.Popen[str]:
+    """Run the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "prdit_core.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
 def digest(file: Path) -> str:
@@ -139,6 +153,40 @@ def test_other_settings_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> No
     assert digests(out) != before
 
 
+def test_overwriting_some_leaves_no_mixture(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(checkpoint, out, "--count", 3)
+    generate(checkpoint, out, "--count", 1, "--k", 1, "--overwrite")
+    assert [file.name for file in sorted(out.glob("*.nii.gz"))] == ["seed-0_index-0000.nii.gz"]
+    generate(checkpoint, out, "--count", 3, "--k", 1)
+    assert len(list(out.glob("*.nii.gz"))) == 3
+
+
+def test_a_folder_called_demo_does_not_hide_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run("generate", "--out", "demo", *TINY_RUN)
+
+
+def test_a_terminal_without_unicode_gets_an_answer(checkpoint: Path, tmp_path: Path) -> None:
+    words = ("--checkpoint", checkpoint, "--out", tmp_path / "späce 体", *TINY_RUN)
+    child = spawn("generate", *words, PYTHONIOENCODING="ascii")
+    output, errors = child.communicate(timeout=120)
+    assert child.returncode == 0 and "sp\\xe4ce" in output, errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_reader_that_leaves_stops_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    child = spawn("generate", "--checkpoint", checkpoint, "--out", tmp_path, *TINY_RUN)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    errors = child.stderr.read()
+    assert child.wait(timeout=120) == 0 and "Traceback" not in errors
+    assert list(tmp_path.glob("*.nii.gz"))
+
+
 def test_one_file_is_not_overwritten_silently(checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.nii.gz"
     file.write_bytes(b"something of mine")
@@ -155,6 +203,8 @@ def test_one_file_is_not_overwritten_silently(checkpoint: Path, tmp_path: Path) 
         ("--seed", -1),
         ("--seed", 2**64),
         ("--count", 0),
+        ("--count", 2**64),
+        ("--checkpoint", "a" * 300),
         ("--k", 0.5),
         ("--k", "nan"),
         ("--sampler", "ddim"),
@@ -190,11 +240,8 @@ def test_a_channel_too_many_has_no_hu(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_keeps_what_is_finished(checkpoint: Path, tmp_path: Path) -> None:
-    words = ["--checkpoint", checkpoint, "--count", 1000, "--steps", 5, "--threads", 1]
-    command = [sys.executable, "-m", "prdit_core.cli", "generate", *map(str, words)]
-    child = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True
-    )
+    words = ("--checkpoint", checkpoint, "--count", 1000, "--steps", 5, "--threads", 1)
+    child = spawn("generate", *words, "--out", tmp_path / "out")
     while len(list((tmp_path / "out").glob("*.json"))) < 2:
         assert child.poll() is None
         time.sleep(0.05)
@@ -253,7 +300,10 @@ def test_decompose_writes_parts_that_add_up(checkpoint: Path, tmp_path: Path) ->
     with Image.open(tmp_path / "parts" / "decomposition.png") as picture:
         assert np.asarray(picture).std() > 10
     assert digest(scan) == before
-    run("decompose", *words, "--out", tmp_path / "parts", code=2)
+    run("decompose", *words, "--out", tmp_path / "parts", code=6)
+    run("decompose", *words, "--out", scan, code=2)
+    told = json.loads((tmp_path / "parts" / "decomposition.json").read_text())
+    assert "synthetic" not in told["notice"] and "not for diagnosis" in told["notice"]
     run("decompose", *words[:-4], "--t", 0, "--out", tmp_path / "zero", code=2)
 
 
@@ -306,6 +356,66 @@ def test_stage_two_needs_stage_one(local_run: Path, data: Path, tmp_path: Path) 
     assert "--from" in train(data, tmp_path / "a", "--stage", "global", code=2).stderr
     words = ("--stage", "global", "--from", local_run, "--model", "PRDiT-XS/12/4")
     assert "patch" in train(data, tmp_path / "b", *words, code=2).stderr
+
+
+def test_a_refused_start_leaves_the_run_folder_free(
+    local_run: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--stage", "global", "--from", local_run)
+    train(data, tmp_path / "run", *words, "--model", "PRDiT-XS/12/4", code=2)
+    train(data, tmp_path / "run", *words, "--model", "PRDiT-XS/12/0", code=2)
+    train(data, tmp_path / "run", *words, "--iterations", 1)
+
+
+def test_a_local_part_of_another_process_is_refused(
+    local_run: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text("noise_std = 1.0\n")
+    words = ("--stage", "global", "--from", local_run, "--config", tmp_path / "c.toml")
+    assert "noise_std=0.5" in train(data, tmp_path / "run", *words, code=2).stderr
+
+
+def test_a_damaged_checkpoint_is_set_aside(data: Path, tmp_path: Path) -> None:
+    folder, words = tmp_path / "run", ("--stage", "local", "--resume")
+    train(data, folder, *words, "--iterations", 4)
+    newest = folder / "checkpoints" / "iteration-00000004"
+    (newest / WEIGHTS).write_bytes(b"cut")
+    result = train(data, folder, *words, "--iterations", 5)
+    assert "damaged" in result.stderr and "resumed from iteration 2" in result.stderr
+    assert read_header(find(folder)).record["iteration"] == 5
+    train(data, tmp_path / "once", *words, "--iterations", 5)
+    a, b = (run / "checkpoints" / "iteration-00000005" for run in (folder, tmp_path / "once"))
+    assert digest(a / WEIGHTS) == digest(b / WEIGHTS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no file sizes")
+def test_a_full_disk_stops_training_with_its_code(data: Path, tmp_path: Path) -> None:
+    """The checkpoint before stays; a limit on file size stands for the full disk."""
+    folder = tmp_path / "run"
+    words = ("--data", data, "--run", folder, "--stage", "local", *MODEL, "--resume")
+    run("train", *words, "--iterations", 2)
+    program = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "from prdit_core.cli import main; main()"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program, "train", *map(str, words), "--iterations", "4"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert child.returncode == 6 and "Traceback" not in child.stderr, child.stderr
+    assert read_header(find(folder)).record["iteration"] == 2
+    prdit_core.load(folder)
+    assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_output_never_goes_into_the_input(data: Path) -> None:
+    before = digests(data)
+    train(data, data, "--stage", "local", code=2)
+    train(data, data / "run", "--stage", "local", code=2)
+    assert digests(data) == before
 
 
 def test_a_run_folder_is_not_overwritten(local_run: Path, data: Path) -> None:

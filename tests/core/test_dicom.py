@@ -135,6 +135,31 @@ def test_missing_slice(tmp_path, lost):
     refused(tmp_path, f"expected 2 mm, found 4 mm between {place:.2f} and {place + 4:.2f}")
 
 
+@pytest.mark.parametrize("spacing", [0.06, 0.1, 0.2, 0.625, 5.0])
+def test_a_missing_slice_of_a_long_series_is_noticed_at_any_spacing(tmp_path, spacing):
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = [-15, -20, 100 + spacing * index]
+
+    files = write_series(tmp_path, chest_hu((40, 24, 28)), edit=edit)
+    assert read_volume(tmp_path).spacing_mm[0] == pytest.approx(spacing)
+    files[20].unlink()
+    refused(tmp_path, r"uneven slice distance.*1 slices missing")
+
+
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_even(tmp_path):
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = [-15, -20, round(100 + 1.25 * index, 1)]
+
+    write_series(tmp_path, edit=edit)
+    assert read_volume(tmp_path).spacing_mm[0] == pytest.approx(1.25, abs=0.02)
+
+
+def test_links_to_folders_are_counted_and_not_followed(tmp_path):
+    write_series(tmp_path / "series")
+    (tmp_path / "series" / "SECRET").symlink_to(tmp_path)
+    assert notes_of(tmp_path / "series") == ["1 links to folders were not followed"]
+
+
 @pytest.mark.parametrize("size", [0, 100, 600, 1500, -2])
 def test_a_damaged_slice_is_named(tmp_path, size):
     file = write_series(tmp_path)[3]
@@ -299,6 +324,21 @@ def test_a_wrong_sign_in_compressed_pixels(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path).voxels_hu, hu)
     _flip_sign(list(tmp_path.glob("*.dcm")))
     refused(tmp_path, "values below -1500 HU")
+
+
+def test_a_few_streaks_of_metal_are_padded_over(tmp_path):
+    hu = chest_hu((60, 24, 28))
+    hu[30, 12, 4:21] = np.arange(-2000, -1983)
+
+    def edit(dataset: Dataset, index: int) -> None:
+        dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 1, 16, 15
+        dataset.RescaleIntercept = 0
+        dataset.PixelData = hu[index].astype("<i2").tobytes()
+
+    write_series(tmp_path, hu, edit=edit)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.voxels_hu, np.maximum(hu, -1024))
+    assert volume.metadata["notes"] == ["17 voxels below -1024 HU were set to -1024"]
 
 
 def test_pixels_that_cannot_be_decoded(tmp_path):

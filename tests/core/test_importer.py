@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import recorded
 import torch
+from typer.testing import CliRunner
 
 import prdit_core
+from prdit_core.cli.app import app
 from prdit_core.errors import CheckpointError, OutputError, PrditError, UsageError
 
 if TYPE_CHECKING:
@@ -184,6 +186,34 @@ def test_other_networks_are_refused(tmp_path: Path) -> None:
     for name in ("other.pt", "sr.pt", "missing.pt"):
         with pytest.raises(PrditError):
             prdit_core.import_official(tmp_path / name, tmp_path / "c", norm="layer", **GEOMETRY)
+
+
+def test_a_flipped_bit_is_seen(file: Path, tmp_path: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(raw)
+    with pytest.raises(CheckpointError, match="damaged"):
+        prdit_core.import_official(
+            tmp_path / "flipped.pt", tmp_path / "c", norm="layer", **GEOMETRY
+        )
+
+
+@pytest.mark.parametrize("change", [{"size": 15}, {"noise_std": 0.0}, {"noise_std": -1.0}])
+def test_what_could_not_be_used_is_refused(
+    change: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError):
+        prdit_core.import_official(file, tmp_path / "c", norm="layer", **{**GEOMETRY, **change})
+
+
+def test_the_command_imports(file: Path, tmp_path: Path) -> None:
+    words = [f"--{name}={value}" for name, value in GEOMETRY.items()]
+    call = ["import", str(file), "--out", str(tmp_path / "c"), *words]
+    done = CliRunner().invoke(app, [*call, "--norm", "layer"])
+    assert done.exit_code == 0, done.output
+    assert prdit_core.load(tmp_path / "c").model.config.norm == "layer"
+    unsaid = CliRunner().invoke(app, [*call[:3], str(tmp_path / "d"), *words])
+    assert unsaid.exit_code == 2 and "--norm" in unsaid.stderr
 
 
 def test_an_existing_target_is_kept(file: Path, tmp_path: Path) -> None:

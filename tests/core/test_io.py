@@ -13,8 +13,10 @@ import pytest
 import SimpleITK as sitk
 from scans import as_nifti, chest, chest_hu, reoriented, write_series
 
+from prdit_core.data import io
 from prdit_core.data.checks import little_lung
 from prdit_core.data.io import ReadOptions, find_cases, read_volume, write_volume
+from prdit_core.data.sources import find_sources
 from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageError
 from prdit_core.volume import Volume, axial_affine
 
@@ -149,6 +151,36 @@ def test_a_disk_that_loses_bytes_is_noticed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("suffix", "part"), [(".mha", 3), (".mhd", 3), (".nii", 0), (".mhd", 0)])
+def test_a_header_that_does_not_read_back_is_noticed(tmp_path, monkeypatch, suffix, part):
+    name = "write_nifti" if suffix == ".nii" else "metaimage_header"
+    right = getattr(io, name)
+
+    def elsewhere(volume, *place, **options):
+        affine = volume.affine.copy()
+        affine[:3, part] += affine[:3, part] * 0.01 + 0.001
+        return right(Volume(volume.voxels_hu, affine), *place, **options)
+
+    monkeypatch.setattr(io, name, elsewhere)
+    with pytest.raises(OutputError, match="read back"):
+        write_volume(chest(), tmp_path / f"a{suffix}")
+    assert not (tmp_path / f"a{suffix}").exists()
+
+
+def test_the_raw_file_of_another_header_is_not_replaced(tmp_path):
+    path, raw = tmp_path / "a.mhd", tmp_path / "a.raw"
+    raw.write_bytes(b"a camera's picture")
+    for header in (None, "ElementDataFile = b.raw\n", "no header"):
+        if header is not None:
+            path.write_text(header)
+        with pytest.raises(OutputError, match=r"a\.raw is there and is not of a\.mhd"):
+            write_volume(chest(), path)
+        assert raw.read_bytes() == b"a camera's picture"
+    raw.unlink()
+    for _ in range(2):
+        same(read_volume(write_volume(chest(), path)), chest())
+
+
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", "<i4", ">f4", "<f8"])
 def test_number_types_and_byte_orders(tmp_path, dtype):
     volume = chest()
@@ -254,6 +286,26 @@ def test_rad_chestct_defaults_and_options(tmp_path):
     np.testing.assert_array_equal(other.voxels_hu, np.maximum(head_first, -1000))
 
 
+def test_rad_chestct_with_an_offset_is_clipped_in_hu(tmp_path):
+    hu = chest_hu()[::-1].copy()
+    hu[0, 0, :2] = 800, 1500
+    for offset, stored in ((-1024, (hu + 1024).astype(np.uint16)), (0.5, hu - np.float32(0.5))):
+        np.savez(tmp_path / "a.npz", ct=stored)
+        read = read_volume(tmp_path / "a.npz", ReadOptions(hu_offset=offset))
+        np.testing.assert_array_equal(read.voxels_hu[::-1], np.clip(hu, -1000, 1000))
+
+
+@pytest.mark.parametrize("codes", ["lps", "LPS"])
+def test_an_orientation_may_be_spelled_small(codes):
+    assert ReadOptions(assume_orientation=codes).assume_orientation == "LPS"
+
+
+def test_a_series_uid_is_not_kept():
+    options = ReadOptions(series="1.2.840.1")
+    assert "1.2.840" not in options.model_dump_json()
+    assert ReadOptions(series=options.series.upper()) == options
+
+
 def test_detached_files(tmp_path):
     sitk.WriteImage(itk(chest()), str(tmp_path / "a.mhd"))
     sitk.WriteImage(itk(chest()), str(tmp_path / "b.nhdr"))
@@ -304,10 +356,38 @@ def test_links_neither_loop_nor_count_twice(tmp_path):
     (root / "again.nii").symlink_to(path)
     (root / "loop").symlink_to(root)
     (root / "gone.nii").symlink_to(root / "nowhere.nii")
-    with pytest.warns(UserWarning, match="loop"):
-        assert find_cases(root) == [path, root / "gone.nii"]
+    assert find_cases(root) == [path, root / "gone.nii"]
     with pytest.raises(InputRejected, match=r"gone\.nii"):
         read_volume(root / "gone.nii")
+
+
+def test_a_link_with_a_suffix_leads_to_a_scan_without_one(tmp_path):
+    blob = tmp_path / "blobs" / "0a1b"
+    blob.parent.mkdir()
+    write_volume(chest(), tmp_path / "a.nii.gz").rename(blob)
+    (tmp_path / "scans").mkdir()
+    link = tmp_path / "scans" / "scan.nii.gz"
+    link.symlink_to(blob)
+    assert find_cases(tmp_path) == [link]
+    (source,) = find_sources([tmp_path, link])
+    assert source.path == link
+    same(read_volume(source.path), chest())
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    write_volume(chest(), tmp_path / "a.nii")
+    closed = tmp_path / "closed\n"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputRejected, match=r"closed\\n: the folder cannot be listed \(Perm"):
+        find_cases(tmp_path)
 
 
 def test_little_lung():

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import given
@@ -88,13 +89,16 @@ def report(folder: Path):
 
 def test_scans_become_a_data_set(scans, tmp_path):
     written = preprocess([scans], out=tmp_path / "out", **SMALL)
-    assert (written.train, written.validation, written.notes) == (2, 1, ())
+    assert (written.train, written.validation) == (2, 1)
+    assert written.notes == ("3 scans name no patient; split by scan",)
     data = PreparedData.open(tmp_path / "out")
     data.verify()
     assert data.geometry.spacing_mm == (20.0,) * 3
     assert data.volume(data.train[0]).shape == (16, 16, 16)
     assert data.train[0].record["source_spacing_mm"] == [10, 10, 10]
-    assert len(report(tmp_path / "out")["prepared"]) == 3
+    prepared = report(tmp_path / "out")["prepared"]
+    assert {entry["source"] for entry in prepared} == {f"scans/scan {n}.nii.gz" for n in range(3)}
+    assert {entry["case"] for entry in prepared} == {case.id for case in data.cases}
 
 
 def test_one_bad_scan_does_not_harm_the_others(scans, tmp_path):
@@ -103,7 +107,8 @@ def test_one_bad_scan_does_not_harm_the_others(scans, tmp_path):
     events, error = run(preprocess_steps([scans], out=tmp_path / "out", **SMALL))
     assert isinstance(error, PartialFailure)
     assert "1 of 4" in str(error)
-    assert [type(event) for event in events].count(CasePrepared) == 3
+    prepared = [event.source for event in events if isinstance(event, CasePrepared)]
+    assert prepared == [f"scans/scan {n}.nii.gz" for n in range(3)]
     assert isinstance(events[-1], DataSetWritten)
     (rejected,) = report(tmp_path / "out")["rejected"]
     assert rejected["source"] == r"scans/broken\x1b]0;.nii.gz"
@@ -135,7 +140,9 @@ def test_bytes_depend_on_the_scans_and_not_on_names_order_or_workers(scans, tmp_
     preprocess([scans], out=tmp_path / "a", **SMALL)
     files = [renamed / f"{9 - number}.nii.gz" for number in (1, 0, 2)]
     preprocess(files, out=tmp_path / "b", workers=2, **SMALL)
-    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    a, b = tree(tmp_path / "a"), tree(tmp_path / "b")
+    assert a.pop("report.json") != b.pop("report.json")  # which alone names files
+    assert a == b
 
 
 def test_a_stopped_run_goes_on(scans, tmp_path):
@@ -217,7 +224,13 @@ def test_output_in_an_input_is_refused(scans, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"size": 48}, {"validation_fraction": 0.0}, {"validation_fraction": float("nan")}]
+    "change",
+    [
+        {"size": 48},
+        {"validation_fraction": 0.0},
+        {"validation_fraction": float("nan")},
+        {"workers": 62},
+    ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(change, scans, tmp_path):
     with pytest.raises(UsageError):
@@ -226,7 +239,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(change, sc
 
 
 def test_the_same_scan_counts_once(scans, tmp_path):
-    extra = tmp_path / "extra"
+    extra = tmp_path / "xtra"  # sorted behind the scans
     extra.mkdir()
     shutil.copy(scans / "scan 0.nii.gz", extra / "copy.nii.gz")
     sitk.WriteImage(sitk.ReadImage(scans / "scan 1.nii.gz"), extra / "other container.mha")
@@ -236,10 +249,11 @@ def test_the_same_scan_counts_once(scans, tmp_path):
     skipped = [event for event in events if isinstance(event, CaseSkipped)]
     cases = PreparedData.open(tmp_path / "out").cases
     assert len(cases) == 3
-    assert len(skipped) == 3
-    assert {entry["same_as"] for entry in report(tmp_path / "out")["skipped"]} <= {
-        case.id for case in cases
-    }
+    assert [event.source for event in skipped] == ["xtra/copy.nii.gz", "xtra/other container.mha"]
+    said = report(tmp_path / "out")
+    assert {entry["same_as"] for entry in said["skipped"]} <= {case.id for case in cases}
+    sources = {entry["source"] for kind in ("prepared", "skipped") for entry in said[kind]}
+    assert len(sources) == 5  # each once; the link is the scan it leads to
 
 
 def test_a_detached_data_file_is_part_of_the_scan(tmp_path):
@@ -304,10 +318,60 @@ def series(tmp_path):
     return tmp_path / "in"
 
 
-def test_dicom_series_leave_no_name_behind(series, tmp_path):
-    assert preprocess([series], out=tmp_path / "out", **SMALL).train >= 2
-    written = b"".join(p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file())
+def test_dicom_series_leave_nothing_behind_to_know_a_patient_by(series, tmp_path):
+    """Nor a hash that can be recomputed from a guessed ID, however often it is hashed."""
+    uid = pydicom.dcmread(next((series / "s0").iterdir())).SeriesInstanceUID
+    chosen = {"all": (series, ReadOptions()), "one": (series / "s0", ReadOptions(series=uid))}
+    for out, (place, options) in chosen.items():
+        for _ in range(2):  # made, and found again
+            preprocess([place], out=tmp_path / out, read_options=options, **SMALL)
+    written = b"".join(
+        p.read_bytes() for out in ("all", "one") for p in (tmp_path / out).rglob("*") if p.is_file()
+    )
     assert b"secret" not in written.lower()
+    assert uid.encode() not in written
+    for number in range(2):
+        key = f"SECRET{number}"
+        for text in ("patient {}", "prdit patient {}"):
+            digest = hashlib.sha256(text.format(key).encode()).hexdigest()
+            assert digest[:16].encode() not in written
+            key = digest[:16]
+    patients = [case.patient for case in PreparedData.open(tmp_path / "all").cases]
+    assert sorted(patients) == ["patient-0001"] * 2 + ["patient-0002"] * 2
+
+
+def test_patients_stay_apart_when_a_run_goes_on(series, tmp_path):
+    preprocess([series], out=tmp_path / "whole", **SMALL)
+    first, *_ = sorted(series.iterdir())
+    preprocess([first], out=tmp_path / "out", **SMALL)
+    events, _ = run(preprocess_steps([series], out=tmp_path / "out", **SMALL))
+    assert [event.reused for event in events[:-1]] == [True, False, False, False]
+    assert (tmp_path / "out/manifest.json").read_text() == (
+        tmp_path / "whole/manifest.json"
+    ).read_text()
+
+
+def test_scans_without_a_patient_among_others_are_counted(series, tmp_path):
+    save(scan(5), series / "a.nii.gz")
+    written = preprocess([series], out=tmp_path / "out", **SMALL)
+    assert written.notes == ("1 scan names no patient; split by scan",)
+
+
+def test_links_to_folders_are_said(scans, tmp_path):
+    (scans / "loop\n").symlink_to(scans)
+    written = preprocess([scans], out=tmp_path / "out", **SMALL)
+    assert written.notes[0] == r"links to folders are not followed: loop\n"
+    (scans / "loop\n").unlink()
+
+
+def test_an_empty_path_is_not_this_folder(scans, tmp_path, monkeypatch):
+    monkeypatch.chdir(scans)
+    with pytest.raises(UsageError, match="empty path"):
+        preprocess([""], out=tmp_path / "out", **SMALL)
+    with pytest.raises(UsageError, match="empty path"):
+        preprocess([scans / "scan 0.nii.gz"], out="", **SMALL)
+    with pytest.raises(UsageError, match="empty path"):
+        phantoms(1, size=16, seed=0, out="")
 
 
 def test_dicom_series_of_one_patient_stay_together(series, tmp_path):
@@ -318,7 +382,16 @@ def test_dicom_series_of_one_patient_stay_together(series, tmp_path):
 def test_one_patient_alone_is_trained_on_and_that_is_said(scans, tmp_path):
     written = preprocess([scans / "scan 1.nii.gz"], out=tmp_path / "out", **SMALL)
     assert (written.train, written.validation) == (1, 0)
-    assert "none is left to validate" in written.notes[0]
+    assert written.notes == ("one scan only, so none is left to validate with",)
+    (one,) = phantoms(1, size=16, seed=0, out=tmp_path / "phantom").notes
+    assert one.startswith("one phantom only")
+
+
+def test_one_patient_with_two_scans_is_trained_on_and_that_is_said(series, tmp_path):
+    of_one = [folder for folder in sorted(series.iterdir()) if folder.name in ("s0", "s2")]
+    written = preprocess(of_one, out=tmp_path / "out", **SMALL)
+    assert (written.train, written.validation) == (2, 0)
+    assert written.notes == ("all scans are of one patient, so none is left to validate with",)
 
 
 def case(name: int, patient: int) -> Case:

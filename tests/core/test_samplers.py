@@ -125,6 +125,10 @@ def test_hot_steps_end_where_the_predictor_would_leave_the_data() -> None:
     exact, release = time_grid("exact", 4), time_grid("release", 4)
     assert [exact.reach(t, n, 2) for _, t, n in exact.steps()] == [500, 250, 0, 0]
     assert [release.reach(t, n, 2) for _, t, n in release.steps()] == [250, 250, 0, 0]
+    for k in (2, 3, 4):  # landing on 0 is hot, whatever the rounding of the times
+        for steps in range(k + 1, 200):
+            grid = time_grid("exact", steps)
+            assert grid.reach(grid.times[-k - 1], grid.times[-k], k) == 0.0
 
 
 def test_an_edit_changes_every_prediction_the_sampler_uses() -> None:

@@ -49,18 +49,18 @@ CATALOGUE = {
         ),
         Entry(
             "tf-prdit-lidc-128",
-            "hosted by the authors of TF-PRDiT; download their .pt file and run: "
+            "linked from the README of the authors' TF-PRDiT repository; download it and run: "
             "prdit-core import FILE.pt --norm rms --size 128 --out DIR",
-            "see the authors' page",
+            "Apache-2.0 (code); the authors' page for the weights",
             128,
             "approximate",
             "DiT-B/12/12 on LIDC-IDRI (RMSNorm variant)",
         ),
         Entry(
             "prdit-fm-256",
-            "hosted by the authors of PRDiT-FM; download their .pt file and run: "
+            "linked from the README of the authors' PRDiT-FM repository; download it and run: "
             "prdit-core import FILE.pt --norm layer --size 256 --out DIR",
-            "see the authors' page",
+            "Apache-2.0 (code); the authors' page for the weights",
             256,
             "approximate",
             "flow-matching model at 256^3",
@@ -81,7 +81,11 @@ def find(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     entry = CATALOGUE.get(str(name_or_path))
-    if entry is not None and not path.is_dir():
+    try:
+        is_checkpoint = (path / HEADER).is_file() or (path / RUN_CHECKPOINTS).is_dir()
+    except OSError as error:
+        raise UsageError(f"no checkpoint at {shown(path)}: {error.strerror}") from error
+    if entry is not None and not is_checkpoint:
         if entry.where != "bundled":
             raise UsageError(f"{entry.name} is not bundled: {entry.where}")
         return BUNDLED / entry.name
@@ -109,6 +113,11 @@ def newest(run: Path) -> Path:
     return folders[-1]
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint of a run so that it counts as saved no longer."""
+    return folder.rename(folder.with_name(f"damaged-{folder.name}"))
+
+
 def load(name_or_path: str | Path, device: str = "cpu") -> Prior:
     """Load a prior by catalogue name or path, verified (hashes, names, shapes, finite values).
 
@@ -125,7 +134,7 @@ def load(name_or_path: str | Path, device: str = "cpu") -> Prior:
         If there is no such checkpoint, or it cannot be trusted.
     """
     path = find(name_or_path)
-    return assemble(read_header(path), path, str(name_or_path)).to(device)
+    return assemble(read_header(path), path, Path(name_or_path).name).to(device)
 
 
 def assemble(header: Header, path: Path, name: str) -> Prior:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -112,7 +113,8 @@ def import_official(
     config = _model_config(said, state, source)
     ours = renamed_state(state)
     _check_shapes(ours, config, source)
-    return save_checkpoint(out, _header(config, said, source, weights), ours)
+    header = _header(config, said, source, weights)
+    return save_checkpoint(out, header, {name: weight.float() for name, weight in ours.items()})
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def _read(source: Path) -> dict[str, Any]:
         raise UsageError(f"there is no file {shown(source)}")
     if source.stat().st_size > LARGEST_FILE:
         raise CheckpointError(f"{shown(source)} is larger than {LARGEST_FILE >> 30} GiB: refused")
+    _check_archive(source)
     try:
         # Some releases keep their command-line arguments, a plain container, beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -130,11 +133,24 @@ def _read(source: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{shown(source)} holds code or is no PyTorch file; only plain weights are read"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # torch raises almost anything on a damaged file
         raise CheckpointError(f"{shown(source)} is damaged or no PyTorch file") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{shown(source)} holds no dictionary of weights")
     return content
+
+
+def _check_archive(source: Path) -> None:
+    """Compare the checksums that a PyTorch archive carries and torch does not look at."""
+    if not zipfile.is_zipfile(source):
+        return
+    try:
+        with zipfile.ZipFile(source) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{shown(source)} is damaged: its archive cannot be read") from error
+    if damaged is not None:
+        raise CheckpointError(f"{shown(source)} is damaged: checksum of {shown(damaged)}")
 
 
 def _official_state(content: dict[str, Any], weights: Weights, source: Path) -> dict[str, Tensor]:
@@ -180,9 +196,8 @@ def _agreed(stated: Stated, own: Mapping[str, Any], source: Path) -> Stated:
     named = own.get("model")
     if isinstance(named, str) and "-" in named:
         from_file["norm"] = "layer" if named.startswith("PRDiT-") else "rms"
-        known = model_config(named)
-        for name in ("patch", "stride", "padding", "heads"):
-            from_file.setdefault(name, getattr(known, name))
+        for name, value in _of_name(named, stated).items():
+            from_file.setdefault(name, value)
     merged = {}
     for name, value in asdict(stated).items():
         other = from_file.get(name)
@@ -193,6 +208,14 @@ def _agreed(stated: Stated, own: Mapping[str, Any], source: Path) -> Stated:
             )
         merged[name] = other if value is None else value
     return Stated(**merged)
+
+
+def _of_name(named: str, stated: Stated) -> dict[str, int]:
+    """What a model's name implies; nothing where the user gives the whole geometry."""
+    if None not in (stated.patch, stated.stride, stated.padding, stated.heads):
+        return {}
+    known = model_config(named)
+    return {n: getattr(known, n) for n in ("patch", "stride", "padding", "heads")}
 
 
 def _model_config(said: Stated, state: Mapping[str, Tensor], source: Path) -> ModelConfig:
@@ -285,8 +308,14 @@ def _check_shapes(ours: Mapping[str, Tensor], config: ModelConfig, source: Path)
 
 def _header(config: ModelConfig, said: Stated, source: Path, weights: Weights) -> Header:
     velocity = config.output == "velocity"
-    noise_std = said.noise_std or (1.0 if velocity else NOISE_STD[config.norm])
+    released = 1.0 if velocity else NOISE_STD[config.norm]
+    noise_std = released if said.noise_std is None else said.noise_std
     assert said.size is not None  # asked for before
+    if said.size % config.stride or not 0 < noise_std <= 100:
+        raise UsageError(
+            f"--size {said.size} must be a multiple of the stride {config.stride}, "
+            f"and --noise-std {noise_std:g} above 0 and at most 100"
+        )
     return Header(
         model=config,
         schedule=LinearSchedule(noise_std=noise_std)
@@ -298,7 +327,7 @@ def _header(config: ModelConfig, said: Stated, source: Path, weights: Weights) -
             "imported": {
                 "sha256": sha256_of(source),
                 "weights": weights,
-                "noise_std": "stated" if said.noise_std else "as in the release",
+                "noise_std": "as in the release" if said.noise_std is None else "stated",
                 "hu": "approximate: the release does not record its window",
             }
         },

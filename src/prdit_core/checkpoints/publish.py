@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
+from prdit_core.models.prdit import check_finite
 
 
 def publish(source: str | Path, out: str | Path) -> Path:
@@ -17,6 +18,7 @@ def publish(source: str | Path, out: str | Path) -> Path:
     path = find(source)
     header = read_header(path)
     weights = {name: weight.half() for name, weight in read_weights(path, header).items()}
+    check_finite(weights, "in half precision")
     return save_checkpoint(Path(out), header, weights)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -9,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prdit_core.config import ModelConfig
 from prdit_core.errors import CheckpointError
@@ -51,6 +52,14 @@ class Header(BaseModel):
     record: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _fits(self) -> Header:
+        if any(edge % self.model.stride for edge in self.geometry.shape):
+            raise ValueError(
+                f"volumes of {self.geometry.shape} do not fit the stride {self.model.stride}"
+            )
+        return self
+
     @property
     def digest(self) -> str:
         """SHA-256 over all that changes what the model generates: weights, process, units, grid."""
@@ -73,16 +82,26 @@ def save_checkpoint(
     weights : in the number format they shall have on disk
     add : writes further payloads into the folder, which are hashed as well
     """
-    from safetensors.torch import save_file
 
     def fill(folder: Path) -> None:
-        save_file({name: w.contiguous() for name, w in weights.items()}, folder / WEIGHTS)
+        save_tensors(weights, folder / WEIGHTS)
         add(folder)
         files = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
         content = header.model_copy(update={"files": files}).model_dump(mode="json")
         write_json(folder / HEADER, content)
 
     return write_folder_atomically(path, fill)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors as safetensors; a full disk is an `OSError` like any other."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def read_header(path: Path) -> Header:
@@ -109,13 +128,16 @@ def read_header(path: Path) -> Header:
                 f"{shown(file)} has format version {version!r}, this program reads "
                 f"{FORMAT_VERSION}; upgrade napari-prdit"
             )
-        return Header.model_validate(content)
+        header = Header.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{shown(file)} is not valid: {where}: {first['msg']}") from error
     except (ValueError, RecursionError, AttributeError) as error:
         raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
+    if WEIGHTS not in header.files:
+        raise CheckpointError(f"{shown(file)} names no {WEIGHTS}")
+    return header
 
 
 def verify(path: Path, header: Header) -> None:
@@ -126,8 +148,6 @@ def verify(path: Path, header: Header) -> None:
     CheckpointError
         Naming the file that is missing or differs, or that lies outside the folder.
     """
-    if WEIGHTS not in header.files:
-        raise CheckpointError(f"{shown(path)} names no {WEIGHTS}")
     for name, expected in header.files.items():
         if Path(name).name != name or name in (".", ".."):
             raise CheckpointError(f"{shown(path)} names a file outside its folder: {shown(name)}")
@@ -236,7 +256,10 @@ def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:
                 f"{shown(file)} is damaged: {8 + length + end} bytes declared, "
                 f"{os.path.getsize(file)} found"
             )
-        return {name: dict(entry) for name, entry in header.items()}
+        return {
+            name: {key: entry[key] for key in ("dtype", "shape", "data_offsets")}
+            for name, entry in header.items()
+        }
     except OSError as error:
         raise CheckpointError(f"{shown(file)} is missing or unreadable") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -22,7 +22,7 @@ app = typer.Typer(
         "Synthesise 3D CT volumes with PRDiT (pixel-level residual diffusion transformer).\n\n"
         "Start with:  prdit-core generate --checkpoint demo --out my-volume\n\n"
         "Exit codes: 0 ok, 2 usage, 3 input rejected, 4 some cases failed, 5 checkpoint, "
-        "6 output, 7 memory, 8 numerical, 9 run folder busy, 130/143 stopped.\n\n"
+        "6 output, 7 memory, 8 numerical, 130/143 stopped.\n\n"
         "All generated volumes are synthetic and not for diagnosis."
     ),
 )

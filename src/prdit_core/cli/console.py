@@ -9,12 +9,13 @@ import signal
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from prdit_core.errors import PrditError
+from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +42,12 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
             raise _fail("stopped", 130) from None
         except MemoryError:
             raise _fail("out of memory; use a smaller size or close other programs", 7) from None
-        except BrokenPipeError:
-            # The reader has gone (prdit-core ... | head); what was written stays.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        except OSError as error:
+            raise _fail(f"{error.strerror or error}: {shown(error.filename or '')}", 6) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            raise _unexpected(error) from None
 
     return guarded
 
@@ -53,24 +56,43 @@ def first_fault(error: ValidationError) -> str:
     """First complaint of a validation, in one line."""
     fault = error.errors()[0]
     where = " ".join(str(part) for part in fault["loc"]) or "settings"
-    return f"{where}: {fault['msg']}, not {fault['input']!r}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}, not {fault['input']!r}"
+
+
+def _unexpected(error: Exception) -> typer.Exit:
+    """Out of memory is a RuntimeError in torch; anything else is a fault of ours."""
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
+        return _fail("out of memory; use a smaller size or another --device", 7)
+    kind = type(error).__name__
+    return _fail(f"unexpected {kind}: {text}; add --debug and report what it shows", 1)
 
 
 def _fail(message: str, code: int) -> typer.Exit:
     if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exc()
-    print(f"prdit-core: {' '.join(message.split())}", file=sys.stderr)
+        say(traceback.format_exc())
+    say(f"prdit-core: {' '.join(message.split())}")
     return typer.Exit(code)
 
 
 def say(line: str) -> None:
     """One line for people, on stderr, so that stdout stays for results."""
-    print(line, file=sys.stderr, flush=True)
+    _write(sys.stderr, line)
 
 
 def result(content: dict[str, Any], lines: list[str], as_json: bool) -> None:
     """The outcome of a command on stdout: JSON for machines or lines for people."""
-    print(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines), flush=True)
+    _write(sys.stdout, json.dumps(content) if as_json else "\n".join(map(shown, lines)))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Print; where the reader has gone (... | head) the work goes on unheard."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Stop:

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.errors import UsageError
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
+from prdit_core.errors import OutputError
 
 
 class GridName(StrEnum):
@@ -41,8 +52,8 @@ def generate(
         Path, typer.Option(help="FILE.nii.gz for one volume, or a folder for numbered volumes.")
     ],
     checkpoint: Checkpoint = "demo",
-    count: Annotated[int, typer.Option(min=1, help="Number of volumes.")] = 1,
-    index: Annotated[int, typer.Option(min=0, help="Index of the first volume.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
+    index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
     steps: Annotated[
         int, typer.Option(help="Network evaluations; more is slower and better.")
@@ -77,8 +88,9 @@ def generate(
     from prdit_core.verbs.generate import finished_volume, generate_steps
 
     outputs = Outputs(out, seed=seed, first=index, count=count)
-    outputs.check_writable()
     prior = load(checkpoint, choose_device(device))
+    outputs.check_writable()
+    prior.check_hu()
     settings = Settings(
         sampler=sampler,
         grid=grid.value,
@@ -138,29 +150,49 @@ def decompose(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
     json: Json = False,
 ) -> None:
     """Split what a model predicts for a scan into local part, global residual and their sum."""
     from prdit_core.checkpoints.catalog import load
     from prdit_core.data.io import read_volume, write_volume
-    from prdit_core.files import check_writable, write_json
+    from prdit_core.data.sources import refuse_overlap
+    from prdit_core.files import check_writable, shown, write_json
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.pictures import save_picture
     from prdit_core.verbs.decompose import decompose as split
 
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty; choose another --out")
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
+    )
+    refuse_overlap([volume], out)
+    if out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"{shown(out)} is not empty; choose another --out")
+    prior = load(checkpoint, choose_device(device))
     check_writable(out)
     use_threads(threads)
-    prior = load(checkpoint, choose_device(device))
-    scan = read_volume(volume)
+    scan = read_volume(volume, options)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
     found = split(prior, scan, t, seed=seed)
     files = [write_volume(found.scan, out / "scan.nii.gz")]
     files += [write_volume(part, out / f"{name}.nii.gz") for name, part in found.parts.items()]
     picture = save_picture(found.panels(), out / "decomposition.png", f"model {prior.name}")
-    write_json(out / "decomposition.json", dict(found.scan.metadata) | {"checkpoint": prior.name})
+    write_json(out / "decomposition.json", dict(found.scan.metadata))
     result(
         {"picture": str(picture), "volumes": [str(file) for file in files]},
         [f"picture  {picture}", *(f"part     {file}" for file in files)],

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import door, result
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
+    from prdit_core.data.io import ReadOptions
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -84,6 +96,14 @@ def info(
         str | None,
         typer.Argument(help="Checkpoint name or folder, run folder, prepared data set, or scan."),
     ] = None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
     json: Json = False,
 ) -> None:
     """Tell what a checkpoint, data set or scan is; without an argument, list known checkpoints."""
@@ -91,6 +111,16 @@ def info(
     from prdit_core.checkpoints.store import read_header
     from prdit_core.data.datasets import MANIFEST
 
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
+    )
     if what is None:
         entries = [vars(entry) for entry in CATALOGUE.values()]
         lines = [
@@ -105,7 +135,7 @@ def info(
     elif (path / MANIFEST).is_file():
         content = _described_data(path)
     else:
-        content = _described_scan(path)
+        content = _described_scan(path, options)
     result(content, _lines(content), json)
 
 
@@ -164,10 +194,10 @@ def _described_data(path: Path) -> dict[str, Any]:
     }
 
 
-def _described_scan(path: Path) -> dict[str, Any]:
+def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
     from prdit_core.data.io import read_volume
 
-    volume = read_volume(path)
+    volume = read_volume(path, options)
     return {
         "scan": str(path),
         "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",

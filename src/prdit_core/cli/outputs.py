@@ -68,14 +68,20 @@ class Outputs:
         OutputError
             If a volume there was made with other settings, and is not to be overwritten.
         """
-        if overwrite:
-            return list(self.indices)
-        self._refuse_foreign_file()
         wanted = settings.recorded()
         if self.single is not None:
             wanted |= {"seed": self.seed, "index": self.indices[0]}
         for file in self._records():
-            _refuse_other(file, wanted)
+            unlike = _unlike(file, wanted)
+            if unlike and overwrite:
+                _remove(file)
+            elif unlike:
+                raise OutputError(
+                    f"{shown(file)} tells of other settings ({unlike}); "
+                    "choose another --out, or add --overwrite"
+                )
+        if not overwrite:
+            self._refuse_foreign_file()
         return [index for index in self.indices if not self._intact(index)]
 
     def write(self, index: int, volume: Volume) -> Path:
@@ -119,7 +125,9 @@ class Outputs:
     def _intact(self, index: int) -> bool:
         file = self.volume_file(index)
         record = _read(_beside(file, ".json"))
-        return record is not None and file.is_file() and sha256_of(file) == record.get("sha256")
+        if record is None or not file.is_file() or not _beside(file, ".png").is_file():
+            return False
+        return sha256_of(file) == record.get("sha256")
 
     def _refuse_foreign_file(self) -> None:
         file = self.single
@@ -130,20 +138,22 @@ class Outputs:
             )
 
 
-def _refuse_other(record: Path, wanted: dict[str, Any]) -> None:
+def _unlike(record: Path, wanted: dict[str, Any]) -> str:
+    """In what a recorded volume differs from the settings wanted; empty if in nothing."""
     there = _read(record)
     if there is None:
-        return
-    unlike = [
+        return ""
+    return ", ".join(
         f"{name} {there.get(name)} instead of {value}"
         for name, value in wanted.items()
         if there.get(name) != value
-    ]
-    if unlike:
-        raise OutputError(
-            f"{shown(record)} tells of other settings ({', '.join(unlike)}); "
-            "choose another --out, or add --overwrite"
-        )
+    )
+
+
+def _remove(record: Path) -> None:
+    """Delete a volume that is to be overwritten, its record first so that it never looks whole."""
+    for suffix in (".json", ".png", *SUFFIXES):
+        record.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _beside(file: Path, suffix: str) -> Path:

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
 from prdit_core.errors import PartialFailure, UsageError
+from prdit_core.files import shown
 
 if TYPE_CHECKING:
+    from prdit_core.data.outcomes import Event, ScanEvent
     from prdit_core.data.transforms import Preset
-    from prdit_core.verbs.preprocess import Event
 
-Out = Annotated[Path, typer.Option(help="Folder of the prepared data set.")]
-Size = Annotated[int, typer.Option(help="Voxels along each edge: 32, 64, 128 or 256.")]
-Validation = Annotated[
-    float, typer.Option(min=0, max=0.5, help="Share of the patients held out for validation.")
-]
-Workers = Annotated[int, typer.Option(min=1, max=256, help="Processes; the result is the same.")]
+# Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
+# numbers may have is for the verbs to say, too.
+Out = Annotated[str, typer.Option(metavar="PATH", help="Folder of the prepared data set.")]
+Size = Annotated[int, typer.Option(help="Voxels along each edge: 8, 16, 32, 64, 128 or 256.")]
+Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
+Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @door
 def preprocess(
     source: Annotated[
-        list[Path], typer.Argument(help="Scans, or folders of scans.", metavar="SOURCE...")
+        list[str], typer.Argument(help="Scans, or folders of scans.", metavar="SOURCE...")
     ],
     out: Out,
     preset: Annotated[
@@ -41,22 +53,14 @@ def preprocess(
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
     validation: Validation = 0.1,
     workers: Workers = 1,
-    series: Annotated[
-        str | None, typer.Option(help="DICOM series to take where a folder holds several.")
-    ] = None,
-    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a 4D NIfTI.")] = None,
-    assume_orientation: Annotated[
-        str | None,
-        typer.Option(help="Axis directions such as LPS, for files that state none."),
-    ] = None,
-    assume_rescale: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Slope and intercept (1 -1024) for DICOM without these tags."),
-    ] = None,
-    hu_offset: Annotated[
-        float, typer.Option(help="Added to every voxel, such as -1024 for unsigned files.")
-    ] = 0.0,
-    nan_fill: Annotated[float | None, typer.Option(help="HU in place of NaN voxels.")] = None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
     json: Json = False,
 ) -> None:
     """Make a training data set out of CT scans: window, resample, crop or pad, average-pool.
@@ -64,16 +68,17 @@ def preprocess(
     Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz. One bad scan does not stop
     the others (exit code 4 and report.json). Run again to go on.
     """
-    from prdit_core.data.io import ReadOptions
     from prdit_core.verbs.preprocess import preprocess_steps
 
-    options = ReadOptions(
-        series=series,
-        frame=frame,
-        assume_orientation=assume_orientation,
-        assume_rescale=assume_rescale,
-        hu_offset=hu_offset,
-        nan_fill=nan_fill,
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
     )
     events = preprocess_steps(
         source,
@@ -119,10 +124,10 @@ def _preset(name: str, field_of_view_mm: float | None) -> Preset:
 
 
 def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:
-    from prdit_core.verbs.preprocess import CasePrepared, CaseRejected, CaseSkipped, DataSetWritten
+    from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None
-    rejected: list[dict[str, str]] = []
+    told = _Told()
     partial: PartialFailure | None = None
     with stoppable() as stop, progress(not as_json) as bar:
         task = bar.add_task(what, total=None)
@@ -132,26 +137,43 @@ def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:
                     written = event
                     continue
                 bar.update(task, completed=event.index + 1, total=event.total)
-                if isinstance(event, CaseRejected):
-                    rejected.append({"scan": event.source, "reason": event.reason})
-                    say(f"rejected {event.reason}")
-                elif isinstance(event, CaseSkipped):
-                    say(f"skipped {event.source}: the same as {event.same_as}")
-                elif isinstance(event, CasePrepared):
-                    for note in event.case.notes:
-                        say(f"note: {note}")
+                told.add(event)
                 stop.raise_if_asked()
         except PartialFailure as failure:
             partial = failure
     if written is not None:
-        content: dict[str, Any] = {
+        content = {
             "data": str(written.folder),
             "train": written.train,
             "validation": written.validation,
-            "rejected": rejected,
             "notes": list(written.notes),
+            **vars(told),
         }
         line = f"{written.folder}: {written.train} to train on, {written.validation} to validate"
         result(content, [line, *(f"note: {note}" for note in written.notes)], as_json)
     if partial is not None:
         raise partial
+
+
+@dataclass
+class _Told:
+    """What there is to say about single scans, said at once and kept for the JSON."""
+
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    scan_notes: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, event: ScanEvent) -> None:
+        from prdit_core.verbs.preprocess import CaseRejected, CaseSkipped
+
+        source = event.source
+        if isinstance(event, CaseRejected):
+            self.rejected.append({"source": source, "reason": event.reason})
+            say(shown(f"rejected {source}: {event.reason}"))
+        elif isinstance(event, CaseSkipped):
+            self.skipped.append({"source": source, "same_as": event.same_as})
+            say(shown(f"skipped {source}: the same as {event.same_as}"))
+        else:
+            for note in event.case.notes:
+                self.scan_notes.append({"source": source, "note": note})
+                say(shown(f"note {source}: {note}"))

@@ -53,7 +53,9 @@ def train(
         str | None,
         typer.Option(help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4."),
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Optimiser steps. [10000]")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Optimiser steps. [local 104000, global 130000]")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Volumes per step. [16]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [the paper's]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise. [0]")] = None,
@@ -138,11 +140,12 @@ def _follow(config: TrainConfig, resume: bool, as_json: bool) -> None:
 
     last = ""
     with stoppable() as stop, progress(not as_json) as bar:
-        task = bar.add_task(f"stage {config.stage}", total=config.iterations)
+        task = bar.add_task(f"stage {config.stage}", total=None)
         events = train_steps(config, "resume" if resume else "new")
         try:
             for event in events:
                 if isinstance(event, Started):
+                    bar.update(task, total=event.total)
                     for note in event.notes:
                         tell(f"note: {note}", {"event": "note", "note": note})
                 elif isinstance(event, TrainStep):

@@ -1,4 +1,4 @@
-"""Filling the folder of a prepared data set: whose it is, who works on it, how it is split.
+"""Filling the folder of a prepared data set: what it is of, and how it is split.
 
 `settings.json` says what every case in the folder was made with.
 """
@@ -89,18 +89,22 @@ def check_fraction(fraction: float) -> None:
 def write_data_set(
     folder: Path, cases: Sequence[Case], settings: dict[str, Any], label_names: dict[str, int]
 ) -> Manifest:
-    """Split the cases and write the manifest, which makes the data set complete."""
+    """Split the cases and write the manifest, which makes the data set complete.
+
+    There patients are numbered, since who can guess an ID could find it by its key.
+    """
     train, validation = split_by_patient(
         cases, fraction=settings["validation_fraction"], seed=settings["seed"]
     )
+    numbers = _patient_numbers(cases)
     manifest = Manifest(
         made_with=settings["made_with"],
         preset=settings["preset"],
         size=settings["size"],
         settings={name: settings[name] for name in settings if name not in NOT_IN_SETTINGS},
         label_names=label_names,
-        train=train,
-        validation=validation,
+        train=tuple(_numbered(case, numbers) for case in train),
+        validation=tuple(_numbered(case, numbers) for case in validation),
     )
     write_manifest(folder, manifest)
     return manifest
@@ -118,8 +122,7 @@ def in_order(
     MemoryLimit
         If a worker process was killed.
     """
-    if not 1 <= workers <= MAX_WORKERS:
-        raise UsageError(f"{workers} workers: use 1 to {MAX_WORKERS}")
+    check_workers(workers)
     if workers == 1:
         yield from map(function, jobs)
         return
@@ -134,6 +137,22 @@ def in_order(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_workers(workers: int) -> None:
+    """Raise `UsageError` unless `workers` is from 1 to `MAX_WORKERS`."""
+    if not 1 <= workers <= MAX_WORKERS:
+        raise UsageError(f"{workers} workers: use 1 to {MAX_WORKERS}")
+
+
+def _patient_numbers(cases: Sequence[Case]) -> dict[str, str]:
+    """A number for each patient's key, in the order of their first case by id."""
+    keys = dict.fromkeys(case.patient for case in sorted(cases, key=lambda case: case.id))
+    return {key: f"patient-{number:04d}" for number, key in enumerate(keys, 1)}
+
+
+def _numbered(case: Case, numbers: dict[str, str]) -> Case:
+    return case.model_copy(update={"patient": numbers[case.patient]})
 
 
 def _use_one_thread() -> None:

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
+from prdit_core.data.landmarks import LUNG_HU
 
 if TYPE_CHECKING:
     from prdit_core.errors import InputRejected
@@ -26,7 +27,6 @@ MIN_AIR, MIN_TISSUE, MAX_ABOVE_HIGHEST = 0.001, 0.01, 0.01
 # Share of the body that is enclosed air of lung density: 0.11 to 0.35 in the five chests of
 # shared/data, 0.012 in its two abdomens.
 MIN_LUNG = 0.05
-LUNG_HU = (-960, -400)
 
 
 def stored_as_hu(voxels: Voxels) -> Voxels:
@@ -82,6 +82,8 @@ def without_padding(voxels: Voxels) -> tuple[Voxels, list[str]]:
 def check_hu(voxels: Voxels, name: str) -> None:
     """Refuse voxels that cannot be the Hounsfield units of a body.
 
+    Padding, which lies below -1024 HU, counts neither as air nor as tissue.
+
     Raises
     ------
     InputRejected
@@ -90,13 +92,16 @@ def check_hu(voxels: Voxels, name: str) -> None:
     """
     if voxels.min() == voxels.max():
         raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
-    above = _share(voxels > HIGHEST_HU)
+    scanned = voxels[voxels >= LOWEST_HU]
+    if not scanned.size:
+        raise rejected(name, f"no voxel reaches {LOWEST_HU} HU", "check the rescale values")
+    above = _share(scanned > HIGHEST_HU)
     if above > MAX_ABOVE_HIGHEST:
         why = f"{above:.0%} of the voxels lie above {HIGHEST_HU} HU, which no body does"
         raise rejected(name, why, "check PixelRepresentation, BitsStored and the rescale values")
-    if _share(voxels < -500) < MIN_AIR:
-        raise _no_air(voxels, name)
-    if _share((voxels >= -200) & (voxels <= 200)) < MIN_TISSUE:
+    if _share(scanned < -500) < MIN_AIR:
+        raise _no_air(scanned, name)
+    if _share((scanned >= -200) & (scanned <= 200)) < MIN_TISSUE:
         why = "not CT in HU: hardly a voxel lies between -200 and 200, where soft tissue is"
         raise rejected(name, why, "check the rescale values, or state --hu-offset")
 
@@ -115,13 +120,14 @@ def little_lung(volume: Volume) -> bool:
     return bool(np.count_nonzero(lung) < MIN_LUNG * np.count_nonzero(body))
 
 
-def _no_air(voxels: Voxels, name: str) -> InputRejected:
-    if _share((voxels > 824) & (voxels < 1274)) > 0.05:
+def _no_air(scanned: Voxels, name: str) -> InputRejected:
+    """The refusal of voxels (of any shape, without padding) among which there is no air."""
+    if _share((scanned > 824) & (scanned < 1274)) > 0.05:
         why = "air lies at about 0, not at -1000 HU, as if 1024 had been added"
         return rejected(name, why, "state --hu-offset -1024")
-    if voxels.min() >= 0 and voxels.max() < 256 and len(np.unique(voxels[::2, ::2, ::2])) < 150:
+    if scanned.min() >= 0 and scanned.max() < 256 and len(np.unique(scanned[::8])) < 150:
         return rejected(name, "not CT: it looks like a label map", "give the scan itself")
-    span = f"{float(voxels.min()):g} to {float(voxels.max()):g}"
+    span = f"{float(scanned.min()):g} to {float(scanned.max()):g}"
     why = f"not CT in HU: its values run from {span} and no air lies below -500"
     return rejected(name, why, "give a CT scan in Hounsfield units")
 

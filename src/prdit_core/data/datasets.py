@@ -42,7 +42,8 @@ class Case(BaseModel):
     Attributes
     ----------
     id : name of its files, made from the scan's content
-    patient : key that cases of one patient share; a hash, never an ID
+    patient : what cases of one patient share: a number in the manifest, and before that a key,
+        which is kept in memory alone
     source_sha256 : hash of the scan it was made from
     sha256, labels_sha256 : hashes of its files
     affine : voxel index (x, y, z, 1) to RAS+ mm, four rows

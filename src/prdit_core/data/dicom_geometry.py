@@ -126,11 +126,16 @@ def _tilt_faults(offsets: Vector, normal: Vector) -> Iterator[Fault]:
 
 
 def _distance_faults(along: Vector) -> Iterator[Fault]:
-    """Slices must lie on an even grid to within 0.1 mm plus 2 % of their distance."""
+    """Slices must lie on an even grid, and apart as is usual among them.
+
+    Positions are often rounded to 0.1 mm, so that much is allowed, but no more than a quarter
+    of the distance, so that a missing slice is noticed at any spacing; plus 2 % of it.
+    """
     even = np.linspace(along[0], along[-1], len(along))
     gaps = np.diff(along)
     usual = float(np.median(gaps))
-    if np.abs(along - even).max() <= 0.1 + 0.02 * usual:
+    allowed = min(0.1, 0.25 * usual) + 0.02 * usual
+    if max(np.abs(along - even).max(), np.abs(gaps - usual).max()) <= allowed:
         return
     worst = int(np.argmax(np.abs(gaps - usual)))
     where = f"between {along[worst]:.2f} and {along[worst + 1]:.2f} mm"

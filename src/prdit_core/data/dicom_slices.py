@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pydicom
     from numpy.typing import NDArray
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_SHORT_NAME = re.compile("[0-9a-fA-F]{8}")
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _TAGS: list[str] = [
     "SOPClassUID",
@@ -76,7 +77,12 @@ class Slice:
 
 
 def short_name(series_uid: str) -> str:
-    """What a series is called in messages: 8 hexadecimal digits that do not name the patient."""
+    """What a series is called in messages: 8 hexadecimal digits that do not name the patient.
+
+    Also takes such a short name, since users give either.
+    """
+    if _SHORT_NAME.fullmatch(series_uid):
+        return series_uid.lower()
     return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
 
 
@@ -101,31 +107,43 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def walk_files(root: Path) -> Iterator[Path]:
-    """All files below `root` in a fixed order, each once.
+    """All files below `root` in a fixed order, links to files among them.
 
-    Hidden folders are left out. Links to folders are not followed, with a warning that names
-    them, since they can lead in circles or out of `root`.
+    Hidden folders are left out, and links to folders, since they can lead in circles or out of
+    `root`; see `linked_folders`.
+
+    Raises
+    ------
+    InputRejected
+        Naming a folder that cannot be listed, so that no scan goes missing unnoticed.
     """
+    for folder, _, files in _walk(root):
+        yield from (folder / file for file in sorted(files))
+
+
+def linked_folders(root: Path) -> list[Path]:
+    """The links to folders below `root`, which `walk_files` does not follow."""
+    if not root.is_dir():
+        return []
+    folders = [folder / name for folder, names, _ in _walk(root) for name in names]
+    return [folder for folder in folders if folder.is_symlink()]
+
+
+def each_once(paths: Iterable[Path]) -> Iterator[Path]:
+    """Leave out paths that lead to the file or folder of an earlier one."""
     seen = set()
-    for folder, folders, files in os.walk(root):
-        links = [name for name in folders if Path(folder, name).is_symlink()]
-        if links:
-            listed = ", ".join(shown(name) for name in sorted(links))
-            warnings.warn(f"links to folders are not followed: {listed}", stacklevel=2)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(folder, file)
-            real = os.path.realpath(path)
-            if real not in seen:
-                seen.add(real)
-                yield path
+    for path in paths:
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path
 
 
 def dicom_files(path: Path) -> tuple[list[Path], int]:
     """The DICOM files at or below `path` and how many other files were ignored."""
     if path.is_file():
         return [path], 0
-    files = list(walk_files(path))
+    files = list(each_once(walk_files(path)))
     slices = [file for file in files if looks_like_dicom(file)]
     return slices, len(files) - len(slices)
 
@@ -153,6 +171,19 @@ def read_slice(path: Path) -> Slice | None:
         header = _parsed(dataset, path, name, modality)
         _check_length(dataset, header)
     return header
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Folder, its folders and files; hidden folders are left out."""
+    for folder, names, files in os.walk(root, onerror=_raise_unlisted):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield Path(folder), names, files
+
+
+def _raise_unlisted(error: OSError) -> None:
+    name = shown(Path(str(error.filename)).name)
+    why = f"the folder cannot be listed ({error.strerror})"
+    raise rejected(name, why, "check its permissions, or move it elsewhere") from error
 
 
 def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> Slice:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance, walk_files
+from prdit_core.data.dicom_slices import (
+    each_once,
+    looks_like_dicom,
+    series_and_instance,
+    walk_files,
+)
 from prdit_core.data.grid import rejected
 from prdit_core.files import shown
 
@@ -21,7 +26,7 @@ def find_cases(source: str | Path) -> list[Path]:
     Raises
     ------
     InputRejected
-        If `source` does not exist.
+        If `source` does not exist, or a folder in it cannot be listed.
     """
     source = Path(source)
     if source.is_file():
@@ -29,15 +34,13 @@ def find_cases(source: str | Path) -> list[Path]:
     if not source.is_dir():
         raise rejected(shown(source.name), "there is no such file or folder", "check the path")
     slices: dict[Path, list[Path]] = defaultdict(list)
-    cases = set()
-    for file in walk_files(source):
-        if file.name.startswith("."):
-            continue
-        if suffix_of(file) in SUFFIXES:
-            cases.add(file)
-        elif looks_like_dicom(file):
+    visible = [file for file in walk_files(source) if not file.name.startswith(".")]
+    # Before links are sorted out, since the file behind one need not have a suffix.
+    volumes = {file for file in visible if suffix_of(file) in SUFFIXES}
+    for file in each_once(file for file in visible if file not in volumes):
+        if looks_like_dicom(file):
             slices[file.parent].append(file)
-    return sorted(cases | _series_folders(slices))
+    return sorted({*each_once(sorted(volumes)), *_series_folders(slices)})
 
 
 def suffix_of(path: Path) -> str:

@@ -59,6 +59,14 @@ def affine_towards(codes: str, spacing_mm: Sequence[float] | Affine) -> Affine:
     return affine
 
 
+def numbers_in(text: str) -> Affine:
+    """The numbers of a header line, apart by blanks; none where one of them is no number."""
+    try:
+        return np.array([float(word) for word in text.split()])
+    except ValueError:
+        return np.empty(0)
+
+
 def no_orientation(name: str) -> InputRejected:
     """The refusal of a file that does not say which way its axes run."""
     return rejected(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from nibabel.orientations import (
@@ -17,14 +17,15 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, field_validator
+from pydantic_core import PydanticCustomError
 
 from prdit_core.data import checks
-from prdit_core.data.dicom import read_dicom
-from prdit_core.data.dicom_slices import looks_like_dicom
+from prdit_core.data.dicom import patient_key, read_dicom
+from prdit_core.data.dicom_slices import looks_like_dicom, short_name
 from prdit_core.data.discovery import SUFFIXES, find_cases, suffix_of
 from prdit_core.data.grid import check_grid, is_orientation, oblique_degrees, rejected
-from prdit_core.data.metaimage import metaimage_header, read_metaimage
+from prdit_core.data.metaimage import data_file_of, metaimage_header, read_metaimage
 from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import read_nrrd
@@ -42,6 +43,7 @@ __all__ = [
     "ReadOptions",
     "canonical",
     "find_cases",
+    "read_patient_key",
     "read_volume",
     "write_volume",
 ]
@@ -51,12 +53,15 @@ _CANONICAL = ("L", "P", "S")
 _NOTED_DEGREES = 0.5
 
 
+Millimetres = Annotated[FiniteFloat, Field(gt=0)]
+
+
 class ReadOptions(BaseModel):
     """What a file does not say, stated by the user; the defaults assume nothing.
 
     Attributes
     ----------
-    series : SeriesInstanceUID, or its short name as a refusal lists it
+    series : SeriesInstanceUID, or its short name as a refusal lists it; kept as the latter
     frame : which volume of a 4D NIfTI to take, from 0
     assume_orientation : where x, y, z run to ("LPS"), for files that do not say
     assume_rescale : DICOM (slope, intercept) where the tags are missing
@@ -74,15 +79,28 @@ class ReadOptions(BaseModel):
     assume_rescale: tuple[FiniteFloat, FiniteFloat] | None = None
     hu_offset: FiniteFloat = 0.0
     nan_fill: FiniteFloat | None = None
-    npz_spacing_mm: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.8, 0.8, 0.8)
+    npz_spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = (0.8, 0.8, 0.8)
     npz_clip_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 1000.0)
+
+    @field_validator("npz_clip_hu")
+    @classmethod
+    def _low_to_high(cls, clip: tuple[float, float]) -> tuple[float, float]:
+        if not clip[0] < clip[1]:
+            raise PydanticCustomError("range", "give the lower HU first, then the higher")
+        return clip
+
+    @field_validator("series")
+    @classmethod
+    def _name_no_patient(cls, series: str | None) -> str | None:
+        return None if series is None else short_name(series)
 
     @field_validator("assume_orientation")
     @classmethod
     def _three_directions(cls, codes: str | None) -> str | None:
-        if codes is not None and not is_orientation(codes):
-            raise ValueError("give one letter each of R/L, A/P and S/I, for example LPS")
-        return codes
+        if codes is not None and not is_orientation(codes.upper()):
+            why = "give one letter each of R/L, A/P and S/I, for example LPS"
+            raise PydanticCustomError("orientation", why)
+        return None if codes is None else codes.upper()
 
 
 AS_STATED = ReadOptions()
@@ -103,7 +121,8 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     Volume
         int16 or float32 HU of at least -1024, finite, z to superior, y to posterior, x to
         left. `metadata` has `source_format`, `notes` (the list of what was changed) and, for
-        DICOM, `patient_key`, a hash that tells patients apart.
+        DICOM, `patient_key`, which tells patients apart. An ID can be guessed from it, so it is
+        not to be written anywhere.
 
     Raises
     ------
@@ -120,6 +139,19 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped, *_remarks(volume)]
     return Volume(volume.voxels_hu, volume.affine, {**stored.metadata, "notes": notes})
+
+
+def read_patient_key(path: Path, options: ReadOptions) -> str | None:
+    """`metadata["patient_key"]` of a scan that `read_volume` accepts, without its voxels.
+
+    Raises
+    ------
+    InputRejected
+        If it is DICOM that cannot be read.
+    """
+    if path.is_file() and suffix_of(path) in SUFFIXES:
+        return None
+    return patient_key(path, options.series)
 
 
 def canonical(volume: Volume) -> Volume:
@@ -153,7 +185,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     NumericalError
         If a voxel is NaN or infinite.
     OutputError
-        If the target cannot be written.
+        If the target cannot be written, or does not read back, or the .raw file is another's.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -161,10 +193,15 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
         raise UsageError(f"cannot write {shown(path.name)}: choose {', '.join(WRITE_SUFFIXES)}")
     check_grid(volume.shape, volume.affine, shown(path.name))
     stored = Volume(_int16(volume.voxels_hu, shown(path.name)), volume.affine, volume.metadata)
-    if suffix == ".mhd":
-        write_atomically(path.with_suffix(".raw"), lambda part: _write_raw(stored, part))
-        return write_atomically(path, lambda part: _write_mhd(stored, part, path))
-    return write_atomically(path, lambda part: _write_file(stored, part, suffix))
+    if suffix != ".mhd":
+        return write_atomically(path, lambda part: _write_file(stored, part, suffix))
+    raw = path.with_suffix(".raw")
+    if raw.exists() and data_file_of(path) != raw.name:
+        raise OutputError(
+            f"{shown(raw)} is there and is not of {shown(path.name)}; choose another name"
+        )
+    write_atomically(raw, lambda part: _write_raw(stored, part))
+    return write_atomically(path, lambda part: _write_mhd(stored, part, raw.name))
 
 
 def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
@@ -184,6 +221,7 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
             path,
             spacing_mm=options.npz_spacing_mm,
             clip_hu=options.npz_clip_hu,
+            hu_offset=options.hu_offset,
             assume_orientation=assumed,
         )
     if path.is_dir() or looks_like_dicom(path):
@@ -221,30 +259,33 @@ def _write_file(volume: Volume, part: Path, suffix: str) -> None:
         part.write_bytes(header + _little_endian(volume))
     else:
         write_nifti(volume, part, compressed=suffix == ".nii.gz", description=description)
-    try:
-        written = _read_stored(part, AS_STATED, part.name)
-    except InputRejected as error:
-        raise _not_as_written(part) from error
-    _check_written(written.voxels_hu, volume, part)
+    _check_written(volume, part)
 
 
 def _write_raw(volume: Volume, part: Path) -> None:
     part.write_bytes(_little_endian(volume))
-    _check_written(np.fromfile(part, "<i2").reshape(volume.shape), volume, part)
+    if part.read_bytes() != _little_endian(volume):
+        raise _not_as_written(part)
 
 
-def _write_mhd(volume: Volume, part: Path, path: Path) -> None:
+def _write_mhd(volume: Volume, part: Path, data_file: str) -> None:
     description = str(volume.metadata.get("description", ""))
-    data_file = path.with_suffix(".raw").name
     part.write_bytes(metaimage_header(volume, data_file=data_file, description=description))
+    _check_written(volume, part)
 
 
 def _little_endian(volume: Volume) -> bytes:
     return volume.voxels_hu.astype("<i2").tobytes()
 
 
-def _check_written(found: NDArray[Any], volume: Volume, part: Path) -> None:
-    if not np.array_equal(found, volume.voxels_hu):
+def _check_written(volume: Volume, part: Path) -> None:
+    """Read back voxels and affine, of which NIfTI keeps the digits of float32."""
+    try:
+        found = _read_stored(part, AS_STATED, part.name)
+    except InputRejected as error:
+        raise _not_as_written(part) from error
+    same_place = np.allclose(found.affine, volume.affine, rtol=1e-6, atol=1e-6)
+    if not same_place or not np.array_equal(found.voxels_hu, volume.voxels_hu):
         raise _not_as_written(part)
 
 

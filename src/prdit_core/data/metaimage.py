@@ -14,9 +14,11 @@ from prdit_core.data.grid import (
     check_bytes,
     check_grid,
     no_orientation,
+    numbers_in,
     rejected,
 )
 from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
+from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.volume import Volume
 
@@ -70,6 +72,15 @@ def read_metaimage(path: Path, *, assume_orientation: str | None) -> Volume:
         payload = read_declared(_decoded(file, fields, name), size, name)
     voxels = payload.view(dtype).reshape(shape)
     return Volume(voxels, affine, {"source_format": "metaimage", "notes": notes})
+
+
+def data_file_of(path: Path) -> str | None:
+    """What a MetaImage header names as the file with its voxels; None if it is no header."""
+    try:
+        with path.open("rb") as file:
+            return _fields(file, shown(path.name))["ElementDataFile"]
+    except (OSError, InputRejected):
+        return None
 
 
 def metaimage_header(volume: Volume, *, data_file: str, description: str) -> bytes:
@@ -156,14 +167,7 @@ def _check_unit_length(matrix: Affine, name: str) -> None:
 
 def _first(fields: dict[str, str], *keys: str) -> Affine:
     """The numbers of the first of several spellings that is there."""
-    return _numbers(next((fields[key] for key in keys if key in fields), ""))
-
-
-def _numbers(text: str) -> Affine:
-    try:
-        return np.array([float(word) for word in text.split()])
-    except ValueError:
-        return np.empty(0)
+    return numbers_in(next((fields[key] for key in keys if key in fields), ""))
 
 
 def _dtype(fields: dict[str, str], name: str) -> np.dtype[Any]:

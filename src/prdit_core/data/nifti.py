@@ -197,8 +197,9 @@ def _check_agreement(
     corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
     corners = corners * [shape[2] - 1, shape[1] - 1, shape[0] - 1, 1]
     placed = [corners @ affine.T for affine in forms.values()]
-    apart = max(float(np.abs(places - placed[0]).max()) for places in placed)
-    uneven = max(float(np.abs(length / spacing - 1).max()) for length in lengths.values())
+    # NumPy's maximum, since Python's passes over NaN.
+    apart = float(np.max([np.abs(places - placed[0]) for places in placed]))
+    uneven = float(np.max([np.abs(length / spacing - 1) for length in lengths.values()]))
     if apart > spacing.min() / 4 or uneven > 0.01 or not np.isfinite(apart + uneven):
         sizes = ", ".join(f"{key} {np.round(n * scale, 4).tolist()}" for key, n in lengths.items())
         why = f"its geometries disagree by {apart * scale:.4g} mm (spacing in mm: {sizes})"

@@ -28,6 +28,7 @@ def read_npz(
     *,
     spacing_mm: tuple[float, float, float],
     clip_hu: tuple[float, float],
+    hu_offset: float,
     assume_orientation: str | None,
 ) -> Volume:
     """The voxels of an RAD-ChestCT file, slices first, with the geometry its authors published.
@@ -40,6 +41,8 @@ def read_npz(
         (z, y, x) spacing in mm.
     clip_hu
         Lowest and highest HU; the published files are clipped to -1000, 1000.
+    hu_offset
+        What will be added to the voxels to make them HU; it moves the clip with them.
     assume_orientation
         Axis codes (x, y, z) such as "LPS"; head first ("LPI") where None, as published.
 
@@ -61,7 +64,8 @@ def read_npz(
     depth, height, width = voxels.shape
     check_grid((depth, height, width), affine, name)
     note = f"geometry not in the file: {spacing_mm} mm and HU clipped to {clip_hu} as stated"
-    low, high = np.clip(clip_hu, INT16_MIN, INT16_MAX).astype(voxels.dtype)
+    stored = np.subtract(clip_hu, hu_offset)
+    low, high = np.clip(stored, INT16_MIN, INT16_MAX).astype(voxels.dtype)
     voxels = np.clip(voxels, low, high)
     return Volume(voxels, affine, {"source_format": "npz", "notes": [note]})
 

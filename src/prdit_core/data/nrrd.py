@@ -13,6 +13,7 @@ from prdit_core.data.grid import (
     check_bytes,
     check_grid,
     no_orientation,
+    numbers_in,
     rejected,
 )
 from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
@@ -111,7 +112,7 @@ def _affine(fields: dict[str, str], assume: str | None, name: str) -> tuple[Affi
         return _stated_affine(fields, name), []
     if assume is None:
         raise no_orientation(name)
-    spacing = _numbers(fields.get("spacings", ""))
+    spacing = numbers_in(fields.get("spacings", ""))
     if spacing.shape != (3,):
         raise rejected(name, "its header states no spacings", "repair the header")
     return affine_towards(assume, np.abs(spacing)), ["orientation assumed"]
@@ -122,8 +123,8 @@ def _stated_affine(fields: dict[str, str], name: str) -> Affine:
     units = set(fields.get("space units", '"mm"').replace('"', " ").split())
     if towards_ras is None or units - {"mm", "millimeter", "millimetre"}:
         raise rejected(name, "its space or unit of length is unknown", "convert it to LPS in mm")
-    directions = _numbers(fields["space directions"])
-    origin = _numbers(fields.get("space origin", "(0,0,0)"))
+    directions = _vectors(fields["space directions"])
+    origin = _vectors(fields.get("space origin", "(0,0,0)"))
     if directions.shape != (9,) or origin.shape != (3,):
         raise rejected(name, "its space directions are invalid", "repair the header")
     affine = np.eye(4)
@@ -133,12 +134,9 @@ def _stated_affine(fields: dict[str, str], name: str) -> Affine:
     return affine
 
 
-def _numbers(text: str) -> Affine:
-    try:
-        words = text.translate(str.maketrans("(),", "   ")).split()
-        return np.array([float(word) for word in words])
-    except ValueError:
-        return np.empty(0)
+def _vectors(text: str) -> Affine:
+    """The numbers of vectors such as (1,0,0) (0,1,0), in one row."""
+    return numbers_in(text.translate(str.maketrans("(),", "   ")))
 
 
 def _dtype(fields: dict[str, str], name: str) -> np.dtype[Any]:

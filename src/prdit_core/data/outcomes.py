@@ -21,6 +21,7 @@ class CasePrepared:
 
     index: int
     total: int
+    source: str
     case: Case
     reused: bool
 
@@ -65,7 +66,7 @@ class ScanTally:
     def __init__(self, scans: Sequence[Source]) -> None:
         self.names = [scan.name for scan in scans]
         self.done = 0
-        self.kept: dict[str, Case] = {}
+        self._kept: dict[str, tuple[Case, str]] = {}
         self.skipped: list[tuple[str, str]] = []
         self.rejected: list[tuple[str, str]] = []
 
@@ -77,25 +78,35 @@ class ScanTally:
             self.rejected.append((name, result.reason))
             return CaseRejected(index, total, name, result.reason)
         case = result.case
-        first = self.kept.setdefault(case.sha256, case)
-        if first is case:
-            return CasePrepared(index, total, case, result.reused)
-        self.kept[case.sha256] = min(first, case, key=_rank_among_equals)
-        self.skipped.append((name, case.sha256))
-        return CaseSkipped(index, total, name, first.id)
+        first = self._kept.setdefault(case.sha256, (case, name))
+        if first[0] is case:
+            return CasePrepared(index, total, name, case, result.reused)
+        kept, dropped = sorted([first, (case, name)], key=_rank_among_equals)
+        self._kept[case.sha256] = kept
+        self.skipped.append((dropped[1], case.sha256))
+        return CaseSkipped(index, total, name, first[0].id)
+
+    @property
+    def kept(self) -> list[Case]:
+        """The cases of the data set, sorted by id."""
+        return sorted((case for case, _ in self._kept.values()), key=lambda case: case.id)
 
     def report(self) -> dict[str, Any]:
         """The content of `report.json`, the same whatever the order of work."""
-        cases = sorted(self.kept.values(), key=lambda case: case.id)
+        prepared = sorted(self._kept.values(), key=lambda kept: kept[0].id)
         return {
-            "prepared": [{"case": case.id, "notes": case.notes} for case in cases],
+            "prepared": [
+                {"source": name, "case": case.id, "notes": case.notes} for case, name in prepared
+            ],
             "skipped": [
-                {"source": name, "same_as": self.kept[sha256].id} for name, sha256 in self.skipped
+                {"source": name, "same_as": self._kept[sha256][0].id}
+                for name, sha256 in self.skipped
             ],
             "rejected": [{"source": name, "reason": reason} for name, reason in self.rejected],
         }
 
 
-def _rank_among_equals(case: Case) -> tuple[bool, str]:
+def _rank_among_equals(candidate: tuple[Case, str]) -> tuple[bool, str, str]:
     """Of equal cubes the one with a known patient is kept, for the sake of the split."""
-    return not patient_is_known(case), case.id
+    case, source = candidate
+    return not patient_is_known(case), case.id, source

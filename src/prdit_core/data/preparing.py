@@ -1,18 +1,19 @@
 """One case of a prepared data set: from a scan or a phantom to its files.
 
-`cases/<id>.json` holds the manifest entry of a finished case, so that a stopped run goes on.
+`cases/<id>.json` holds the manifest entry of a finished case, so that a stopped run goes on. Whose
+it is stays out of it and is read from the scan again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.datasets import Case, is_intact, write_case
-from prdit_core.data.io import ReadOptions, read_volume
+from prdit_core.data.dicom import PATIENT_KEY
+from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.data.sources import Source, content_hash
 from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
@@ -21,8 +22,6 @@ from prdit_core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from prdit_core.volume import Volume
 
 CASES = "cases"
 PHANTOM_PRESET = PRESETS["chest-320"]
@@ -56,13 +55,14 @@ def prepare_scan(
     try:
         source_sha256 = content_hash(source.path)
         case_id = f"case-{source_sha256[:16]}"
-        if found := _finished(folder, case_id):
-            return Prepared(found, reused=True)
+        if entry := _finished(folder, case_id):
+            patient = _patient(read_patient_key(source.path, options), source_sha256)
+            return Prepared(Case(**entry, patient=patient), reused=True)
         volume = read_volume(source.path, options)
         if content_hash(source.path) != source_sha256:
             raise InputRejected("it was modified while being read; run again when it is at rest")
         conformed = conform(volume, preset, size)
-        patient = _patient(volume, source_sha256)
+        patient = _patient(volume.metadata.get(PATIENT_KEY), source_sha256)
     except (InputRejected, MemoryLimit, NumericalError) as error:
         return Refused(str(error))
     except MemoryError:
@@ -79,8 +79,8 @@ def prepare_phantom(folder: Path, size: int, seed: int, index: int) -> Prepared:
     It is rendered with half the voxels of the cube, at the finest 1.25 mm.
     """
     case_id = f"phantom-{seed}-{index:06d}"
-    if found := _finished(folder, case_id):
-        return Prepared(found, reused=True)
+    if entry := _finished(folder, case_id):
+        return Prepared(Case(**entry, patient=case_id), reused=True)
     spacing_mm = PHANTOM_PRESET.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm)
     conformed = conform(phantom.volume, PHANTOM_PRESET, size, phantom.labels)
@@ -100,25 +100,26 @@ def patient_is_known(case: Case) -> bool:
     return case.patient != case.source_sha256[:16]
 
 
-def _patient(volume: Volume, source_sha256: str) -> str:
+def _patient(key: str | None, source_sha256: str) -> str:
     """A hash of the key that reading gives (itself a hash), or of the scan where there is none."""
-    key = volume.metadata.get("patient_key")
     if not key:
         return source_sha256[:16]
     return hashlib.sha256(f"prdit patient {key}".encode()).hexdigest()[:16]
 
 
-def _finished(folder: Path, case_id: str) -> Case | None:
-    """The entry of a case that an earlier run finished and whose files are still intact."""
+def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
+    """The entry, without patient, of a case that an earlier run finished, its files intact."""
     path = folder / CASES / f"{case_id}.json"
     try:
-        case = Case.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        entry = dict(json.loads(path.read_bytes()))
+        case = Case(**entry, patient=case_id)
+    except (OSError, ValueError, TypeError):
         return None
-    return case if case.id == case_id and is_intact(folder, case) else None
+    return entry if case.id == case_id and is_intact(folder, case) else None
 
 
 def _finish(folder: Path, case: Case) -> Case:
     """Keep the entry of a case whose files are written."""
-    write_json(folder / CASES / f"{case.id}.json", case.model_dump(mode="json"))
+    entry = case.model_dump(mode="json", exclude={"patient"})
+    write_json(folder / CASES / f"{case.id}.json", entry)
     return case

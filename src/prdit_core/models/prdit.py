@@ -112,6 +112,11 @@ def memory_needed(config: ModelConfig, shape: tuple[int, int, int]) -> int:
     return 4 * (parameter_count(config) + depth * height * width * per_token)
 
 
+def training_memory(config: ModelConfig, shape: tuple[int, int, int]) -> int:
+    """Bytes that training takes at least: weights, gradients, two moments, average, one volume."""
+    return 16 * parameter_count(config) + memory_needed(config, shape)
+
+
 def check_finite(state: dict[str, Tensor], source: str) -> None:
     """Raise `NumericalError` naming the first tensor that holds NaN or infinity."""
     for name, weight in state.items():

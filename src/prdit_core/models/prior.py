@@ -75,7 +75,7 @@ class Prior:
         self.model.to(device)
         return self
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, x_t: Tensor, t: float) -> Prediction:
         """Predict clean volume and noise.
 
@@ -86,7 +86,7 @@ class Prior:
         """
         return self._prediction(self.model(x_t, self._network_times(x_t, t)), x_t, t)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decompose(self, x_t: Tensor, t: float) -> Decomposition:
         """As `denoise`, with the Local Denoiser's and the Global Residual DiT's share apart."""
         local, residual = self.model.parts(x_t, self._network_times(x_t, t))
@@ -98,6 +98,14 @@ class Prior:
             total=self._prediction(local + residual, x_t, t),
         )
 
+    def check_hu(self) -> None:
+        """Raise `UsageError` if the model has several channels: which is CT is not known."""
+        channels = self.model.config.channels
+        if channels != 1:
+            raise UsageError(
+                f"a model of {channels} channels has no HU volume; use denoise for its tensors"
+            )
+
     def to_volume(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
         """One clean volume (1, 1, D, H, W) in HU on the prior's grid.
 
@@ -106,10 +114,7 @@ class Prior:
         UsageError
             If the model has more than one channel: which of them is CT is not known.
         """
-        if x0.shape[:2] != (1, 1):
-            raise UsageError(
-                f"a model of {x0.shape[1]} channels has no HU volume; use denoise for its tensors"
-            )
+        self.check_hu()
         voxels = self.intensity.to_hu(x0[0, 0].float().cpu().numpy())
         affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
         return Volume(voxels, affine, dict(metadata))

@@ -11,6 +11,9 @@ from prdit_core.schedule import T
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Times nearer to 0 than this are 0; steps are never so small.
+ROUNDING = 1e-9 * T
+
 GridName = Literal["exact", "release"]
 
 
@@ -44,6 +47,8 @@ class TimeGrid:
         itself (a cold step).
         """
         reached = t - k * (t - t_next)
+        if abs(reached) < ROUNDING:
+            reached = 0.0
         beyond = reached < 0 or (reached == 0 and not self.hot_at_zero)
         return t_next if beyond else reached
 

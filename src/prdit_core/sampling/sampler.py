@@ -111,6 +111,12 @@ def find_sampler(name: str) -> Sampler:
     return SAMPLERS[name]
 
 
+def check_k(k: float) -> None:
+    """Raise `UsageError` unless k is a finite number of at least 1."""
+    if not 1.0 <= k < float("inf"):
+        raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
+
+
 def sample_steps(
     denoise: Denoise,
     schedule: Schedule,
@@ -141,8 +147,7 @@ def sample_steps(
     NumericalError
         If a prediction is not finite.
     """
-    if not 1.0 <= k < float("inf"):
-        raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
+    check_k(k)
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:
@@ -153,7 +158,6 @@ def sample_steps(
 
     for index, t, t_next in grid.steps():
         now = Estimate(t, look(x, t))
-        _check_finite(now.prediction, t)
         if sampler.ancestral:
             x = _ancestral(now, t_next, schedule, noise(index))
         else:
@@ -163,6 +167,7 @@ def sample_steps(
                 x = correct(x, reached, t_next, noise(index), schedule)
         before = now
         said = now.prediction
+        _check_finite((x, said.x0), t)
         yield SampleStep(index, grid.total, t, t_next, x, said.x0, said.eps)
 
 
@@ -181,8 +186,8 @@ def _ancestral(now: Estimate, t_to: float, schedule: Schedule, z: Tensor) -> Ten
     return mean + (fresh * schedule.noise_std) * z
 
 
-def _check_finite(said: Prediction, t: float) -> None:
-    if not bool(said.x0.isfinite().all()):
+def _check_finite(found: tuple[Tensor, ...], t: float) -> None:
+    if not all(bool(x.isfinite().all()) for x in found):
         raise NumericalError(
             f"the prediction at t = {t:g} is not finite; try more steps, another sampler or "
             "--device cpu"

@@ -25,6 +25,7 @@ class Stage:
     trains : prefixes of the weights that are optimised; all others are frozen
     lr : learning rate by depth of the global part; the deepest row at most as deep applies
     clip : largest norm of the gradient
+    iterations : of the release, at a global batch of 64
     needs_start : whether a checkpoint of the stage before must be given
     """
 
@@ -32,6 +33,7 @@ class Stage:
     trains: tuple[str, ...]
     lr: Mapping[int, float]
     clip: float
+    iterations: int
     needs_start: bool
 
     def learning_rate(self, depth: int) -> float:
@@ -46,12 +48,13 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("local", ("",), {0: 1e-4}, 1.0, needs_start=False),
+        Stage("local", ("",), {0: 1e-4}, 1.0, 104_000, needs_start=False),
         Stage(
             "global",
             ("global_residual.", "time.global_head."),
             {4: 9e-5, 8: 6e-5, 12: 4e-5},
             1.0,
+            130_000,
             needs_start=True,
         ),
     )
@@ -105,6 +108,8 @@ def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
         for name in ours
         if name not in ("depth", "heads") and ours[name] != theirs[name]
     ]
+    if begun.depth and begun.heads != config.heads:
+        unlike.append(f"heads {begun.heads} instead of {config.heads}")
     if begun.depth not in (0, config.depth):
         unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
     if unlike:

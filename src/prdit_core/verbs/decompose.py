@@ -10,9 +10,11 @@ import torch
 
 from prdit_core.data.transforms import Preset, conform
 from prdit_core.errors import UsageError
+from prdit_core.machine import check_memory, package_version
+from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import unit_noise
 from prdit_core.pictures import Panel
-from prdit_core.provenance import SYNTHETIC
+from prdit_core.provenance import DERIVED, torch_version
 from prdit_core.schedule import T
 from prdit_core.volume import Volume
 
@@ -87,8 +89,10 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
     """
     if not 0 < t <= T:
         raise UsageError(f"t = {t:g} is outside (0, {T:g}]")
-    if prior.shape[1] != 1:
-        raise UsageError(f"a model of {prior.shape[1]} channels cannot take a CT scan")
+    prior.check_hu()
+    check_memory(
+        memory_needed(prior.model.config, prior.geometry.shape), str(prior.device), "the model"
+    )
     conformed = conform(volume, _preset(prior), prior.geometry.shape[0])
     x0 = torch.from_numpy(prior.intensity.to_model(conformed.volume.voxels_hu))[None, None]
     x0 = x0.to(prior.device)
@@ -97,11 +101,16 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
     x_t = prior.schedule.alpha(t) * x0 + prior.schedule.sigma(t) * eps
     found = prior.decompose(x_t, t)
     metadata = {
-        "notice": SYNTHETIC,
-        "description": f"{SYNTHETIC}; PRDiT {prior.digest[:8]} decomposed at t {t:g}",
+        "notice": DERIVED,
+        "description": f"{DERIVED}; PRDiT {prior.digest[:8]} at t {t:g}",
         "t": t,
         "seed": seed,
+        "checkpoint": prior.name,
         "checkpoint_sha256": prior.digest,
+        "device": str(prior.device),
+        "threads": torch.get_num_threads(),
+        "version": package_version(),
+        "torch": torch_version(),
         "window_hu": list(prior.intensity.window_hu),
     }
     scan = Volume(_float(conformed.volume.voxels_hu), conformed.volume.affine, metadata)

@@ -13,7 +13,7 @@ from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import unit_noise
 from prdit_core.provenance import stamp
 from prdit_core.sampling.grid import time_grid
-from prdit_core.sampling.sampler import find_sampler, sample_steps
+from prdit_core.sampling.sampler import check_k, find_sampler, sample_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def generate_steps(
     MemoryLimit
         If the device runs out of memory.
     """
-    _check(seed, index, steps)
+    _check(seed, index, steps, k)
     chosen = find_sampler(sampler)
     times = time_grid(grid, steps, chosen.first_time)
     prior = prior if device is None else prior.to(choose_device(device))
@@ -159,7 +159,8 @@ def finished_volume(
     return prior.to_volume(find_sampler(sampler).result(last), metadata)
 
 
-def _check(seed: int, index: int, steps: int) -> None:
+def _check(seed: int, index: int, steps: int, k: float) -> None:
+    check_k(k)
     if not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"seed {seed} is outside 0..{LARGEST_SEED}")
     if not 0 <= index < 2**31:

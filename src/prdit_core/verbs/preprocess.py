@@ -7,10 +7,15 @@ write the same bytes whatever the order of files and the number of workers.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prdit_core.data.builder import check_fraction, claim_folder, in_order, write_data_set
+from prdit_core.data.builder import (
+    check_fraction,
+    check_workers,
+    claim_folder,
+    in_order,
+    write_data_set,
+)
 from prdit_core.data.io import AS_STATED
 from prdit_core.data.outcomes import (
     CasePrepared,
@@ -23,20 +28,22 @@ from prdit_core.data.outcomes import (
 from prdit_core.data.phantoms import LABELS
 from prdit_core.data.preparing import (
     PHANTOM_PRESET,
+    patient_is_known,
     phantom_fingerprint,
     prepare_phantom,
     prepare_scan,
 )
-from prdit_core.data.sources import find_sources, refuse_overlap
+from prdit_core.data.sources import find_sources, links_left_out, named, refuse_overlap
 from prdit_core.data.transforms import check_size
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.files import shown, write_json
 from prdit_core.machine import package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from prdit_core.data.datasets import Manifest
+    from prdit_core.data.datasets import Case, Manifest
     from prdit_core.data.io import ReadOptions
     from prdit_core.data.transforms import Preset
 
@@ -54,7 +61,9 @@ __all__ = [
 
 REPORT = "report.json"
 MAX_PHANTOMS = 100_000
+ONE_SCAN = "one scan only, so none is left to validate with"
 ONE_PATIENT = "all scans are of one patient, so none is left to validate with"
+ONE_PHANTOM = "one phantom only, so none is left to validate with"
 
 
 def preprocess_steps(
@@ -72,7 +81,8 @@ def preprocess_steps(
 
     The data set holds exactly these scans: cubes of an earlier run in the same folder are used
     again for scans that are still given, and left out otherwise. `report.json` in `out` says
-    what became of each scan; it names files, so it is not for sharing.
+    what became of each scan; it names files, so it is not for sharing, as `source` of the events.
+    All else names neither files nor patients.
 
     Yields
     ------
@@ -81,17 +91,18 @@ def preprocess_steps(
     Raises
     ------
     UsageError
-        If a number is out of range, or `out` lies in a source.
+        If a number is out of range, a path is empty, or `out` lies in a source.
     OutputError
         If `out` cannot be written or holds something else.
     InputRejected
-        If there is no scan, or none that can be used.
+        If there is no scan, or none that can be used, or a folder cannot be listed.
     PartialFailure
         After DataSetWritten, if some scans were rejected.
     """
-    folder, places = Path(out), [Path(source) for source in sources]
+    folder, places = named(out), [named(source) for source in sources]
     check_size(size)
     check_fraction(validation_fraction)
+    check_workers(workers)
     refuse_overlap(places, folder)
     scans = find_sources(places)
     if not scans:
@@ -113,8 +124,8 @@ def preprocess_steps(
     report = shown(write_json(folder / REPORT, tally.report()))
     if not tally.kept:
         raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
-    manifest = write_data_set(folder, list(tally.kept.values()), settings, {})
-    yield _written(folder, manifest)
+    manifest = write_data_set(folder, tally.kept, settings, {})
+    yield _written(folder, manifest, [*links_left_out(places), *_split_notes(tally.kept)])
     if tally.rejected:
         raise PartialFailure(
             f"{len(tally.rejected)} of {len(scans)} scans were rejected, the others are "
@@ -169,13 +180,14 @@ def phantom_steps(
     Raises
     ------
     UsageError
-        If a number is out of range.
+        If a number is out of range, or `out` is empty.
     OutputError
         If `out` cannot be written or holds something else.
     """
-    folder = Path(out)
+    folder = named(out)
     check_size(size)
     check_fraction(validation_fraction)
+    check_workers(workers)
     if not 1 <= count <= MAX_PHANTOMS or seed < 0:
         raise UsageError(f"{count} phantoms of seed {seed}: 1 to {MAX_PHANTOMS}, seed 0 or more")
     settings = {
@@ -192,8 +204,9 @@ def phantom_steps(
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
-        yield CasePrepared(index, count, result.case, result.reused)
-    yield _written(folder, write_data_set(folder, cases, settings, LABELS))
+        yield CasePrepared(index, count, result.case.id, result.case, result.reused)
+    manifest = write_data_set(folder, cases, settings, LABELS)
+    yield _written(folder, manifest, [] if count > 1 else [ONE_PHANTOM])
 
 
 def phantoms(
@@ -218,9 +231,19 @@ def phantoms(
     )
 
 
-def _written(folder: Path, manifest: Manifest) -> DataSetWritten:
-    notes = () if manifest.validation else (ONE_PATIENT,)
-    return DataSetWritten(folder, len(manifest.train), len(manifest.validation), notes)
+def _written(folder: Path, manifest: Manifest, notes: Iterable[str]) -> DataSetWritten:
+    return DataSetWritten(folder, len(manifest.train), len(manifest.validation), tuple(notes))
+
+
+def _split_notes(cases: Sequence[Case]) -> list[str]:
+    """What keeps the split from being one by patient."""
+    if len(cases) == 1:
+        return [ONE_SCAN]
+    if len({case.patient for case in cases}) == 1:
+        return [ONE_PATIENT]
+    unknown = sum(not patient_is_known(case) for case in cases)
+    named_none = "1 scan names" if unknown == 1 else f"{unknown} scans name"
+    return [f"{named_none} no patient; split by scan"] if unknown else []
 
 
 def _last(steps: Iterator[Event]) -> DataSetWritten:

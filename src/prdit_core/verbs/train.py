@@ -14,19 +14,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS, find, newest, saved
+from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS, find, newest, saved, set_aside
 from prdit_core.checkpoints.store import (
     Header,
     load_tensors,
     read_header,
     read_weights,
     save_checkpoint,
-    verify,
+    save_tensors,
 )
 from prdit_core.data.datasets import PreparedData
-from prdit_core.errors import CheckpointError, OutputError, UsageError
+from prdit_core.data.sources import refuse_overlap
+from prdit_core.errors import CheckpointError, NumericalError, OutputError, UsageError
 from prdit_core.files import check_writable, shown, write_json
-from prdit_core.machine import choose_device, fast_precision, package_version, use_threads
+from prdit_core.machine import (
+    check_memory,
+    choose_device,
+    default_threads,
+    fast_precision,
+    package_version,
+    use_threads,
+)
+from prdit_core.models.prdit import training_memory
 from prdit_core.models.prior import Prior
 from prdit_core.models.zoo import model_config
 from prdit_core.noise import unit_noise
@@ -104,9 +113,9 @@ def train_steps(config: TrainConfig, begin: Begin = "new") -> Generator[Event]:
         One line each; what was saved stays.
     """
     run = _Run.open(config, begin)
-    yield Started(run.start, config.iterations, run.notes)
-    done = run.start
-    saved_at = run.start
+    total = run.total
+    yield Started(run.start, total, run.notes)
+    done = saved_at = run.start
     steps = run_loop(
         run.trainer,
         run.read,
@@ -114,21 +123,23 @@ def train_steps(config: TrainConfig, begin: Begin = "new") -> Generator[Event]:
         seed=config.seed,
         batch_size=run.batch_size,
         start=run.start,
-        total=config.iterations,
+        total=total,
     )
     try:
         for step in steps:
             done = step.index
             run.log(step)
             yield step
-            if done % config.save_every == 0 or done == config.iterations:
+            if done % config.save_every == 0 or done == total:
                 path, saved_at = run.save(done), done
                 yield Saved(done, path)
-            if done % config.preview_every == 0 or done == config.iterations:
+            if done % config.preview_every == 0 or done == total:
                 yield Previewed(done, run.preview(done))
-    finally:
+    except (GeneratorExit, NumericalError):
+        # Between iterations all is whole; after any other error it may not be.
         if done > saved_at:
             run.save(done)
+        raise
 
 
 def train(config: TrainConfig, begin: Begin = "new") -> Path:
@@ -147,37 +158,52 @@ class _Run:
     header: Header
     batch_size: int
     start: int
+    total: int
     notes: tuple[str, ...]
 
     @classmethod
     def open(cls, config: TrainConfig, begin: Begin) -> _Run:
         stage = STAGES[config.stage]
         data = PreparedData.open(config.data)
+        refuse_overlap([config.data], config.run)
         resolved, notes = _resolve(config, data)
-        claimed = _claim(config, resolved, begin)
-        use_threads(resolved["threads"])
-        base = model_config(resolved["model"])
-        network = prepare(stage.model_config(base), stage, config.seed, _start_of(config))
+        base = stage.model_config(model_config(resolved["model"]))
+        device = choose_device(config.device)
+        check_memory(
+            training_memory(base, data.geometry.shape), device, f"training {resolved['model']}"
+        )
         schedule = CosineSchedule(noise_std=config.noise_std)
+        use_threads(resolved["threads"])
+        network = prepare(base, stage, config.seed, _start_of(config, schedule, data))
         trainer = Trainer(
             network,
             schedule,
-            _fabric(choose_device(config.device), resolved["precision"]),
+            _fabric(device, resolved["precision"]),
             lr=resolved["lr"],
             clip=resolved["clip"],
             decay=config.ema_decay,
         )
+        recorded = {name: value for name, value in resolved.items() if name != "run"}
         header = Header(
             model=network.config,
             schedule=schedule,
             intensity=data.intensity,
             geometry=data.geometry,
-            record={"training": resolved, "notice": SYNTHETIC},
+            record={"training": recorded, "notice": SYNTHETIC},
         )
+        claimed = _claim(config, resolved, begin)
         start, said = _resume(config.run, trainer) if begin == "resume" else (0, ())
         _trim_metrics(config.run / METRICS, start)
+        said = (*notes, *claimed, *said)
         return cls(
-            config, data, trainer, header, resolved["batch_size"], start, (*notes, *claimed, *said)
+            config,
+            data,
+            trainer,
+            header,
+            resolved["batch_size"],
+            start,
+            resolved["iterations"],
+            said,
         )
 
     def read(self, number: int) -> NDArray[np.float32]:
@@ -196,16 +222,15 @@ class _Run:
 
     def save(self, iteration: int) -> Path:
         """Write weights (EMA), raw weights and optimiser; keep the last two checkpoints."""
-        from safetensors.torch import save_file
 
         def add(folder: Path) -> None:
-            save_file(_on_cpu(self.trainer.network.state_dict()), folder / RAW)
-            save_file(self.trainer.state(), folder / MOMENTS)
+            save_tensors(self.trainer.network.state_dict(), folder / RAW)
+            save_tensors(self.trainer.state(), folder / MOMENTS)
 
         path = self.config.run / RUN_CHECKPOINTS / f"iteration-{iteration:08d}"
         record = {**self.header.record, "iteration": iteration}
         header = self.header.model_copy(update={"record": record})
-        save_checkpoint(path, header, _on_cpu(self.trainer.ema.weights), add)
+        save_checkpoint(path, header, self.trainer.ema.weights, add)
         for old in saved(self.config.run)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         return path
@@ -257,6 +282,8 @@ def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], t
     size, cases = data.geometry.shape[0], len(data.train)
     if cases == 0:
         raise UsageError(f"{shown(config.data)} has no training case")
+    if config.stage == "global" and config.model is not None:
+        _check_depth(config.model)
     name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
     model = stage.model_config(model_config(name))
     if any(edge % model.stride for edge in data.geometry.shape):
@@ -269,9 +296,10 @@ def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], t
     resolved = config.model_dump(mode="json") | {
         "model": name,
         "batch_size": min(config.batch_size, cases),
+        "iterations": config.iterations or stage.iterations,
         "lr": config.lr or stage.learning_rate(model.depth),
         "clip": config.clip or stage.clip,
-        "threads": config.threads or use_threads(),
+        "threads": config.threads or default_threads(),
         "precision": fast_precision(choose_device(config.device), config.precision),
         "data": data.digest,
         "start": _start_digest(config),
@@ -281,8 +309,13 @@ def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], t
     return resolved, tuple(notes)
 
 
+def _check_depth(name: str) -> None:
+    if model_config(name).depth == 0:
+        raise UsageError(f"{name} has depth 0, so no global part; stage global trains one")
+
+
 def _claim(config: TrainConfig, resolved: Mapping[str, Any], begin: Begin) -> list[str]:
-    """Make the run folder ours: a new run needs an unused one, a resumed one the same settings."""
+    """Make the run folder ours, and say what differs from before without being refused."""
     file = config.run / CONFIG
     check_writable(config.run)
     noted: list[str] = []
@@ -327,11 +360,24 @@ def _start_digest(config: TrainConfig) -> str | None:
     return read_header(find(config.start)).digest
 
 
-def _start_of(config: TrainConfig) -> tuple[ModelConfig, Mapping[str, Tensor]] | None:
+def _start_of(
+    config: TrainConfig, schedule: CosineSchedule, data: PreparedData
+) -> tuple[ModelConfig, Mapping[str, Tensor]] | None:
+    """Network and averaged weights to go on from, refused if of another process or window."""
     if config.start is None:
         return None
     path = find(config.start)
     header = read_header(path)
+    if header.schedule != schedule:
+        raise UsageError(
+            f"{shown(config.start)} was trained with {header.schedule!r}, this run has "
+            f"{schedule!r}; a part cannot be shared"
+        )
+    if header.intensity != data.intensity:
+        raise UsageError(
+            f"{shown(config.start)} was trained in the window {header.intensity.window_hu} HU, the "
+            f"data are in {data.intensity.window_hu}; prepare them with the same preset"
+        )
     return header.model, read_weights(path, header)
 
 
@@ -341,11 +387,11 @@ def _resume(run: Path, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     for folder in reversed(saved(run)):
         try:
             header = read_header(folder)
-            weights = read_weights(folder, header)
-            verify(folder, header)
+            weights = read_weights(folder, header)  # which verifies all files of the folder
             trainer.restore(load_tensors(folder / RAW), weights, load_tensors(folder / MOMENTS))
         except CheckpointError as error:
-            said.append(f"skipped a damaged checkpoint: {error}")
+            aside = set_aside(folder)
+            said.append(f"damaged, set aside as {shown(aside.name)}: {error}")
             continue
         iteration = int(header.record["iteration"])
         return iteration, (*said, f"resumed from iteration {iteration}")
@@ -375,7 +421,3 @@ def _fabric(device: str, precision: str) -> Fabric:
         devices=[int(number)] if number else 1,
         precision=precision,  # type: ignore[arg-type]  # a name of ours that is one of Fabric's
     )
-
-
-def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().cpu().contiguous() for name, weight in state.items()}
