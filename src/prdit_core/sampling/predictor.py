@@ -1,12 +1,12 @@
 """Predictors: deterministic moves of the state from time t to an earlier time (Eq. 5, Alg. 1).
 
-Each is a function of what the network said at t, what it said one step before, and the schedule.
+Each is a function of where the walk stands and of the time to reach, and returns the moved state.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,20 +25,24 @@ class Estimate:
     prediction: Prediction
 
 
-class Predictor(Protocol):
-    """Moves `x` from `now.t` to `t_to`; `denoise` is there for those that look twice."""
+@dataclass(frozen=True)
+class Place:
+    """Where a walk stands before it moves.
 
-    def __call__(
-        self,
-        x: Tensor,
-        now: Estimate,
-        before: Estimate | None,
-        t_to: float,
-        schedule: Schedule,
-        denoise: Callable[[Tensor, float], Prediction],
-    ) -> Tensor:
-        """Return the moved state, shaped as `x`."""
-        ...
+    Attributes
+    ----------
+    x : (B, C, D, H, W) state at time `now.t`
+    now : what the network says there
+    before : what it said one step earlier, None at the start
+    schedule : noising process
+    denoise : the network, for predictors that look twice
+    """
+
+    x: Tensor
+    now: Estimate
+    before: Estimate | None
+    schedule: Schedule
+    denoise: Callable[[Tensor, float], Prediction]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -46,37 +50,23 @@ class Predictor(Protocol):
 # state knows beyond the two heads. For a straight-line process this is Euler's method.
 
 
-def increment(
-    x: Tensor,
-    now: Estimate,
-    before: Estimate | None,
-    t_to: float,
-    schedule: Schedule,
-    denoise: Callable[[Tensor, float], Prediction],
-) -> Tensor:
+def increment(place: Place, t_to: float) -> Tensor:
     """First order: x0 and eps are constant over the step."""
-    grown_alpha, grown_sigma = schedule.increments(now.t, t_to)
-    said = now.prediction
-    return x + grown_alpha * said.x0 + grown_sigma * said.eps
+    grown_alpha, grown_sigma = place.schedule.increments(place.now.t, t_to)
+    said = place.now.prediction
+    return place.x + grown_alpha * said.x0 + grown_sigma * said.eps
 
 
 # ---------------------------------------------------------------------------------------------
 # Second order: x0 and eps go on changing as they did since the step before (multistep).
 
 
-def increment_second_order(
-    x: Tensor,
-    now: Estimate,
-    before: Estimate | None,
-    t_to: float,
-    schedule: Schedule,
-    denoise: Callable[[Tensor, float], Prediction],
-) -> Tensor:
+def increment_second_order(place: Place, t_to: float) -> Tensor:
     """Second order with one evaluation per step; the first step is of first order."""
-    moved = increment(x, now, before, t_to, schedule, denoise)
+    moved, now, before = increment(place, t_to), place.now, place.before
     if before is None or before.t == now.t:
         return moved
-    along_alpha, along_sigma = schedule.slopes(now.t, t_to)
+    along_alpha, along_sigma = place.schedule.slopes(now.t, t_to)
     since = now.t - before.t
     said, earlier = now.prediction, before.prediction
     change_x0 = (along_alpha / since) * (said.x0 - earlier.x0)
@@ -88,37 +78,23 @@ def increment_second_order(
 # Straight line along the drift, as Alg. 1 prints it: x - (theta' - theta)(sin x0 - cos eps).
 
 
-def euler(
-    x: Tensor,
-    now: Estimate,
-    before: Estimate | None,
-    t_to: float,
-    schedule: Schedule,
-    denoise: Callable[[Tensor, float], Prediction],
-) -> Tensor:
+def euler(place: Place, t_to: float) -> Tensor:
     """Euler step of the paper."""
-    along_alpha, along_sigma = schedule.drift(now.t)
-    step, said = t_to - now.t, now.prediction
-    return x + (step * along_alpha) * said.x0 + (step * along_sigma) * said.eps
+    along_alpha, along_sigma = place.schedule.drift(place.now.t)
+    step, said = t_to - place.now.t, place.now.prediction
+    return place.x + (step * along_alpha) * said.x0 + (step * along_sigma) * said.eps
 
 
 # ---------------------------------------------------------------------------------------------
 # Heun: an Euler step, a second look at its end, and the mean of both drifts (two evaluations).
 
 
-def heun(
-    x: Tensor,
-    now: Estimate,
-    before: Estimate | None,
-    t_to: float,
-    schedule: Schedule,
-    denoise: Callable[[Tensor, float], Prediction],
-) -> Tensor:
+def heun(place: Place, t_to: float) -> Tensor:
     """Second order, two evaluations per step."""
-    guess = euler(x, now, before, t_to, schedule, denoise)
-    there = Estimate(t_to, denoise(guess, t_to))
-    back = euler(guess, there, None, now.t, schedule, denoise)
-    return 0.5 * (x + guess) + 0.5 * (guess - back)
+    guess = euler(place, t_to)
+    there = Estimate(t_to, place.denoise(guess, t_to))
+    back = euler(replace(place, x=guess, now=there), place.now.t)
+    return 0.5 * (place.x + guess) + 0.5 * (guess - back)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -126,14 +102,7 @@ def heun(
 # the state; a trained network's do not quite, and it falls apart with many cold steps.
 
 
-def resynthesis(
-    x: Tensor,
-    now: Estimate,
-    before: Estimate | None,
-    t_to: float,
-    schedule: Schedule,
-    denoise: Callable[[Tensor, float], Prediction],
-) -> Tensor:
+def resynthesis(place: Place, t_to: float) -> Tensor:
     """Forget the state; build the next one from both heads."""
-    said = now.prediction
-    return schedule.alpha(t_to) * said.x0 + schedule.sigma(t_to) * said.eps
+    said = place.now.prediction
+    return place.schedule.alpha(t_to) * said.x0 + place.schedule.sigma(t_to) * said.eps

@@ -13,7 +13,7 @@ from prdit_core.errors import NumericalError, UsageError
 from prdit_core.models.prior import Prediction
 from prdit_core.sampling import predictor
 from prdit_core.sampling.corrector import ancestral_noise, correct
-from prdit_core.sampling.predictor import Estimate, Predictor
+from prdit_core.sampling.predictor import Estimate, Place
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Sampler:
 
     name: str
     description: str
-    predict: Predictor
+    predict: Callable[[Place, float], Tensor]
     noise_only: bool = False
     ancestral: bool = False
     evaluations: int = 1
@@ -162,7 +162,7 @@ def sample_steps(
             x = _ancestral(now, t_next, schedule, noise(index))
         else:
             reached = grid.reach(t, t_next, k)
-            x = sampler.predict(x, now, before, reached, schedule, look)
+            x = sampler.predict(Place(x, now, before, schedule, look), reached)
             if reached < t_next:
                 x = correct(x, reached, t_next, noise(index), schedule)
         before = now
