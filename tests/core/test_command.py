@@ -170,6 +170,7 @@ def test_a_folder_called_demo_does_not_hide_the_model(
         run("generate", "--out", "demo", *TINY_RUN)
 
 
+@pytest.mark.slow
 def test_a_terminal_without_unicode_gets_an_answer(checkpoint: Path, tmp_path: Path) -> None:
     words = ("--checkpoint", checkpoint, "--out", tmp_path / "späce 体", *TINY_RUN)
     child = spawn("generate", *words, PYTHONIOENCODING="ascii")
@@ -177,6 +178,7 @@ def test_a_terminal_without_unicode_gets_an_answer(checkpoint: Path, tmp_path: P
     assert child.returncode == 0 and "sp\\xe4ce" in output, errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 def test_a_reader_that_leaves_stops_nothing(checkpoint: Path, tmp_path: Path) -> None:
     child = spawn("generate", "--checkpoint", checkpoint, "--out", tmp_path, *TINY_RUN)
@@ -238,6 +240,7 @@ def test_a_channel_too_many_has_no_hu(tmp_path: Path) -> None:
     assert "2 channels" in generate(two, tmp_path / "out", code=2).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_keeps_what_is_finished(checkpoint: Path, tmp_path: Path) -> None:
     words = ("--checkpoint", checkpoint, "--count", 1000, "--steps", 5, "--threads", 1)
@@ -388,6 +391,7 @@ def test_a_damaged_checkpoint_is_set_aside(data: Path, tmp_path: Path) -> None:
     assert digest(a / WEIGHTS) == digest(b / WEIGHTS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows limits no file sizes")
 def test_a_full_disk_stops_training_with_its_code(data: Path, tmp_path: Path) -> None:
     """The checkpoint before stays; a limit on file size stands for the full disk."""

@@ -115,6 +115,7 @@ def test_what_shapes_cannot_tell_must_be_said(left_out: str, file: Path, tmp_pat
         prdit_core.import_official(file, tmp_path / "c", **stated)
 
 
+@pytest.mark.slow
 def test_several_fitting_geometries_are_listed(parity: Path, tmp_path: Path) -> None:
     """1728 = 1 x 12^3 = 8 x 6^3, and both have a stride that fits."""
     numbers = recorded.load(parity / "prdit_model_p12s8d0.npz")

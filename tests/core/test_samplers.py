@@ -64,7 +64,8 @@ def two_modes(schedule: Schedule) -> Mixture:
     ("sampler", "k"),
     [
         *itertools.product(HOT, (1.0,)),
-        *itertools.product(HOT, (2.0, 3.5)),
+        *itertools.product(HOT, (2.0,)),
+        *(pytest.param(name, 3.5, marks=pytest.mark.slow) for name in HOT),
         ("conventional-hot", 1.0),
     ],
 )
