@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
 Precision = Literal["auto", "bf16-mixed", "32-true"]
+StageName = Literal["local", "global"]
+WeightsName = Literal["ema", "model"]
 
 
 class ModelConfig(BaseModel):
@@ -86,7 +88,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Literal["local", "global"]
+    stage: StageName
     data: Path
     run: Path
     model: str | None = None

@@ -6,7 +6,7 @@ import gc
 import itertools
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,9 +24,12 @@ from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
 from prdit_core.schedule import CosineSchedule, LinearSchedule, Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
+
+    from prdit_core.sampling.grid import TimeGrid
 
 SCHEDULES = {
     "cosine": CosineSchedule(noise_std=1.0),
@@ -197,6 +200,12 @@ def recorded_prior(parity: Path, family: str, file: str, schedule: Schedule) -> 
     return Prior(model, schedule, Intensity(), cubic(16, 320), "recorded", "")
 
 
+def recorded_noise(numbers: dict[str, Any], grid: TimeGrid) -> Callable[[int], Tensor]:
+    """The release's own draws, one for each time at which it drew."""
+    drawn = list(numbers["pc_noise_t"])
+    return lambda index: recorded.tensor(numbers["pc_unit_noise"][drawn.index(grid.times[index])])
+
+
 RELEASE = CosineSchedule(noise_std=0.5, last_t=999)
 
 
@@ -222,7 +231,7 @@ def test_the_release_s_cold_trajectory(parity: Path) -> None:
 def test_the_release_s_hot_trajectory(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
     prior = recorded_prior(parity, "prdit", "prdit_model_p4s2d2.npz", RELEASE)
-    grid, drawn = time_grid("release", 8), list(numbers["pc_noise_t"])
+    grid = time_grid("release", 8)
     for step in sample_steps(
         prior.denoise,
         RELEASE,
@@ -230,9 +239,7 @@ def test_the_release_s_hot_trajectory(parity: Path) -> None:
         sampler=SAMPLERS["euler"],
         grid=grid,
         k=2.0,
-        noise=lambda index: recorded.tensor(
-            numbers["pc_unit_noise"][drawn.index(grid.times[index])]
-        ),
+        noise=recorded_noise(numbers, grid),
     ):
         np.testing.assert_allclose(step.x.numpy(), numbers["pc_xs"][step.index + 1], atol=2e-4)
         np.testing.assert_allclose(step.eps.numpy(), numbers["pc_eps"][step.index], atol=2e-4)
@@ -240,7 +247,7 @@ def test_the_release_s_hot_trajectory(parity: Path) -> None:
 
 def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
-    grid, drawn = time_grid("release", 8), list(numbers["pc_noise_t"])
+    grid = time_grid("release", 8)
     said = iter(
         Prediction(recorded.tensor(x0), recorded.tensor(eps))
         for x0, eps in zip(numbers["pc_x0"], numbers["pc_eps"], strict=True)
@@ -252,9 +259,7 @@ def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
         sampler=SAMPLERS["euler"],
         grid=grid,
         k=2.0,
-        noise=lambda index: recorded.tensor(
-            numbers["pc_unit_noise"][drawn.index(grid.times[index])]
-        ),
+        noise=recorded_noise(numbers, grid),
     ):
         np.testing.assert_allclose(step.x.numpy(), numbers["pc_xs"][step.index + 1], atol=1e-5)
 

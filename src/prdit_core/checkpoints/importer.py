@@ -7,7 +7,7 @@ import pickle
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.config import Output
+    from prdit_core.config import Output, WeightsName
 
-Weights = Literal["ema", "model"]
 # The releases draw t from 0..999.
 LAST_T = 999.0
 LARGEST_FILE = 16 * 2**30
@@ -77,7 +76,7 @@ def import_official(
     channels: int | None = None,
     heads: int | None = None,
     noise_std: float | None = None,
-    weights: Weights = "ema",
+    weights: WeightsName = "ema",
 ) -> Path:
     """Convert an official `.pt` file. What is None here, the file's own configuration must say.
 
@@ -153,7 +152,9 @@ def _check_archive(source: Path) -> None:
         raise CheckpointError(f"{shown(source)} is damaged: checksum of {shown(damaged)}")
 
 
-def _official_state(content: dict[str, Any], weights: Weights, source: Path) -> dict[str, Tensor]:
+def _official_state(
+    content: dict[str, Any], weights: WeightsName, source: Path
+) -> dict[str, Tensor]:
     import torch
 
     state = content.get(weights)
@@ -306,7 +307,7 @@ def _check_shapes(ours: Mapping[str, Tensor], config: ModelConfig, source: Path)
         raise CheckpointError(str(error)) from error
 
 
-def _header(config: ModelConfig, said: Stated, source: Path, weights: Weights) -> Header:
+def _header(config: ModelConfig, said: Stated, source: Path, weights: WeightsName) -> Header:
     velocity = config.output == "velocity"
     released = 1.0 if velocity else NOISE_STD[config.norm]
     noise_std = released if said.noise_std is None else said.noise_std

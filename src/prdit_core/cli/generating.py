@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,14 +20,7 @@ from prdit_core.cli.reading import (
     read_options,
 )
 from prdit_core.errors import OutputError
-
-
-class GridName(StrEnum):
-    """Step grids."""
-
-    exact = "exact"
-    release = "release"
-
+from prdit_core.sampling.grid import GridName
 
 Checkpoint = Annotated[
     str,
@@ -70,7 +62,7 @@ def generate(
     ] = 2.0,
     grid: Annotated[
         GridName, typer.Option(help="Times visited; release replays the official sampler.")
-    ] = GridName.exact,
+    ] = "exact",
     device: Device = "cpu",
     threads: Threads = None,
     overwrite: Annotated[
@@ -93,7 +85,7 @@ def generate(
     prior.check_hu()
     settings = Settings(
         sampler=sampler,
-        grid=grid.value,
+        grid=grid,
         steps=steps,
         k=k,
         checkpoint_sha256=prior.digest,
@@ -101,12 +93,11 @@ def generate(
         threads=use_threads(threads),
     )
     left = outputs.unfinished(settings, overwrite=overwrite)
-    made: list[Path] = []
     with stoppable() as stop, progress(not json) as bar:
         for place, number in enumerate(left):
             task = bar.add_task(f"volume {place + 1} of {len(left)}", total=steps)
             for step in generate_steps(
-                prior, seed=seed, index=number, steps=steps, sampler=sampler, k=k, grid=grid.value
+                prior, seed=seed, index=number, steps=steps, sampler=sampler, k=k, grid=grid
             ):
                 bar.update(task, completed=step.index + 1, total=step.total)
                 stop.raise_if_asked()
@@ -118,16 +109,16 @@ def generate(
                 steps=steps,
                 sampler=sampler,
                 k=k,
-                grid=grid.value,
+                grid=grid,
             )
-            made.append(outputs.write(number, volume))
+            outputs.write(number, volume)
             bar.remove_task(task)
     files = outputs.files()
     result(
-        {"made": len(made), "reused": count - len(made), "volumes": files},
+        {"made": len(left), "reused": count - len(left), "volumes": files},
         [
-            f"{len(made)} volumes made, {count - len(made)} were there already"
-            if count > 1 or not made
+            f"{len(left)} volumes made, {count - len(left)} were there already"
+            if count > 1 or not left
             else "1 volume made",
             *(f"volume   {entry['volume']}" for entry in files),
             *(f"picture  {entry['picture']}" for entry in files),

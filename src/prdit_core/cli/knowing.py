@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,26 +19,13 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
+from prdit_core.config import Norm, WeightsName
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.io import ReadOptions
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-class Norm(StrEnum):
-    """Which release a file comes from."""
-
-    layer = "layer"
-    rms = "rms"
-
-
-class Weights(StrEnum):
-    """Which of a file's weights to take."""
-
-    ema = "ema"
-    model = "model"
 
 
 @door
@@ -61,8 +47,8 @@ def import_(
         typer.Option(help="Standard deviation of the training noise; default: as in the release."),
     ] = None,
     weights: Annotated[
-        Weights, typer.Option(help="ema samples best; model: raw weights.")
-    ] = Weights.ema,
+        WeightsName, typer.Option(help="ema samples best; model: raw weights.")
+    ] = "ema",
     json: Json = False,
 ) -> None:
     """Convert a checkpoint of the authors' releases (PRDiT, TF-PRDiT, PRDiT-FM) into one of ours.
@@ -75,7 +61,7 @@ def import_(
     path = import_official(
         file,
         out,
-        norm=norm.value if norm else None,
+        norm=norm,
         size=size,
         patch=patch,
         stride=stride,
@@ -83,7 +69,7 @@ def import_(
         channels=channels,
         heads=heads,
         noise_std=noise_std,
-        weights=weights.value,
+        weights=weights,
     )
     header = read_header(path)
     content = _described(header, str(path))

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.config import Precision, StageName, TrainConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
-if TYPE_CHECKING:
-    from prdit_core.config import TrainConfig
-
 CONFIG_LIMIT = 1 << 20
-
-
-class StageName(StrEnum):
-    """Stages of training."""
-
-    local = "local"
-    global_ = "global"
-
-
-class PrecisionName(StrEnum):
-    """Number formats of training."""
-
-    auto = "auto"
-    bf16 = "bf16-mixed"
-    full = "32-true"
 
 
 @door
@@ -68,7 +50,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, part of the seed.")] = None,
     precision: Annotated[
-        PrecisionName | None,
+        Precision | None,
         typer.Option(help="auto: bf16 where the device is fast at it, else float32."),
     ] = None,
     config: Annotated[
@@ -103,8 +85,6 @@ def train(
 
 
 def _config(file: Path | None, given: dict[str, Any]) -> TrainConfig:
-    from prdit_core.config import TrainConfig
-
     settings = ({} if file is None else _read_toml(file)) | given
     for name in settings:
         if name not in TrainConfig.model_fields:
