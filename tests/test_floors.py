@@ -17,7 +17,7 @@ FLOORS = (
     {"errors", "files", "volume", "intensity", "geometry", "schedule", "patches", "config"}
     | {"noise", "machine", "provenance"},
     {"models", "data", "codecs", "pictures"},
-    {"sampling", "checkpoints", "metrics"},
+    {"sampling", "checkpoints", "metrics", "runs"},
     {"training", "inverse"},
     {"verbs"},
     {"cli"},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prdit_core.errors import PrditError
     from prdit_core.models.prior import Decomposition, Prediction, Prior
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
-    from prdit_core.training.loop import TrainStep
+    from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose
     from prdit_core.verbs.generate import generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
@@ -38,7 +38,7 @@ _HOMES = {
     "SAMPLERS": "sampling.sampler",
     "SampleStep": "sampling.sampler",
     "TrainConfig": "config",
-    "TrainStep": "training.loop",
+    "TrainStep": "training.events",
     "Volume": "volume",
     "decompose": "verbs.decompose",
     "generate": "verbs.generate",

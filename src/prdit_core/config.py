@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
 Precision = Literal["auto", "bf16-mixed", "32-true"]
-StageName = Literal["local", "global"]
+StageName = Literal["local", "global", "finetune"]
+Strategy = Literal["ddp", "fsdp"]
+Activations = Literal["keep", "recompute"]
 WeightsName = Literal["ema", "model"]
 
 
@@ -75,14 +77,22 @@ class TrainConfig(BaseModel):
 
     Attributes
     ----------
-    stage : "local" (stage 1) or "global" (stage 2)
-    model : ``small`` or a name such as ``PRDiT-B/12/4``; None chooses small below 128^3
-    start : checkpoint to go on from, needed by the stage "global"
-    batch_size : volumes per iteration, never more than there are training cases
-    noise_std : standard deviation of the process's noise
+    stage : "local" (stage 1), "global" (stage 2) or "finetune" (everything, at a small rate)
+    model : ``small`` or a name such as ``PRDiT-B/12/4``; None takes that of a whole model at
+        `start`, else chooses small below 128^3
+    start : checkpoint to go on from; only the stage "local" can do without
+    objective : what the network predicts: "image-and-noise" (PRDiT) or "velocity", which is
+        flow matching (PRDiT-FM)
+    batch_size : volumes per iteration over all processes, never more than there are training cases
+    micro_batch : volumes one process holds at once; gradients are accumulated over the batch
+    activations : of the global part's blocks; "recompute" computes them twice to hold fewer
+    noise_std : standard deviation of the process's noise; None: 0.5, or 1 for flow matching
     precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
     ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
-    preview_every, save_every : iterations between pictures and checkpoints
+    preview_every : iterations between pictures
+    save_every : iterations between checkpoints; each is validated first
+    strategy : how several processes share the work; "fsdp" also splits the weights
+    workers : processes that prepare batches ahead; 0 prepares them in turn. Same bytes either way
     threads : CPU threads, part of the seed; None: $PRDIT_THREADS, else all cores
     """
 
@@ -93,15 +103,20 @@ class TrainConfig(BaseModel):
     run: Path
     model: str | None = None
     start: str | None = None
+    objective: Output | None = None
     iterations: int | None = Field(default=None, ge=1, le=100_000_000)
     seed: int = Field(default=0, ge=0, lt=2**63)
     batch_size: int = Field(default=16, ge=1, le=65_536)
+    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    activations: Activations = "keep"
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
-    noise_std: float = Field(default=0.5, gt=0, le=100, allow_inf_nan=False)
+    noise_std: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
     precision: Precision = "auto"
     preview_every: int = Field(default=1000, ge=1)
     save_every: int = Field(default=1000, ge=1)
     device: str = "auto"
+    strategy: Strategy = "ddp"
+    workers: int = Field(default=0, ge=0, le=64)
     threads: int | None = Field(default=None, ge=1, le=1024)

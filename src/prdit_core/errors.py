@@ -52,3 +52,9 @@ class NumericalError(PrditError):
     """NaN or infinity where a finite number was needed."""
 
     exit_code = 8
+
+
+class RunBusy(PrditError):
+    """Another process works in the run folder."""
+
+    exit_code = 9

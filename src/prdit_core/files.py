@@ -89,6 +89,18 @@ def write_folder_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders that a killed process left in `folder`.
+
+    Only for a folder that no other process writes to.
+    """
+    for left in folder.glob(".*.partial*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON atomically, with sorted keys so that equal content gives equal bytes."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

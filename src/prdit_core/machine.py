@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prdit_core.errors import MemoryLimit, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prdit_core.config import Precision
 
+R = TypeVar("R")
 THREADS_VARIABLE = "PRDIT_THREADS"
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def package_version() -> str:
@@ -20,16 +26,55 @@ def package_version() -> str:
     return version("napari-prdit")
 
 
+@dataclass(frozen=True)
+class Processes:
+    """One process among those that torchrun or srun started together.
+
+    Attributes
+    ----------
+    rank : number of this process, from 0
+    world : how many there are
+    local : how many of them are on this machine
+    launcher : who started them; "none" is a process of its own
+    """
+
+    rank: int
+    world: int
+    local: int
+    launcher: Literal["none", "torchrun", "slurm"]
+
+    def share(self, items: Sequence[R]) -> list[R]:
+        """Those of `items` that are this process's part of the work."""
+        return list(items[self.rank :: self.world])
+
+
+def processes() -> Processes:
+    """What the environment of torchrun or of a SLURM job step says."""
+    env = os.environ
+    if {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"} <= env.keys():
+        rank, world, local = (int(env[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        return Processes(rank, world, local, launcher="torchrun")
+    # Only job steps have a step number; without srun the variables speak of the whole allocation.
+    if {"SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS"} <= env.keys():
+        world = int(env["SLURM_NTASKS"])
+        local = world // int(env.get("SLURM_NNODES", "1"))
+        return Processes(int(env["SLURM_PROCID"]), world, local, launcher="slurm")
+    return Processes(0, 1, 1, launcher="none")
+
+
 def default_threads() -> int:
     """CPU threads of the command and the plugin: $PRDIT_THREADS, else all cores of this process.
 
-    The number is part of the seed: sums over another number of threads differ in their last bits.
+    Processes started together share the cores of their machine. The number is part of the seed:
+    sums over another number of threads differ in their last bits.
     """
     wished = os.environ.get(THREADS_VARIABLE)
     if wished is None:
         if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+            cores = len(os.sched_getaffinity(0))
+        else:
+            cores = os.cpu_count() or 1
+        return max(1, cores // processes().local)
     if not wished.isdigit() or not 1 <= int(wished) <= 1024:
         raise UsageError(f"{THREADS_VARIABLE}={wished!r} is no number of threads from 1 to 1024")
     return int(wished)
@@ -87,6 +132,14 @@ def choose_device(wished: str) -> str:
     return name
 
 
+def own_device(wished: str) -> str:
+    """As `choose_device`, but processes started together take one GPU each, in their order."""
+    chosen, here = choose_device(wished), processes()
+    if here.local > 1 and wished in ("auto", "cuda") and chosen.startswith("cuda"):
+        return choose_device(f"cuda:{here.rank % here.local}")
+    return chosen
+
+
 def fast_precision(device: str, wished: Precision) -> str:
     """The precision of training: `auto` is bf16 on a GPU and on a CPU that has instructions for it.
 
@@ -102,7 +155,9 @@ def fast_precision(device: str, wished: Precision) -> str:
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
-def check_memory(needed: int, device: str, what: str) -> None:
+def check_memory(
+    needed: int, device: str, what: str, advice: str = "use a smaller model or size"
+) -> None:
     """Refuse work that cannot fit before it starts.
 
     Raises
@@ -110,25 +165,30 @@ def check_memory(needed: int, device: str, what: str) -> None:
     MemoryLimit
         If `needed` bytes are more than the device has.
     """
-    there = _memory_of(device)
+    there = memory_of(device)
     if there is not None and needed > there:
         raise MemoryLimit(
             f"{what} needs about {needed / 2**30:.1f} GiB, {device} has {there / 2**30:.1f} GiB; "
-            "use a smaller model or size"
+            f"{advice}"
         )
 
 
-def _memory_of(device: str) -> int | None:
+def memory_of(device: str) -> int | None:
+    """Bytes a process may use there; None where nobody knows."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.mem_get_info(device)[0]
-    return None if device == "mps" else _smaller(_physical_memory(), _address_limit())
+    if device == "mps":
+        return None
+    limits = (_physical_memory(), _address_limit(), _container_limit())
+    return min(limit for limit in limits if limit is not None)
 
 
-def _smaller(a: int | None, b: int | None) -> int | None:
-    known = [number for number in (a, b) if number is not None]
-    return min(known, default=None)
+def _physical_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def _address_limit() -> int | None:
@@ -141,10 +201,12 @@ def _address_limit() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _physical_memory() -> int | None:
-    if not hasattr(os, "sysconf"):
-        return None
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+def _container_limit() -> int | None:
+    """What the control group of a container or a SLURM job allows (Linux)."""
+    found = []
+    for file in (CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"):
+        try:
+            found.append(int(file.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return min(found, default=None)

@@ -26,6 +26,7 @@ from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import WEIGHTS, read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.phantoms import make_phantom
+from prdit_core.runs.metrics import read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -345,8 +346,8 @@ def local_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_stages_train_and_generate(local_run: Path, data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "global", "--stage", "global", "--from", local_run)
-    lines = (tmp_path / "global" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+    lines = read_lines(tmp_path / "global" / "metrics.jsonl")
+    assert [line["iteration"] for line in lines if line["kind"] == "train"] == [1, 2, 3]
     assert [p.name for p in (local_run / "previews").iterdir()]
     generate(tmp_path / "global", tmp_path / "v.nii.gz")
     local, whole = prdit_core.load(local_run), prdit_core.load(tmp_path / "global")
@@ -450,7 +451,7 @@ def test_settings_come_from_a_file_and_are_checked(data: Path, tmp_path: Path) -
     )
     result = run("train", "--config", file, "--iterations", 1)
     assert "batch size 5 instead of 500" in result.stderr
-    resolved = json.loads((tmp_path / "r" / "config.json").read_text())
+    resolved = json.loads((tmp_path / "r" / "config.json").read_text())["settings"]
     assert (resolved["iterations"], resolved["lr"], resolved["batch_size"]) == (1, 2e-4, 5)
     for text, hint in [("learing_rate = 1", "learing_rate"), ("iteratons = 1", "iterations")]:
         file.write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,31 +13,61 @@ from toys import TINY
 
 from prdit_core.errors import NumericalError
 from prdit_core.schedule import CosineSchedule
-from prdit_core.training.batches import Batch, draw_batch
+from prdit_core.training.batches import Batch, Batches, split
 from prdit_core.training.ema import Ema
-from prdit_core.training.loop import Trainer, run_loop
+from prdit_core.training.loop import Trainer, run_loop, sums_by_level
+from prdit_core.training.objective import Losses
 from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from prdit_core.training.events import TrainStep
 
 VOLUMES = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 8)).astype(np.float32)
 
 
-def read(number: int) -> NDArray[np.float32]:
-    return VOLUMES[number]
+@dataclass(frozen=True)
+class Source:
+    names: tuple[str, ...] = ("a", "b", "c", "d", "e")
+
+    def read(self, number: int) -> NDArray[np.float32]:
+        return VOLUMES[number]
+
+
+def batches(seed: int = 0, size: int = 2, rank: int = 0, world: int = 1) -> Batches:
+    return Batches(Source(), seed, size, rank, world)
 
 
 def batch(iteration: int, seed: int = 0, size: int = 2) -> Batch:
-    return draw_batch(read, len(VOLUMES), seed=seed, iteration=iteration, size=size)
+    drawn = batches(seed, size)[iteration]
+    assert isinstance(drawn, Batch)
+    return drawn
 
 
-def trainer(lr: float = 1e-3) -> Trainer:
+def trainer(lr: float = 1e-3, micro_batch: int = 4) -> Trainer:
     torch.set_num_threads(1)
     stage = STAGES["local"]
     network = prepare(stage.model_config(TINY), stage, 0, None)
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    return Trainer(network, CosineSchedule(noise_std=0.5), fabric, lr=lr, clip=1.0, decay=0.99)
+    return Trainer(
+        network,
+        CosineSchedule(noise_std=0.5),
+        fabric,
+        lr=lr,
+        clip=1.0,
+        decay=0.99,
+        micro_batch=micro_batch,
+    )
+
+
+def run(
+    work: Trainer, total: int, size: int = 4, asked: Callable[[], bool] = lambda: False
+) -> list[TrainStep]:
+    drawn = batches(size=size).between(0, total, workers=0)
+    return list(run_loop(work, drawn, start=0, total=total, asked=asked))
 
 
 def test_a_batch_depends_on_seed_and_iteration_only() -> None:
@@ -54,7 +85,7 @@ def test_a_batch_depends_on_seed_and_iteration_only() -> None:
 def test_all_cases_are_seen_before_any_is_seen_again() -> None:
     seen = [case for iteration in range(10) for case in batch(iteration).cases]
     for epoch in range(4):
-        assert sorted(seen[5 * epoch : 5 * epoch + 5]) == list(range(5))
+        assert sorted(seen[5 * epoch : 5 * epoch + 5]) == list("abcde")
 
 
 def test_times_are_uniform_and_reach_neither_zero_nor_beyond_the_end() -> None:
@@ -65,7 +96,7 @@ def test_times_are_uniform_and_reach_neither_zero_nor_beyond_the_end() -> None:
 
 
 def test_training_lowers_the_loss() -> None:
-    steps = list(run_loop(trainer(3e-3), read, 5, seed=0, batch_size=4, start=0, total=150))
+    steps = run(trainer(3e-3), 150)
     totals = [step.losses["total"] for step in steps]
     assert np.mean(totals[-30:]) < 0.8 * np.mean(totals[:10])
 
@@ -77,7 +108,7 @@ def test_a_loss_that_is_not_finite_poisons_nothing() -> None:
     average = {name: w.clone() for name, w in work.ema.weights.items()}
     bad = batch(1)
     bad.x0[0, 0, 0, 0, 0] = torch.nan
-    with pytest.raises(NumericalError, match=r"iteration 2.*cases \d, \d"):
+    with pytest.raises(NumericalError, match=rf"iteration 2.*cases {bad.cases[0]}\)"):
         work.advance(bad, 1)
     assert all(torch.equal(w, before[name]) for name, w in work.network.state_dict().items())
     assert all(torch.equal(w, average[name]) for name, w in work.ema.weights.items())
@@ -104,10 +135,67 @@ def test_the_state_of_the_optimiser_survives_a_round_trip() -> None:
         one.advance(batch(iteration), iteration)
     raw = {name: w.clone() for name, w in one.network.state_dict().items()}
     ema = {name: w.clone() for name, w in one.ema.weights.items()}
-    two.restore(raw, ema, {name: w.clone() for name, w in one.state().items()})
+    two.restore(raw, ema, {name: w.clone() for name, w in one.moments().items()})
     for work in (one, two):
         work.advance(batch(3), 3)
     for name, weight in one.network.state_dict().items():
         assert torch.equal(weight, two.network.state_dict()[name]), name
-    for name, moment in one.state().items():
-        assert torch.equal(moment, two.state()[name]), name
+    for name, moment in one.moments().items():
+        assert torch.equal(moment, two.moments()[name]), name
+
+
+def test_processes_share_a_batch_without_changing_it() -> None:
+    whole = batch(3, size=4)
+    shares = [batches(size=4, rank=rank, world=2)[3] for rank in range(2)]
+    assert [share.cases for share in shares] == [whole.cases[::2], whole.cases[1::2]]
+    for rank, share in enumerate(shares):
+        assert torch.equal(share.x0, whole.x0[rank::2])
+        assert torch.equal(share.unit_noise, whole.unit_noise[rank::2])
+        assert torch.equal(share.t, whole.t[rank::2])
+
+
+def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole() -> None:
+    parts = list(split(batch(0, size=5), 2))
+    assert [len(part.cases) for part in parts] == [2, 2, 1]
+    one, two = trainer(micro_batch=5), trainer(micro_batch=2)
+    results = [work.advance(batch(0, size=5), 0) for work in (one, two)]
+    assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
+    assert results[0][0].loss() == pytest.approx(results[1][0].loss(), rel=1e-5)
+    for name, weight in one.weights().items():
+        torch.testing.assert_close(two.weights()[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_are_told_by_noise_level() -> None:
+    t = torch.tensor([0.1, 200.0, 200.1, 1000.0])
+    found = Losses(x0=torch.tensor([1.0, 3, 5, 7]), eps=torch.ones(4), total=torch.zeros(4))
+    sums = sums_by_level(found, t)
+    assert sums[0].tolist() == [4, 5, 0, 0, 7] and sums[3].tolist() == [2, 1, 0, 0, 1]
+
+
+def test_a_step_tells_its_losses_in_all_and_by_level() -> None:
+    (step,) = run(trainer(), 1)
+    level = step.levels["total"]
+    assert len(level) == 5 and any(value is not None for value in level)
+    assert step.losses["total"] == pytest.approx(step.losses["x0"] + step.losses["eps"])
+
+
+def test_the_loop_ends_after_the_iteration_in_which_it_is_asked_to() -> None:
+    answers = iter([False, False, True])
+    steps = run(trainer(), 10, asked=lambda: next(answers))
+    assert [step.asked_to_stop for step in steps] == [False, False, True]
+
+
+def test_computing_activations_twice_changes_no_gradient() -> None:
+    found = []
+    for activations in ("keep", "recompute"):
+        model = prepare(TINY, STAGES["global"], 0, None)
+        assert model.global_residual is not None
+        model.global_residual.activations = activations
+        torch.manual_seed(0)
+        for weight in model.parameters():  # zero at the start, so all gradients inside would be
+            torch.nn.init.normal_(weight)
+        model(torch.ones(1, 1, 8, 8, 8), torch.tensor([500.0])).square().sum().backward()
+        found.append({n: w.grad for n, w in model.named_parameters() if w.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    assert any(gradient.any() for gradient in found[0].values())
+    assert all(torch.equal(gradient, found[1][name]) for name, gradient in found[0].items())

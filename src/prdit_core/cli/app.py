@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from prdit_core.cli import runs
 from prdit_core.cli.console import DEBUG_VARIABLE
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
@@ -22,7 +23,7 @@ app = typer.Typer(
         "Synthesise 3D CT volumes with PRDiT (pixel-level residual diffusion transformer).\n\n"
         "Start with:  prdit-core generate --checkpoint demo --out my-volume\n\n"
         "Exit codes: 0 ok, 2 usage, 3 input rejected, 4 some cases failed, 5 checkpoint, "
-        "6 output, 7 memory, 8 numerical, 130/143 stopped.\n\n"
+        "6 output, 7 memory, 8 numerical, 9 run folder busy, 130/143 stopped.\n\n"
         "All generated volumes are synthetic and not for diagnosis."
     ),
 )
@@ -41,6 +42,7 @@ app.command()(decompose)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(train)
+app.add_typer(runs.app, name="runs")
 app.command("import")(import_)
 app.command()(info)
 app.command()(devices)

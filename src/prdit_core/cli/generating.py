@@ -72,15 +72,17 @@ def generate(
 ) -> None:
     """Generate CT volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
 
-    Run again with the same settings to go on where it stopped.
+    Run again with the same settings to go on where it stopped. Under torchrun or srun the volumes
+    are shared out among the processes.
     """
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, Settings
-    from prdit_core.machine import choose_device, use_threads
+    from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.verbs.generate import finished_volume, generate_steps
 
     outputs = Outputs(out, seed=seed, first=index, count=count)
-    prior = load(checkpoint, choose_device(device))
+    own = processes().share(outputs.indices)
+    prior = load(checkpoint, own_device(device))
     outputs.check_writable()
     prior.check_hu()
     settings = Settings(
@@ -92,7 +94,8 @@ def generate(
         device=str(prior.device),
         threads=use_threads(threads),
     )
-    left = outputs.unfinished(settings, overwrite=overwrite)
+    unfinished = outputs.unfinished(settings, overwrite=overwrite)
+    left = [number for number in own if number in unfinished]
     with stoppable() as stop, progress(not json) as bar:
         for place, number in enumerate(left):
             task = bar.add_task(f"volume {place + 1} of {len(left)}", total=steps)
@@ -113,11 +116,11 @@ def generate(
             )
             outputs.write(number, volume)
             bar.remove_task(task)
-    files = outputs.files()
+    files = outputs.files(own)
     result(
-        {"made": len(left), "reused": count - len(left), "volumes": files},
+        {"made": len(left), "reused": len(own) - len(left), "volumes": files},
         [
-            f"{len(left)} volumes made, {count - len(left)} were there already"
+            f"{len(left)} volumes made, {len(own) - len(left)} were there already"
             if count > 1 or not left
             else "1 volume made",
             *(f"volume   {entry['volume']}" for entry in files),

@@ -14,6 +14,7 @@ from prdit_core.pictures import Panel, save_picture
 from prdit_core.provenance import SYNTHETIC, torch_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from prdit_core.volume import Volume
@@ -105,15 +106,15 @@ class Outputs:
         write_json(_beside(file, ".json"), record)
         return file
 
-    def files(self) -> list[dict[str, str]]:
-        """Paths of all volumes asked for."""
+    def files(self, indices: Sequence[int]) -> list[dict[str, str]]:
+        """Paths of some of the volumes asked for."""
         return [
             {
                 "volume": str(file),
                 "picture": str(_beside(file, ".png")),
                 "record": str(_beside(file, ".json")),
             }
-            for file in map(self.volume_file, self.indices)
+            for file in map(self.volume_file, indices)
         ]
 
     def _records(self) -> list[Path]:

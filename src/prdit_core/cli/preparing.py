@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 # Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
 # numbers may have is for the verbs to say, too.
 Out = Annotated[str, typer.Option(metavar="PATH", help="Folder of the prepared data set.")]
-Size = Annotated[int, typer.Option(help="Voxels along each edge: 8, 16, 32, 64, 128 or 256.")]
+SIZES = "Voxels along each edge: 8, 16, 32, 64, 128 or 256."
+Size = Annotated[int, typer.Option(help=SIZES)]
 Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
 Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
 
 
 @door
@@ -43,12 +45,22 @@ def preprocess(
     ],
     out: Out,
     preset: Annotated[
-        str,
-        typer.Option(help="lidc-idri, rad-chestct (as the paper) or chest-320 (whole chests)."),
-    ] = "chest-320",
-    size: Size = 128,
+        str | None,
+        typer.Option(
+            help="lidc-idri, rad-chestct (as the paper) or chest-320 (whole chests). "
+            f"[{DEFAULT_PRESET}]"
+        ),
+    ] = None,
+    size: Annotated[int | None, typer.Option(help=f"{SIZES} [{DEFAULT_SIZE}]")] = None,
     field_of_view: Annotated[
         float | None, typer.Option(help="Edge of the cube in mm, in place of the preset's.")
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint to prepare data for (name, folder or run): takes its window, size and "
+            "field of view."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
     validation: Validation = 0.1,
@@ -80,10 +92,11 @@ def preprocess(
         npz_spacing,
         npz_clip,
     )
+    chosen, edge = _chosen(preset, size, field_of_view, like)
     events = preprocess_steps(
         source,
-        preset=_preset(preset, field_of_view),
-        size=size,
+        preset=chosen,
+        size=edge,
         out=out,
         read_options=options,
         validation_fraction=validation,
@@ -112,6 +125,20 @@ def phantoms(
     _drain(events, "phantoms", json)
 
 
+def _chosen(
+    preset: str | None, size: int | None, field_of_view_mm: float | None, like: str | None
+) -> tuple[Preset, int]:
+    """Preset and size, as named or as a checkpoint has them."""
+    rivals = {"--preset": preset, "--size": size, "--field-of-view": field_of_view_mm}
+    given = [option for option, value in rivals.items() if value is not None]
+    if like is not None and given:
+        raise UsageError(f"--like takes all from the checkpoint; leave out {', '.join(given)}")
+    if like is not None:
+        return _like(like)
+    named = _preset(DEFAULT_PRESET if preset is None else preset, field_of_view_mm)
+    return named, DEFAULT_SIZE if size is None else size
+
+
 def _preset(name: str, field_of_view_mm: float | None) -> Preset:
     from prdit_core.data.transforms import PRESETS
 
@@ -121,6 +148,21 @@ def _preset(name: str, field_of_view_mm: float | None) -> Preset:
     if field_of_view_mm is None:
         return preset
     return type(preset).model_validate(preset.model_dump() | {"field_of_view_mm": field_of_view_mm})
+
+
+def _like(checkpoint: str) -> tuple[Preset, int]:
+    """Preset and size of the data a checkpoint was trained on; say what they are."""
+    from prdit_core.verbs.expected_data import expected_by
+
+    expected = expected_by(checkpoint)
+    preset, size = expected.preset, expected.size
+    low, high = preset.window_hu
+    say(
+        f"note: like {shown(checkpoint)}: {low} to {high} HU, {size}^3 voxels, "
+        f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
+        + ("" if expected.exact else " (approximate: not recorded by its authors)")
+    )
+    return preset, size
 
 
 def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.config import Precision, StageName, TrainConfig
+from prdit_core.config import Activations, Output, Precision, StageName, Strategy, TrainConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
+from prdit_core.machine import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prdit_core.training.board import Board
+    from prdit_core.training.claim import Begin
+    from prdit_core.training.events import Event
 
 CONFIG_LIMIT = 1 << 20
 
@@ -21,7 +31,9 @@ CONFIG_LIMIT = 1 << 20
 def train(
     stage: Annotated[
         StageName | None,
-        typer.Option(help="local: stage 1; global: stage 2, on top of a finished stage 1."),
+        typer.Option(
+            help="local: stage 1; global: stage 2, on top of stage 1; finetune: all of a model."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Prepared data of `preprocess` or `phantoms`.")
@@ -29,25 +41,49 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; all results go there.")] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Run or checkpoint to start from; stage 2 needs one."),
+        typer.Option(
+            "--from", help="Run, checkpoint or demo to start from; only stage local needs none."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4."),
     ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(help="Optimiser steps. [local 104000, global 130000]")
+    objective: Annotated[
+        Output | None, typer.Option(help="velocity is flow matching. [image-and-noise]")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Volumes per step. [16]")] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option(help="Optimiser steps. [local 104000, global 130000, finetune 50000]"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Volumes per step, of all processes. [16]")
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Volumes a process holds at once. [all of its share]")
+    ] = None,
+    activations: Annotated[
+        Activations | None,
+        typer.Option(help="recompute: less memory, about a third slower. [keep]"),
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [the paper's]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise. [0]")] = None,
     save_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints. [1000]")
+        int | None, typer.Option(help="Steps between checkpoints, each validated. [1000]")
     ] = None,
     preview_every: Annotated[
         int | None, typer.Option(help="Steps between pictures. [1000]")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option(
+            help="For several processes (torchrun, srun); fsdp also splits weights. [ddp]"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that prepare batches ahead. [0]")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, part of the seed.")] = None,
     precision: Annotated[
         Precision | None,
@@ -59,11 +95,19 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")
     ] = False,
+    allow_change: Annotated[
+        bool, typer.Option("--allow-change", help="Resume with other settings; it is recorded.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write RUN/tensorboard.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every event as JSON.")] = False,
 ) -> None:
-    """Train stage 1 (Local Denoiser) or stage 2 (Global Residual DiT) on prepared data.
+    """Train stage 1 (Local Denoiser), stage 2 (Global Residual DiT), or a whole model further.
 
-    Ctrl-C finishes the step and saves; --resume goes on. Defaults are the paper's settings.
+    Ctrl-C finishes the step and saves; --resume goes on, with the same bytes as in one go.
+    Defaults are the paper's settings. Several processes: torchrun --nproc-per-node N -m
+    prdit_core.cli train ..., or srun prdit-core train ...
     """
     given = {
         "stage": stage,
@@ -71,17 +115,26 @@ def train(
         "run": run,
         "start": start,
         "model": model,
+        "objective": objective,
         "iterations": iterations,
         "batch_size": batch_size,
+        "micro_batch": micro_batch,
+        "activations": activations,
         "lr": lr,
         "seed": seed,
         "save_every": save_every,
         "preview_every": preview_every,
         "device": device,
+        "strategy": strategy,
+        "workers": workers,
         "threads": threads,
         "precision": precision,
     }
-    _follow(_config(config, {n: v for n, v in given.items() if v is not None}), resume, json)
+    settings = _config(config, {n: v for n, v in given.items() if v is not None})
+    begin: Begin = "change" if allow_change else "resume" if resume else "new"
+    board = _open_board(settings.run) if tensorboard and processes().rank == 0 else None
+    with board or nullcontext():
+        _follow(settings, begin, json, [board.take] if board else [])
 
 
 def _config(file: Path | None, given: dict[str, Any]) -> TrainConfig:
@@ -108,46 +161,55 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{shown(file)} cannot be read as TOML: {error}") from error
 
 
-def _follow(config: TrainConfig, resume: bool, as_json: bool) -> None:
-    from prdit_core.training.loop import TrainStep
-    from prdit_core.verbs.train import Previewed, Saved, Started, train_steps
+def _open_board(run: Path) -> Board:
+    from prdit_core.training.board import Board
 
-    def tell(line: str, event: dict[str, Any]) -> None:
-        if as_json:
-            result(event, [], as_json=True)
-        else:
-            say(line)
+    return Board(run / "tensorboard")
 
-    last = ""
-    with stoppable() as stop, progress(not as_json) as bar:
+
+def _follow(
+    config: TrainConfig, begin: Begin, as_json: bool, others: list[Callable[[Event], None]]
+) -> None:
+    """Train, and show what happens; in all processes but the first in silence."""
+    from prdit_core.training.events import Started, Stopped, TrainStep
+    from prdit_core.verbs.train import train_steps
+
+    first = processes().rank == 0
+    ended = "finished"
+    with stoppable() as stop, progress(first and not as_json) as bar:
         task = bar.add_task(f"stage {config.stage}", total=None)
-        events = train_steps(config, "resume" if resume else "new")
-        try:
-            for event in events:
-                if isinstance(event, Started):
-                    bar.update(task, total=event.total)
-                    for note in event.notes:
-                        tell(f"note: {note}", {"event": "note", "note": note})
-                elif isinstance(event, TrainStep):
-                    loss = event.losses["total"]
-                    bar.update(
-                        task, completed=event.index, description=f"{config.stage} loss {loss:.4f}"
-                    )
-                    if as_json:
-                        tell(
-                            "", {"event": "step", "iteration": event.index, "losses": event.losses}
-                        )
-                elif isinstance(event, Saved | Previewed):
-                    kind = "checkpoint" if isinstance(event, Saved) else "preview"
-                    last = str(event.path)
-                    tell(
-                        f"{kind} {event.path}",
-                        {"event": kind, "iteration": event.index, "path": last},
-                    )
-                if stop.code is not None:
-                    break
-        finally:
-            events.close()  # saves what was not saved yet
+        for event in train_steps(config, begin, lambda: stop.code is not None):
+            if not first:
+                continue
+            if isinstance(event, Started):
+                bar.update(task, total=event.total, completed=event.index)
+            elif isinstance(event, TrainStep):
+                words = f"{config.stage} loss {event.losses['total']:.4f}"
+                bar.update(task, completed=event.index, description=words)
+            elif isinstance(event, Stopped):
+                ended = f"stopped after iteration {event.index}; go on with --resume"
+            _tell(event, as_json)
+            for take in others:
+                take(event)
     stop.raise_if_asked()
-    if not as_json:
-        result({}, [f"finished; generate with --checkpoint {config.run}"], as_json=False)
+    if first and not as_json:
+        line = f"{ended}; generate with --checkpoint {shown(config.run)}"
+        result({}, [line], as_json=False)
+
+
+def _tell(event: Event, as_json: bool) -> None:
+    """One event for machines, or the lines it is worth to people."""
+    from prdit_core.training.events import Previewed, Saved, Started, Validated
+
+    if as_json:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(event).__name__).lower()
+        content = {"event": name, **vars(event)}
+        result({k: str(v) if isinstance(v, Path) else v for k, v in content.items()}, [], True)
+    elif isinstance(event, Started):
+        for note in event.notes:
+            say(f"note: {shown(note)}")
+    elif isinstance(event, Validated):
+        say(f"iteration {event.index}: validation loss {event.losses['total']:.5f}")
+    elif isinstance(event, Saved | Previewed):
+        kind = "checkpoint" if isinstance(event, Saved) else "preview"
+        say(f"{kind} {shown(event.path)}")

@@ -185,6 +185,20 @@ class PreparedData:
         """
         return self._mapped(VOLUMES, case)
 
+    def checked(self, case: Case) -> NDArray[np.int16]:
+        """As `volume`, once the bytes of the file proved to be those of the manifest.
+
+        Raises
+        ------
+        InputRejected
+            If the file is missing, damaged or was changed since.
+        """
+        voxels = self.volume(case)
+        path = case_path(self.folder, VOLUMES, case.id)
+        if sha256_of(path) != case.sha256:
+            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
+        return voxels
+
     def labels(self, case: Case) -> NDArray[np.uint8] | None:
         """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
         return None if case.labels_sha256 is None else self._mapped(LABELS, case)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from prdit_core.models.layers import Modulation, PlainNorm, modulate, position_table
 
 if TYPE_CHECKING:
-    from prdit_core.config import ModelConfig, Norm
+    from prdit_core.config import Activations, ModelConfig, Norm
     from prdit_core.patches import Grid
 
 
@@ -77,12 +79,19 @@ class Block(nn.Module):
 
 
 class GlobalResidualDiT(nn.Module):
-    """What the Local Denoiser cannot know: corrections of all tiles by the whole volume (Eq. 4)."""
+    """What the Local Denoiser cannot know: corrections of all tiles by the whole volume (Eq. 4).
+
+    Attributes
+    ----------
+    activations : "recompute" lets training compute each block twice instead of keeping what is in
+        it; the gradients are the same
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.width
         self.width = width
+        self.activations: Activations = "keep"
         self.embedding = PatchEmbedding(config.token_width, width)
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.norm) for _ in range(config.depth)
@@ -110,6 +119,9 @@ class GlobalResidualDiT(nn.Module):
         """
         x = self.embed(v, grid)
         for block in self.blocks:
-            x = block(x, c_global)
+            if self.activations == "recompute" and torch.is_grad_enabled():
+                x = cast("Tensor", checkpoint(block, x, c_global, use_reentrant=False))
+            else:
+                x = block(x, c_global)
         shift, scale = self.modulation(c_global)
         return cast("Tensor", self.out(modulate(self.norm(x), shift, scale)))

@@ -1,19 +1,24 @@
-"""Batches as pure functions of (seed, iteration): which cases, which times, which noise."""
+"""Batches as pure functions of (seed, iteration): which cases, which times, which noise.
+
+A process's share of a batch does not depend on how many processes, workers or restarts there are.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from prdit_core.errors import MemoryLimit, PrditError
 from prdit_core.noise import generator
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -24,33 +29,97 @@ _ORDER, _NOISE = 1, 2
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean volumes (B, 1, D, H, W), unit noise of the same shape, times (B,), case numbers."""
+    """Clean volumes (B, 1, D, H, W), unit noise of the same shape, times (B,), names of cases."""
 
     x0: Tensor
     unit_noise: Tensor
     t: Tensor
-    cases: tuple[int, ...]
+    cases: tuple[str, ...]
 
 
-def draw_batch(
-    read: Callable[[int], NDArray[np.float32]], count: int, *, seed: int, iteration: int, size: int
-) -> Batch:
-    """Batch number `iteration` of a run.
+class Source(Protocol):
+    """Volumes to train on; it travels to data workers, so it must be picklable."""
 
-    Parameters
+    @property
+    def names(self) -> Sequence[str]:
+        """What to call each volume."""
+
+    def read(self, number: int) -> NDArray[np.float32]:
+        """Volume (D, H, W) in model units."""
+
+
+@dataclass(frozen=True)
+class Batches(Dataset[Batch | PrditError]):
+    """Batch number i of a run is item i.
+
+    Attributes
     ----------
-    read : volume number -> (D, H, W) in model units
-    count : number of training volumes; all are seen once before any is seen again
-    size : volumes in the batch
-
-    Every volume's time and noise depend on (seed, iteration, place in the batch) only.
+    size : volumes in a batch of all processes together
+    rank, world : which process this is, of how many; each takes every `world`-th place
     """
-    cases = tuple(_case(seed, count, iteration * size + place) for place in range(size))
-    x0 = torch.from_numpy(np.stack([read(case) for case in cases]))[:, None]
-    times, noises = zip(
-        *(_draws(x0.shape[1:], seed, iteration, p) for p in range(size)), strict=True
-    )
-    return Batch(x0, torch.stack(noises), torch.cat(times), cases)
+
+    source: Source
+    seed: int
+    size: int
+    rank: int = 0
+    world: int = 1
+
+    def __getitem__(self, iteration: int) -> Batch | PrditError:
+        """Share of this process; an error is handed over whole, for workers would wrap it."""
+        places = range(self.rank, self.size, self.world)
+        try:
+            return self._drawn(iteration, places)
+        except PrditError as error:
+            return error
+
+    def _drawn(self, iteration: int, places: range) -> Batch:
+        """All cases are seen once before any is seen again."""
+        count = len(self.source.names)
+        cases = [_case(self.seed, count, iteration * self.size + place) for place in places]
+        x0 = torch.from_numpy(np.stack([self.source.read(case) for case in cases]))[:, None]
+        draws = [_draws(x0.shape[1:], self.seed, iteration, place) for place in places]
+        times, noises = zip(*draws, strict=True)
+        names = tuple(self.source.names[case] for case in cases)
+        return Batch(x0, torch.stack(noises), torch.cat(times), names)
+
+    def between(self, start: int, total: int, workers: int) -> Iterator[Batch]:
+        """Batches `start` to `total` - 1, prepared ahead by `workers` processes if there are any.
+
+        Raises
+        ------
+        PrditError
+            What reading a volume raised; `MemoryLimit` if a worker was killed.
+        """
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, total),
+            num_workers=workers,
+            multiprocessing_context="spawn" if workers else None,
+        )
+        drawn = iter(loader)
+        while True:
+            try:
+                item = next(drawn, None)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise MemoryLimit(
+                    "a process that prepares batches was killed, perhaps for want of memory; "
+                    "go on with --resume, and fewer --workers"
+                ) from error
+            if isinstance(item, PrditError):
+                raise item
+            if item is None:
+                return
+            yield item
+
+
+def split(batch: Batch, volumes: int) -> Iterator[Batch]:
+    """The batch in parts of at most `volumes`."""
+    for first in range(0, len(batch.cases), volumes):
+        part = slice(first, first + volumes)
+        yield Batch(batch.x0[part], batch.unit_noise[part], batch.t[part], batch.cases[part])
 
 
 def _draws(shape: Sequence[int], seed: int, iteration: int, place: int) -> tuple[Tensor, Tensor]:

@@ -4,38 +4,75 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from prdit_core.errors import NumericalError
-from prdit_core.training.batches import draw_batch
+from prdit_core.runs.metrics import LEVELS
+from prdit_core.schedule import T
+from prdit_core.training.batches import split
 from prdit_core.training.ema import Ema
+from prdit_core.training.engine import of_all, split_like, whole
+from prdit_core.training.events import TrainStep
 from prdit_core.training.objective import Losses, add_noise, losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from lightning_fabric import Fabric
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from prdit_core.models.prdit import PRDiT
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
+    from prdit_core.training.events import Levels, Loss
+
+KINDS = ("x0", "eps", "total")
 
 
 @dataclass(frozen=True)
-class TrainStep:
-    """One iteration: counted from 1 to `total`, with its mean losses and gradient norm."""
+class Tally:
+    """Sums of losses by span of t, over all volumes and processes, and what else must be shared.
 
-    index: int
-    total: int
-    losses: dict[str, float]
-    grad_norm: float
-    lr: float
-    seconds: float
+    Attributes
+    ----------
+    sums : (4, LEVELS) float64: x0, eps, total, and the number of volumes
+    asked : how many processes were asked to stop
+    """
+
+    sums: Tensor
+    asked: int
+
+    def loss(self) -> Loss:
+        """Means over everything."""
+        *parts, count = self.sums.sum(1).tolist()
+        return {kind: part / count for kind, part in zip(KINDS, parts, strict=True)}
+
+    def levels(self) -> Levels:
+        """Means by span of t; None where there was no volume."""
+        *parts, counts = self.sums.tolist()
+        return {
+            kind: [total / n if n else None for total, n in zip(part, counts, strict=True)]
+            for kind, part in zip(KINDS, parts, strict=True)
+        }
+
+
+def sums_by_level(found: Losses, t: Tensor) -> Tensor:
+    """(4, LEVELS) float64 as in `Tally`, from losses (B,) and times (B,)."""
+    level = (t.double() / T * LEVELS).ceil().long().clamp(1, LEVELS) - 1
+    values = torch.stack([found.x0, found.eps, found.total, torch.ones_like(found.total)])
+    empty = torch.zeros(4, LEVELS, dtype=torch.float64, device=t.device)
+    return empty.index_add_(1, level, values.double())
+
+
+def joined(parts: list[Losses]) -> Losses:
+    """Losses of the parts of a batch as those of the whole."""
+    return Losses(
+        x0=torch.cat([part.x0 for part in parts]),
+        eps=torch.cat([part.eps for part in parts]),
+        total=torch.cat([part.total for part in parts]),
+    )
 
 
 class Trainer:
@@ -50,72 +87,111 @@ class Trainer:
         lr: float,
         clip: float,
         decay: float,
+        micro_batch: int,
     ) -> None:
         self.fabric = fabric
         self.schedule = schedule
         self.clip = clip
+        self.micro_batch = micro_batch
         self.network = model
-        self.ema = Ema(fabric.to_device(model), decay)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        optimiser = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
-        self.model, self.optimiser = fabric.setup(model, optimiser)
+        self.model = fabric.setup_module(model)
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimiser: Any = fabric.setup_optimizers(
+            torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
+        )
+        self.ema = Ema(model, decay)
         self.model.train()
 
-    def advance(self, batch: Batch, iteration: int) -> tuple[Losses, float]:
-        """One optimiser step on a batch; `iteration` counts from 0.
+    def advance(self, batch: Batch, iteration: int, asked: bool = False) -> tuple[Tally, float]:
+        """One optimiser step on this process's share of a batch.
+
+        Parameters
+        ----------
+        iteration : counted from 0
+        asked : whether this process was asked to stop, which all get to know
+
+        Returns
+        -------
+        Losses over all processes, and the norm of the gradient before it was clipped.
 
         Raises
         ------
         NumericalError
             If loss or gradient is not finite; weights and average are left as they were.
         """
-        x0 = self.fabric.to_device(batch.x0)
-        eps = self.fabric.to_device(batch.unit_noise) * self.schedule.noise_std
-        t = self.fabric.to_device(batch.t)
-        asked = torch.tensor([self.schedule.network_time(float(v)) for v in batch.t])
-        output = self.model(add_noise(self.schedule, x0, eps, t), self.fabric.to_device(asked))
-        found = losses(output, x0, eps, t, self.schedule, self.network.config.output)
-        loss = found.total.mean()
-        self.fabric.backward(loss)
+        parts = list(split(batch, self.micro_batch))
+        shares = [len(part.cases) / len(batch.cases) for part in parts]
+        found = [
+            self._backward(part, share, last=part is parts[-1])
+            for part, share in zip(parts, shares, strict=True)
+        ]
+        tally = self._shared(found, batch, asked)
         norm = self._clipped_norm()
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        if not (torch.isfinite(tally.sums).all() and torch.isfinite(norm)):
             self.optimiser.zero_grad()
-            raise NumericalError(
-                f"iteration {iteration + 1}: the loss or its gradient is not finite "
-                f"(training cases {', '.join(str(case) for case in batch.cases)}); "
-                "nothing was updated; try a lower --lr or --precision 32-true"
-            )
+            raise NumericalError(self._not_finite(found, batch, iteration))
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.ema.update(self.network, iteration)
-        return found, float(norm)
+        return tally, float(norm)
 
-    def state(self) -> dict[str, Tensor]:
-        """Moments of the optimiser by weight name."""
-        named = self._trained()
+    def weights(self) -> dict[str, Tensor]:
+        """Weights as the optimiser left them, whole."""
+        return {name: whole(weight) for name, weight in self.network.state_dict().items()}
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Averaged weights, whole."""
+        return {name: whole(weight) for name, weight in self.ema.weights.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """Moments of the optimiser by weight name, whole."""
         state = self.optimiser.state_dict()["state"]
         return {
-            f"{name}.{moment}": value.detach().cpu().reshape(value.shape)
-            for number, (name, _) in enumerate(named)
+            f"{name}.{moment}": whole(value.detach()).cpu()
+            for number, (name, _) in enumerate(self._trained())
             for moment, value in state.get(number, {}).items()
         }
 
+    @torch.no_grad()
     def restore(
-        self, raw: dict[str, Tensor], ema: dict[str, Tensor], state: dict[str, Tensor]
+        self, raw: dict[str, Tensor], ema: dict[str, Tensor], moments: dict[str, Tensor]
     ) -> None:
         """Take up weights, average and moments that a checkpoint kept."""
-        self.network.load_state_dict(raw, strict=True)
-        for name, weight in ema.items():
-            self.ema.weights[name].copy_(weight)
-        moments: dict[int, dict[str, Any]] = {}
-        for number, (name, _) in enumerate(self._trained()):
-            moments[number] = {
-                key.removeprefix(f"{name}."): value
-                for key, value in state.items()
-                if key.rpartition(".")[0] == name
+        for there, kept in ((self.network.state_dict(), raw), (self.ema.weights, ema)):
+            for name, weight in there.items():
+                weight.copy_(split_like(kept[name], weight))
+        state: dict[int, dict[str, Any]] = {}
+        for number, (name, weight) in enumerate(self._trained()):
+            kinds = [key for key in moments if key.rpartition(".")[0] == name]
+            state[number] = {
+                key.rpartition(".")[2]: split_like(moments[key], weight)
+                if moments[key].shape == weight.shape
+                else moments[key]
+                for key in kinds
             }
         groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def _backward(self, part: Batch, share: float, *, last: bool) -> Losses:
+        """Add a part's gradient; processes exchange theirs after the last part only."""
+        x0 = self.fabric.to_device(part.x0)
+        eps = self.fabric.to_device(part.unit_noise) * self.schedule.noise_std
+        t = self.fabric.to_device(part.t)
+        asked = torch.tensor([self.schedule.network_time(float(v)) for v in part.t])
+        with self.fabric.no_backward_sync(self.model, enabled=not last):
+            output = self.model(add_noise(self.schedule, x0, eps, t), self.fabric.to_device(asked))
+            found = losses(output, x0, eps, t, self.schedule, self.network.config.output)
+            self.fabric.backward(found.total.mean() * share)
+        return Losses(found.x0.detach(), found.eps.detach(), found.total.detach())
+
+    def _shared(self, found: list[Losses], batch: Batch, asked: bool) -> Tally:
+        """What all processes must know of the iteration, in one exchange."""
+        own = sums_by_level(joined(found), batch.t.to(found[0].total.device))
+        flag = torch.full((1,), float(asked), dtype=own.dtype, device=own.device)
+        numbers = torch.cat([own.flatten(), flag])
+        if self.fabric.world_size > 1:
+            numbers = cast("Tensor", self.fabric.all_reduce(numbers, reduce_op="sum"))
+        return Tally(numbers[:-1].reshape(4, LEVELS).cpu(), int(numbers[-1]))
 
     def _trained(self) -> list[tuple[str, Tensor]]:
         return [(n, w) for n, w in self.network.named_parameters() if w.requires_grad]
@@ -125,28 +201,48 @@ class Trainer:
             self.model, self.optimiser, max_norm=self.clip, error_if_nonfinite=False
         )
         assert norm is not None  # Fabric returns the norm whenever max_norm is given
-        return norm
+        return whole(norm)
+
+    def _not_finite(self, found: list[Losses], batch: Batch, iteration: int) -> str:
+        """Names the cases whose own loss is not finite, else the whole batch."""
+        sound = torch.isfinite(joined(found).total).tolist()
+        bad = [case for case, good in zip(batch.cases, sound, strict=True) if not good]
+        cases = of_all(self.fabric, bad) or of_all(self.fabric, list(batch.cases))
+        return (
+            f"iteration {iteration + 1}: the loss or its gradient is not finite "
+            f"(training cases {', '.join(cases)}); nothing was updated; "
+            "try a lower --lr or --precision 32-true"
+        )
 
 
 def run_loop(
     trainer: Trainer,
-    read: Callable[[int], NDArray[np.float32]],
-    count: int,
+    batches: Iterator[Batch],
     *,
-    seed: int,
-    batch_size: int,
     start: int,
     total: int,
+    asked: Callable[[], bool],
 ) -> Iterator[TrainStep]:
-    """Iterations `start` to `total` - 1; each is yielded once its weights are updated."""
+    """Iterations `start` to `total` - 1; each is yielded once its weights are updated.
+
+    Parameters
+    ----------
+    batches : from batch number `start` on
+    asked : whether to stop; the loop ends after the iteration in which any process says so
+    """
     lr = float(trainer.optimiser.param_groups[0]["lr"])
     for iteration in range(start, total):
         begun = time.monotonic()
-        batch = draw_batch(read, count, seed=seed, iteration=iteration, size=batch_size)
-        found, norm = trainer.advance(batch, iteration)
-        means = {
-            "x0": float(found.x0.detach().mean()),
-            "eps": float(found.eps.detach().mean()),
-            "total": float(found.total.detach().mean()),
-        }
-        yield TrainStep(iteration + 1, total, means, norm, lr, time.monotonic() - begun)
+        tally, norm = trainer.advance(next(batches), iteration, asked())
+        yield TrainStep(
+            index=iteration + 1,
+            total=total,
+            losses=tally.loss(),
+            levels=tally.levels(),
+            grad_norm=norm,
+            lr=lr,
+            seconds=time.monotonic() - begun,
+            asked_to_stop=tally.asked > 0,
+        )
+        if tally.asked:
+            return

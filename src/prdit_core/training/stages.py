@@ -25,8 +25,8 @@ class Stage:
     trains : prefixes of the weights that are optimised; all others are frozen
     lr : learning rate by depth of the global part; the deepest row at most as deep applies
     clip : largest norm of the gradient
-    iterations : of the release, at a global batch of 64
-    needs_start : whether a checkpoint of the stage before must be given
+    iterations : of the release, at a global batch of 64 ("finetune": of the paper)
+    needs_start : whether a checkpoint to go on from must be given
     """
 
     name: str
@@ -57,6 +57,8 @@ STAGES = {
             130_000,
             needs_start=True,
         ),
+        # Rate and clip are those of A.8; 100 epochs of about 1000 volumes, two at a time.
+        Stage("finetune", ("",), {0: 1e-6}, 0.4, 50_000, needs_start=True),
     )
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prdit_core.data.transforms import Preset, conform
+from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.machine import check_memory, package_version
 from prdit_core.models.prdit import memory_needed
@@ -16,6 +16,7 @@ from prdit_core.noise import unit_noise
 from prdit_core.pictures import Panel
 from prdit_core.provenance import DERIVED, torch_version
 from prdit_core.schedule import T
+from prdit_core.verbs.expected_data import expected_data
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -78,22 +79,23 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
 
     Parameters
     ----------
-    volume : a CT scan of any grid; it is brought to the prior's field of view, size and window
+    volume : a CT scan of any grid; it is prepared as the scans that the prior was trained on
     t : noise level in (0, 1000]
     seed : of the noise
 
     Raises
     ------
     UsageError
-        If `t` is out of range, or the prior has more than one channel.
+        If `t` is out of range, the prior has more than one channel, or no scan fits its grid.
     """
     if not 0 < t <= T:
         raise UsageError(f"t = {t:g} is outside (0, {T:g}]")
     prior.check_hu()
+    expected = expected_data(prior.intensity, prior.geometry, prior.record)
     check_memory(
         memory_needed(prior.model.config, prior.geometry.shape), str(prior.device), "the model"
     )
-    conformed = conform(volume, _preset(prior), prior.geometry.shape[0])
+    conformed = conform(volume, expected.preset, expected.size)
     x0 = torch.from_numpy(prior.intensity.to_model(conformed.volume.voxels_hu))[None, None]
     x0 = x0.to(prior.device)
     noise = unit_noise(prior.shape, seed, 0, _NOISE).to(prior.device)
@@ -137,17 +139,6 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
             "eps-total": difference(found.total.eps),
         },
         t=t,
-    )
-
-
-def _preset(prior: Prior) -> Preset:
-    """The prior's own window and field of view."""
-    low, high = prior.intensity.window_hu
-    return Preset(
-        name="model",
-        window_hu=(round(low), round(high)),
-        field_of_view_mm=prior.geometry.field_of_view_mm,
-        grid="fitted",
     )
 
 

@@ -1,145 +1,84 @@
-"""Train one stage of a PRDiT on prepared data, in a run folder that can be resumed.
-
-A run folder holds config.json, metrics.jsonl, previews/ and checkpoints/iteration-NNNNNNNN, each of
-which is a checkpoint like any other: `load` takes the run folder or one of them.
-"""
+"""Train one stage of a PRDiT on prepared data, in a run folder that survives what happens to it."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS, find, newest, saved, set_aside
-from prdit_core.checkpoints.store import (
-    Header,
-    load_tensors,
-    read_header,
-    read_weights,
-    save_checkpoint,
-    save_tensors,
-)
+from prdit_core.checkpoints.catalog import find, newest
+from prdit_core.checkpoints.store import Header, read_header, read_weights
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.sources import refuse_overlap
-from prdit_core.errors import CheckpointError, NumericalError, OutputError, UsageError
-from prdit_core.files import check_writable, shown, write_json
-from prdit_core.machine import (
-    check_memory,
-    choose_device,
-    default_threads,
-    fast_precision,
-    package_version,
-    use_threads,
-)
-from prdit_core.models.prdit import training_memory
+from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
+from prdit_core.machine import check_memory, use_threads
+from prdit_core.models.prdit import PRDiT, training_memory
 from prdit_core.models.prior import Prior
-from prdit_core.models.zoo import model_config
-from prdit_core.noise import unit_noise
-from prdit_core.pictures import Panel, save_picture
-from prdit_core.provenance import SYNTHETIC, torch_version
-from prdit_core.schedule import CosineSchedule
-from prdit_core.training.loop import Trainer, TrainStep, run_loop
-from prdit_core.training.objective import add_noise
+from prdit_core.provenance import SYNTHETIC
+from prdit_core.runs.folder import RunFolder
+from prdit_core.training.batches import Batches
+from prdit_core.training.checkpointing import restore, save
+from prdit_core.training.claim import Begin, begin_history, changes_so_far, claimed
+from prdit_core.training.engine import by_first, launch
+from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
+from prdit_core.training.loop import Trainer, run_loop
+from prdit_core.training.recorder import Recorder
+from prdit_core.training.settings import Settings, resolve
 from prdit_core.training.stages import STAGES, prepare
-from prdit_core.verbs.generate import generate_steps
+from prdit_core.training.validation import validate
+from prdit_core.training.volumes import Volumes
+from prdit_core.verbs.preview import preview
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-    import numpy as np
     from lightning_fabric import Fabric
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from prdit_core.config import ModelConfig, TrainConfig
-
-CONFIG, METRICS = "config.json", "metrics.jsonl"
-RAW, MOMENTS = "raw.safetensors", "optimizer.safetensors"
-KEPT = 2
-PREVIEW_STEPS, PREVIEW_T = 20, 600.0
-_PREVIEW_NOISE = 3
-# What may differ between a run and its continuation.
-_FREE = {"run", "iterations", "preview_every", "save_every", "device"}
-# What may differ too, but then the result is not bit for bit that of one go.
-_NOTED = {"threads", "version", "torch"}
+    from prdit_core.data.datasets import Case
 
 
-@dataclass(frozen=True)
-class Started:
-    """The run begins at iteration `index` of `total`; `notes` say what was decided."""
-
-    index: int
-    total: int
-    notes: tuple[str, ...]
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
-@dataclass(frozen=True)
-class Previewed:
-    """A picture was written after iteration `index`."""
-
-    index: int
-    path: Path
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint was written after iteration `index`."""
-
-    index: int
-    path: Path
-
-
-Event = Started | TrainStep | Previewed | Saved
-Begin = Literal["new", "resume"]
-
-
-def train_steps(config: TrainConfig, begin: Begin = "new") -> Generator[Event]:
+def train_steps(
+    config: TrainConfig, begin: Begin = "new", asked: Callable[[], bool] = never
+) -> Generator[Event]:
     """Train and yield every event; closing the iterator saves a checkpoint first.
+
+    Under torchrun or srun every process calls this; process 0 writes the folder.
 
     Parameters
     ----------
     config : settings of the run; None entries take the paper's value
-    begin : ``new`` needs an unused run folder, ``resume`` goes on from its newest checkpoint, or
-        from the start if nothing was saved yet
+    begin : "new" needs an unused run folder; "resume" goes on from its newest whole checkpoint, or
+        from the start if nothing was saved yet; "change" resumes with other settings
+    asked : whether to stop; looked at once an iteration, like the file STOP in the run folder
 
     Raises
     ------
-    UsageError, InputRejected, CheckpointError, OutputError, NumericalError
+    UsageError, InputRejected, CheckpointError, OutputError, MemoryLimit, NumericalError, RunBusy
         One line each; what was saved stays.
     """
-    run = _Run.open(config, begin)
-    total = run.total
-    yield Started(run.start, total, run.notes)
-    done = saved_at = run.start
-    steps = run_loop(
-        run.trainer,
-        run.read,
-        len(run.data.train),
-        seed=config.seed,
-        batch_size=run.batch_size,
-        start=run.start,
-        total=total,
-    )
-    try:
-        for step in steps:
-            done = step.index
-            run.log(step)
-            yield step
-            if done % config.save_every == 0 or done == total:
-                path, saved_at = run.save(done), done
-                yield Saved(done, path)
-            if done % config.preview_every == 0 or done == total:
-                yield Previewed(done, run.preview(done))
-    except (GeneratorExit, NumericalError):
-        # Between iterations all is whole; after any other error it may not be.
-        if done > saved_at:
-            run.save(done)
-        raise
+    data = PreparedData.open(config.data)
+    refuse_overlap([config.data], config.run)
+    start = None if config.start is None else find(config.start)
+    settings = resolve(config, data, None if start is None else read_header(start))
+    resolved = settings.config
+    _check_memory(settings, data)
+    use_threads(resolved.threads)
+    begun = None if start is None else _weights(start)
+    network = prepare(settings.network, STAGES[resolved.stage], resolved.seed, begun)
+    data.verify()
+    fabric = launch(resolved.device, resolved.precision, resolved.strategy)
+    with claimed(settings, begin, fabric) as changed:
+        run = _Run(settings, data, _trainer(settings, network, fabric), RunFolder(resolved.run))
+        yield from run.told(begin, changed, asked)
 
 
 def train(config: TrainConfig, begin: Begin = "new") -> Path:
@@ -152,272 +91,183 @@ def train(config: TrainConfig, begin: Begin = "new") -> Path:
 class _Run:
     """Everything a run needs, made ready before the first iteration."""
 
-    config: TrainConfig
+    settings: Settings
     data: PreparedData
     trainer: Trainer
-    header: Header
-    batch_size: int
-    start: int
-    total: int
-    notes: tuple[str, ...]
+    folder: RunFolder
 
-    @classmethod
-    def open(cls, config: TrainConfig, begin: Begin) -> _Run:
-        stage = STAGES[config.stage]
-        data = PreparedData.open(config.data)
-        refuse_overlap([config.data], config.run)
-        resolved, notes = _resolve(config, data)
-        base = stage.model_config(model_config(resolved["model"]))
-        device = choose_device(config.device)
-        check_memory(
-            training_memory(base, data.geometry.shape), device, f"training {resolved['model']}"
+    def told(self, begin: Begin, changed: list[str], asked: Callable[[], bool]) -> Iterator[Event]:
+        """Events, each written into the folder by process 0 before it is passed on."""
+        if not self.trainer.fabric.is_global_zero:
+            yield from self.events(begin, changed, asked)
+            return
+        recorder = Recorder(self.folder, self.settings.config.stage)
+        try:
+            with closing(self.events(begin, changed, asked)) as events:
+                for event in events:
+                    recorder.take(event)
+                    yield event
+        except (GeneratorExit, KeyboardInterrupt):
+            recorder.end("stopped")
+            raise
+        except Exception as error:
+            recorder.end("failed", str(error))
+            raise
+        recorder.end("stopped" if isinstance(event, Stopped) else "finished")
+
+    def events(
+        self, begin: Begin, changed: list[str], asked: Callable[[], bool]
+    ) -> Generator[Event]:
+        """The story of a run."""
+        config, total = self.settings.config, self.settings.iterations
+        start, notes = self.begin(begin, changed)
+        yield Started(start, total, notes)
+        done = saved_at = start
+        batches = self._batches().between(start, total, config.workers)
+        wished = lambda: asked() or self._stop_file()  # noqa: E731
+        steps = run_loop(self.trainer, batches, start=start, total=total, asked=wished)
+        try:
+            for step in steps:
+                done, last = step.index, step.index == total
+                yield step
+                validated: Validated | None = None
+                due = last or done % config.save_every == 0
+                if due and self.data.validation:
+                    validated = self.validate(done)
+                    yield validated
+                if last or done % config.preview_every == 0:
+                    yield Previewed(done, self.preview(done))
+                if due or step.asked_to_stop:
+                    path, saved_at = self.save(done, validated), done
+                    yield Saved(done, path)
+                if step.asked_to_stop and not last:
+                    yield Stopped(done)
+        except (GeneratorExit, InputRejected, MemoryLimit, NumericalError):
+            # These come between iterations, where all is whole; after others it may not be.
+            if done > saved_at:
+                self.save(done, None)
+            raise
+
+    def begin(self, begin: Begin, changed: list[str]) -> tuple[int, tuple[str, ...]]:
+        """Take up the newest checkpoint; say from where the run goes on and what is different."""
+        start, said = (0, ()) if begin == "new" else restore(self.folder, self.trainer)
+        dropped = by_first(
+            self.trainer.fabric,
+            lambda: begin_history(self.folder, self.settings, begin, start, changed),
         )
-        schedule = CosineSchedule(noise_std=config.noise_std)
-        use_threads(resolved["threads"])
-        network = prepare(base, stage, config.seed, _start_of(config, schedule, data))
-        trainer = Trainer(
-            network,
-            schedule,
-            _fabric(device, resolved["precision"]),
-            lr=resolved["lr"],
-            clip=resolved["clip"],
-            decay=config.ema_decay,
-        )
-        recorded = {name: value for name, value in resolved.items() if name != "run"}
-        header = Header(
-            model=network.config,
-            schedule=schedule,
-            intensity=data.intensity,
-            geometry=data.geometry,
-            record={"training": recorded, "notice": SYNTHETIC},
-        )
-        claimed = _claim(config, resolved, begin)
-        start, said = _resume(config.run, trainer) if begin == "resume" else (0, ())
-        _trim_metrics(config.run / METRICS, start)
-        said = (*notes, *claimed, *said)
-        return cls(
-            config,
-            data,
-            trainer,
-            header,
-            resolved["batch_size"],
-            start,
-            resolved["iterations"],
-            said,
-        )
+        notes = [*self.settings.notes, *said]
+        notes += [f"{text}, so not bit-identical to one go" for text in changed]
+        if dropped:
+            notes.append(f"{dropped} iterations after it were lost and are done again")
+        return start, tuple(notes)
 
-    def read(self, number: int) -> NDArray[np.float32]:
-        """Training volume in model units."""
-        return self.data.intensity.to_model(self.data.volume(self.data.train[number]))
-
-    def log(self, step: TrainStep) -> None:
-        line = {
-            "iteration": step.index,
-            **{f"loss_{name}": value for name, value in step.losses.items()},
-            "grad_norm": step.grad_norm,
-            "lr": step.lr,
-        }
-        with (self.config.run / METRICS).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-
-    def save(self, iteration: int) -> Path:
-        """Write weights (EMA), raw weights and optimiser; keep the last two checkpoints."""
-
-        def add(folder: Path) -> None:
-            save_tensors(self.trainer.network.state_dict(), folder / RAW)
-            save_tensors(self.trainer.state(), folder / MOMENTS)
-
-        path = self.config.run / RUN_CHECKPOINTS / f"iteration-{iteration:08d}"
-        record = {**self.header.record, "iteration": iteration}
-        header = self.header.model_copy(update={"record": record})
-        save_checkpoint(path, header, self.trainer.ema.weights, add)
-        for old in saved(self.config.run)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-        return path
+    def validate(self, iteration: int) -> Validated:
+        """Losses of the averaged weights on held-out patients."""
+        prior = self._prior(iteration)
+        held_out = self._volumes(self.data.validation)
+        seed = self.settings.config.seed
+        return by_first(self.trainer.fabric, lambda: validate(prior, held_out, iteration, seed))
 
     def preview(self, iteration: int) -> Path:
-        """A held-out volume, its noisy state, its prediction, and a generated volume."""
-        prior = self._prior()
-        cases = self.data.validation or self.data.train
-        truth = torch.from_numpy(self.data.intensity.to_model(self.data.volume(cases[0])))
-        x0 = truth[None, None].to(prior.device)
-        noise = unit_noise(prior.shape, self.config.seed, _PREVIEW_NOISE).to(prior.device)
-        x_t = add_noise(
-            prior.schedule, x0, noise * prior.schedule.noise_std, torch.tensor([PREVIEW_T])
+        """Picture of a held-out volume seen through the averaged weights, and a generated one."""
+        prior = self._prior(iteration)
+        held_out = self.data.validation
+        example = self._volumes(held_out or self.data.train)
+        return by_first(
+            self.trainer.fabric,
+            lambda: preview(
+                prior,
+                example,
+                "held-out volume" if held_out else "training volume",
+                seed=self.settings.config.seed,
+                path=self.folder.previews / f"iteration-{iteration:08d}.png",
+            ),
         )
-        shown_x0 = prior.denoise(x_t, PREVIEW_T).x0
-        (last,) = deque(generate_steps(prior, seed=self.config.seed, steps=PREVIEW_STEPS), maxlen=1)
-        rows = [
-            ("held-out volume" if self.data.validation else "training volume", x0),
-            (f"with noise, t = {PREVIEW_T:g}", x_t),
-            ("its predicted x0", shown_x0),
-            (f"generated, {PREVIEW_STEPS} steps ({SYNTHETIC})", last.x0),
-        ]
-        panels = [
-            Panel(x[0, 0].cpu().numpy(), self.data.geometry.spacing_mm, (-1.0, 1.0), caption)
-            for caption, x in rows
-        ]
-        path = self.config.run / "previews" / f"iteration-{iteration:08d}.png"
-        return save_picture(panels, path, f"stage {self.config.stage}, iteration {iteration}")
 
-    def _prior(self) -> Prior:
-        """The averaged weights as a prior; nothing of the training's random state is touched."""
-        from prdit_core.models.prdit import PRDiT
+    def save(self, iteration: int, validated: Validated | None) -> Path:
+        """Write a checkpoint that says how it came about."""
+        record: dict[str, Any] = {
+            "training": self.settings.provenance(),
+            "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
+            "preset": self.data.manifest.preset.model_dump(mode="json"),
+            "notice": SYNTHETIC,
+            "iteration": iteration,
+            "validation_loss": None if validated is None else validated.losses["total"],
+        }
+        return save(self.folder, self.trainer, self._header(record))
 
-        model = PRDiT(self.header.model)
-        model.load_state_dict(self.trainer.ema.weights)
+    def _batches(self) -> Batches:
+        fabric, config = self.trainer.fabric, self.settings.config
+        source = self._volumes(self.data.train)
+        return Batches(
+            source, config.seed, config.batch_size, fabric.global_rank, fabric.world_size
+        )
+
+    def _volumes(self, cases: tuple[Case, ...]) -> Volumes:
+        return Volumes(self.data, cases, self.settings.intensity)
+
+    def _stop_file(self) -> bool:
+        return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
+
+    def _header(self, record: dict[str, Any]) -> Header:
+        return Header(
+            model=self.settings.network,
+            schedule=self.settings.schedule,
+            intensity=self.settings.intensity,
+            geometry=self.data.geometry,
+            record=record,
+        )
+
+    def _prior(self, iteration: int) -> Prior:
+        """A copy of the averaged weights as a prior, where the training computes."""
+        header = self._header({})
+        model = PRDiT(header.model)
+        model.load_state_dict(self.trainer.averaged())
         return Prior(
             model=model.to(self.trainer.fabric.device).eval(),
-            schedule=self.header.schedule,
-            intensity=self.header.intensity,
-            geometry=self.header.geometry,
-            name="preview",
+            schedule=header.schedule,
+            intensity=header.intensity,
+            geometry=header.geometry,
+            name=f"stage {self.settings.config.stage}, iteration {iteration}",
             digest="",
         )
 
 
-def _resolve(config: TrainConfig, data: PreparedData) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Settings with every None replaced, as they are recorded; and what was decided."""
-    stage = STAGES[config.stage]
-    size, cases = data.geometry.shape[0], len(data.train)
-    if cases == 0:
-        raise UsageError(f"{shown(config.data)} has no training case")
-    if config.stage == "global" and config.model is not None:
-        _check_depth(config.model)
-    name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
-    model = stage.model_config(model_config(name))
-    if any(edge % model.stride for edge in data.geometry.shape):
-        raise UsageError(f"volumes of edge {size} do not fit {name}: its stride is {model.stride}")
-    notes = []
-    if config.batch_size > cases:
-        notes.append(f"batch size {cases} instead of {config.batch_size}: there are no more cases")
-    if not data.validation:
-        notes.append("one patient only: nothing is held out")
-    resolved = config.model_dump(mode="json") | {
-        "model": name,
-        "batch_size": min(config.batch_size, cases),
-        "iterations": config.iterations or stage.iterations,
-        "lr": config.lr or stage.learning_rate(model.depth),
-        "clip": config.clip or stage.clip,
-        "threads": config.threads or default_threads(),
-        "precision": fast_precision(choose_device(config.device), config.precision),
-        "data": data.digest,
-        "start": _start_digest(config),
-        "version": package_version(),
-        "torch": torch_version(),
-    }
-    return resolved, tuple(notes)
+def _trainer(settings: Settings, network: PRDiT, fabric: Fabric) -> Trainer:
+    config = settings.config
+    if network.global_residual is not None:
+        network.global_residual.activations = config.activations
+    return Trainer(
+        network,
+        settings.schedule,
+        fabric,
+        lr=settings.lr,
+        clip=settings.clip,
+        decay=config.ema_decay,
+        micro_batch=settings.micro_batch,
+    )
 
 
-def _check_depth(name: str) -> None:
-    if model_config(name).depth == 0:
-        raise UsageError(f"{name} has depth 0, so no global part; stage global trains one")
+def _weights(start: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    header = read_header(start)
+    return header.model, read_weights(start, header)
 
 
-def _claim(config: TrainConfig, resolved: Mapping[str, Any], begin: Begin) -> list[str]:
-    """Make the run folder ours, and say what differs from before without being refused."""
-    file = config.run / CONFIG
-    check_writable(config.run)
-    noted: list[str] = []
-    if file.exists():
-        if begin == "new":
-            raise OutputError(
-                f"{shown(config.run)} already holds a run; add --resume, or choose another --run"
-            )
-        before = _read_settings(file)
-        changed = {
-            name: f"{name}: {before.get(name)!r} -> {value!r}"
-            for name, value in resolved.items()
-            if name not in _FREE and before.get(name) != value
-        }
-        refused = [text for name, text in changed.items() if name not in _NOTED]
-        if refused:
-            raise UsageError(
-                f"{shown(config.run)} was started with other settings ({'; '.join(refused)}); "
-                "resume with the same ones"
-            )
-        noted = [f"{text}, so not bit-identical to one go" for text in changed.values()]
-    write_json(file, dict(resolved))
-    return noted
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{shown(file)} is damaged; start anew in another --run") from error
-
-
-def _start_digest(config: TrainConfig) -> str | None:
-    stage = STAGES[config.stage]
-    if config.start is None:
-        if stage.needs_start:
-            raise UsageError(
-                f"stage {stage.name} starts from the stage before: "
-                "give its run or checkpoint with --from"
-            )
-        return None
-    return read_header(find(config.start)).digest
-
-
-def _start_of(
-    config: TrainConfig, schedule: CosineSchedule, data: PreparedData
-) -> tuple[ModelConfig, Mapping[str, Tensor]] | None:
-    """Network and averaged weights to go on from, refused if of another process or window."""
-    if config.start is None:
-        return None
-    path = find(config.start)
-    header = read_header(path)
-    if header.schedule != schedule:
-        raise UsageError(
-            f"{shown(config.start)} was trained with {header.schedule!r}, this run has "
-            f"{schedule!r}; a part cannot be shared"
-        )
-    if header.intensity != data.intensity:
-        raise UsageError(
-            f"{shown(config.start)} was trained in the window {header.intensity.window_hu} HU, the "
-            f"data are in {data.intensity.window_hu}; prepare them with the same preset"
-        )
-    return header.model, read_weights(path, header)
-
-
-def _resume(run: Path, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
-    """Take up the newest checkpoint that is whole; say which."""
-    said: list[str] = []
-    for folder in reversed(saved(run)):
-        try:
-            header = read_header(folder)
-            weights = read_weights(folder, header)  # which verifies all files of the folder
-            trainer.restore(load_tensors(folder / RAW), weights, load_tensors(folder / MOMENTS))
-        except CheckpointError as error:
-            aside = set_aside(folder)
-            said.append(f"damaged, set aside as {shown(aside.name)}: {error}")
-            continue
-        iteration = int(header.record["iteration"])
-        return iteration, (*said, f"resumed from iteration {iteration}")
-    return 0, (*said, "nothing was saved yet: starting from the beginning")
-
-
-def _trim_metrics(file: Path, iteration: int) -> None:
-    """Drop lines past `iteration`, and partial ones; the iterations to come write them anew."""
-    if not file.exists():
-        return
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["iteration"] <= iteration:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue
-    file.write_text("".join(kept), encoding="utf-8")
-
-
-def _fabric(device: str, precision: str) -> Fabric:
-    from lightning_fabric import Fabric
-
-    kind, _, number = device.partition(":")
-    return Fabric(
-        accelerator=kind,
-        devices=[int(number)] if number else 1,
-        precision=precision,  # type: ignore[arg-type]  # a name of ours that is one of Fabric's
+def _check_memory(settings: Settings, data: PreparedData) -> None:
+    config = settings.config
+    needed = training_memory(
+        settings.network,
+        data.geometry.shape,
+        trains=STAGES[config.stage].trains,
+        volumes=settings.micro_batch,
+        activations=config.activations,
+    )
+    advice = "use a smaller --micro-batch"
+    if config.activations == "keep" and settings.network.depth:
+        advice += ", --activations recompute"
+    check_memory(
+        needed,
+        config.device,
+        f"training with {settings.micro_batch} volumes at once",
+        f"{advice}, or a smaller --model or size",
     )

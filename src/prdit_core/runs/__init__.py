@@ -1,0 +1,1 @@
+"""Run folders: the only thing a training run and those who watch it share."""

@@ -1,0 +1,98 @@
+"""Checkpoints of a run: what is saved, what is kept, and which one to go on from.
+
+All randomness is a function of (seed, iteration), so the iteration in the record is the whole
+state of generators and data order.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from prdit_core.checkpoints.catalog import saved, set_aside
+from prdit_core.checkpoints.store import (
+    load_tensors,
+    read_header,
+    read_weights,
+    save_checkpoint,
+    save_tensors,
+)
+from prdit_core.errors import CheckpointError
+from prdit_core.files import shown
+from prdit_core.training.engine import by_first
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.runs.folder import RunFolder
+    from prdit_core.training.loop import Trainer
+
+RAW, MOMENTS = "raw.safetensors", "optimizer.safetensors"
+KEPT = 2
+
+
+def save(folder: RunFolder, trainer: Trainer, header: Header) -> Path:
+    """Write averaged weights, raw weights and optimiser; all processes must call.
+
+    The newest `KEPT` checkpoints stay, and the one with the lowest validation loss.
+    """
+    averaged, raw, moments = trainer.averaged(), trainer.weights(), trainer.moments()
+    path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
+
+    def add(part: Path) -> None:
+        save_tensors(raw, part / RAW)
+        save_tensors(moments, part / MOMENTS)
+
+    def write() -> Path:
+        save_checkpoint(path, header, averaged, add)
+        _prune(folder.path)
+        return path
+
+    return by_first(trainer.fabric, write)
+
+
+def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
+    """Take up the newest checkpoint that is whole; its iteration, and what to say of it."""
+    path, said = by_first(trainer.fabric, lambda: _newest_whole(folder.path))
+    if path is None:
+        return 0, (*said, "nothing was saved yet: starting from the beginning")
+    header = read_header(path)
+    weights = read_weights(path, header)
+    trainer.restore(load_tensors(path / RAW), weights, load_tensors(path / MOMENTS))
+    iteration = int(header.record["iteration"])
+    return iteration, (*said, f"resumed from iteration {iteration}")
+
+
+def _newest_whole(run: Path) -> tuple[Path | None, list[str]]:
+    said: list[str] = []
+    for path in reversed(saved(run)):
+        try:
+            read_weights(path, read_header(path))  # which verifies all files of the folder
+            load_tensors(path / RAW)
+            load_tensors(path / MOMENTS)
+        except CheckpointError as error:
+            aside = set_aside(path)
+            said.append(f"damaged, set aside as {shown(aside.name)}: {error}")
+            continue
+        return path, said
+    return None, said
+
+
+def _prune(run: Path) -> None:
+    folders = saved(run)
+    losses = {path: loss for path in folders if (loss := _validation_loss(path)) is not None}
+    kept = set(folders[-KEPT:])
+    if losses:
+        kept.add(min(losses, key=lambda path: losses[path]))
+    for path in folders:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _validation_loss(path: Path) -> float | None:
+    try:
+        loss = read_header(path).record.get("validation_loss")
+    except CheckpointError:
+        return None
+    return None if loss is None else float(loss)

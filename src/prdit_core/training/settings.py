@@ -1,0 +1,259 @@
+"""What a run is to do, with every default resolved, and whether that is what it did before."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prdit_core.errors import UsageError
+from prdit_core.files import shown
+from prdit_core.machine import (
+    choose_device,
+    default_threads,
+    fast_precision,
+    package_version,
+    processes,
+)
+from prdit_core.models.zoo import model_config
+from prdit_core.provenance import torch_version
+from prdit_core.schedule import CosineSchedule, LinearSchedule
+from prdit_core.training.stages import STAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.config import ModelConfig, TrainConfig
+    from prdit_core.data.datasets import PreparedData
+    from prdit_core.intensity import Intensity
+    from prdit_core.schedule import AnySchedule
+
+N = TypeVar("N", int, float)
+NOISE_STD = 0.5
+# What may differ between a run and its continuation. Data and start are compared by their hashes.
+_FREE = {"run", "data", "start", "model", "iterations", "preview_every", "save_every", "workers"}
+# What may differ too, but then the result is not bit for bit that of one go.
+_NOTED = {"threads", "version", "torch", "device", "strategy", "processes", "micro_batch"}
+# What no --allow-change can change, since the checkpoint is made of it.
+_FIXED = {"stage", "network", "schedule", "intensity", "shape", "objective", "noise_std"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A resolved run.
+
+    Attributes
+    ----------
+    config : settings without None, except `model` and `start`
+    network, schedule, intensity : what is trained, on which process, in which units
+    facts : what else decides the result: hashes of data and start, versions, processes
+    notes : what was decided for the user
+    """
+
+    config: TrainConfig
+    network: ModelConfig
+    schedule: AnySchedule
+    intensity: Intensity
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+    def recorded(self) -> dict[str, Any]:
+        """Content of config.json."""
+        return {"settings": self.config.model_dump(mode="json"), "facts": self.facts}
+
+    def provenance(self) -> dict[str, Any]:
+        """What checkpoints carry: everything but folders of this machine."""
+        private = ("run", "data", "start")
+        settings = {k: v for k, v in self.recorded()["settings"].items() if k not in private}
+        return settings | self.facts
+
+    @property
+    def iterations(self) -> int:
+        """In all."""
+        return _resolved(self.config.iterations)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate."""
+        return _resolved(self.config.lr)
+
+    @property
+    def clip(self) -> float:
+        """Largest norm of the gradient."""
+        return _resolved(self.config.clip)
+
+    @property
+    def micro_batch(self) -> int:
+        """Volumes one process holds at once."""
+        return _resolved(self.config.micro_batch)
+
+
+def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Settings:
+    """Replace every None.
+
+    Parameters
+    ----------
+    start : header of the checkpoint to go on from
+
+    Raises
+    ------
+    UsageError
+        If the settings contradict each other, the data or the checkpoint to start from.
+    """
+    stage, cases, here = STAGES[config.stage], len(data.train), processes()
+    if cases == 0:
+        raise UsageError(f"{shown(config.data)} has no training case")
+    if start is None and stage.needs_start:
+        raise UsageError(
+            f"stage {stage.name} starts from a checkpoint: give the run or checkpoint with --from"
+        )
+    network = _network(config, data, start)
+    schedule = _schedule(config, network, start)
+    intensity = data.intensity if start is None else _intensity(config, data, start)
+    batch, notes = _batch(config, cases, here.world)
+    if not data.validation:
+        notes.append("one patient only: nothing is held out, so there is no validation")
+    if start is not None and not _same_grid(start, data):
+        notes.append("the checkpoint to start from saw another size or spacing than these data")
+    device = choose_device(config.device)
+    resolved = config.model_copy(
+        update={
+            "objective": network.output,
+            "batch_size": batch,
+            "micro_batch": min(config.micro_batch or batch, batch // here.world),
+            "iterations": config.iterations or stage.iterations,
+            "lr": config.lr or stage.learning_rate(network.depth),
+            "clip": config.clip or stage.clip,
+            "noise_std": schedule.noise_std,
+            "precision": fast_precision(device, config.precision),
+            "device": device,
+            "threads": config.threads or default_threads(),
+        }
+    )
+    facts = {
+        "data_sha256": data.digest,
+        "start_sha256": None if start is None else start.digest,
+        "network": network.model_dump(mode="json"),
+        "schedule": schedule.model_dump(mode="json"),
+        "intensity": intensity.model_dump(mode="json"),
+        "shape": list(data.geometry.shape),
+        "processes": here.world,
+        "version": package_version(),
+        "torch": torch_version(),
+    }
+    return Settings(resolved, network, schedule, intensity, facts, tuple(notes))
+
+
+def compare(before: dict[str, Any], now: Settings, run: Path, *, allowed: bool) -> list[str]:
+    """Changes since the run was begun, in words.
+
+    Parameters
+    ----------
+    before : content of config.json
+    allowed : whether the user allows the result to be another than that of one go
+
+    Raises
+    ------
+    UsageError
+        Naming what differs and must not.
+    """
+    old = before["settings"] | before["facts"]
+    new = now.recorded()["settings"] | now.facts
+    changed = {
+        name: f"{name}: {json.dumps(old.get(name))} -> {json.dumps(value)}"
+        for name, value in new.items()
+        if name not in _FREE and old.get(name) != value
+    }
+    fixed = [text for name, text in changed.items() if name in _FIXED]
+    if fixed:
+        raise UsageError(
+            f"{shown(run)} was begun with other settings that cannot change ({'; '.join(fixed)}); "
+            "start a new --run, with --from this one if it shall go on from there"
+        )
+    refused = [text for name, text in changed.items() if name not in _NOTED]
+    if refused and not allowed:
+        raise UsageError(
+            f"{shown(run)} was begun with other settings ({'; '.join(refused)}); resume with the "
+            "same ones, or add --allow-change, which is recorded"
+        )
+    return list(changed.values())
+
+
+def _resolved(value: N | None) -> N:
+    assert value is not None
+    return value
+
+
+def _network(config: TrainConfig, data: PreparedData, start: Header | None) -> ModelConfig:
+    stage, size = STAGES[config.stage], data.geometry.shape[0]
+    name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
+    taken = start is not None and config.model is None and (start.model.depth or not _deep(config))
+    if start is not None and taken:
+        network = start.model
+    else:
+        inherited = start.model.output if start is not None else "image-and-noise"
+        network = model_config(name, output=config.objective or inherited)
+    if config.objective not in (None, network.output):
+        raise UsageError(
+            f"{shown(config.start or '')} predicts {network.output}; it cannot go on with "
+            f"{config.objective}"
+        )
+    network = stage.model_config(network)
+    if _deep(config) and network.depth == 0:
+        raise UsageError(f"{name} has depth 0, so no global part; stage global trains one")
+    if any(edge % network.stride for edge in data.geometry.shape):
+        what = name if not taken else "the checkpoint to start from"
+        raise UsageError(
+            f"volumes of edge {size} do not fit {what}: its stride is {network.stride}"
+        )
+    return network
+
+
+def _deep(config: TrainConfig) -> bool:
+    return config.stage == "global"
+
+
+def _schedule(config: TrainConfig, network: ModelConfig, start: Header | None) -> AnySchedule:
+    """That of the checkpoint to start from; parts learnt on another cannot be shared."""
+    std = config.noise_std
+    if start is not None:
+        if std is not None and std != start.schedule.noise_std:
+            raise UsageError(
+                f"{shown(config.start or '')} was trained with noise_std="
+                f"{start.schedule.noise_std:g}, this run has {std:g}; a part cannot be shared"
+            )
+        return start.schedule
+    if network.output == "velocity":
+        return LinearSchedule(noise_std=std or 1.0)
+    return CosineSchedule(noise_std=std or NOISE_STD)
+
+
+def _intensity(config: TrainConfig, data: PreparedData, start: Header) -> Intensity:
+    """Model units of the checkpoint to start from, if the data are in its window."""
+    if start.intensity.window_hu != data.intensity.window_hu:
+        raise UsageError(
+            f"{shown(config.start or '')} was trained in the window {start.intensity.window_hu} "
+            f"HU, the data are in {data.intensity.window_hu}; prepare them with "
+            f"preprocess --like {shown(config.start or '')}"
+        )
+    return start.intensity
+
+
+def _same_grid(start: Header, data: PreparedData) -> bool:
+    ours, theirs = data.geometry, start.geometry
+    return (ours.shape, ours.spacing_mm) == (theirs.shape, theirs.spacing_mm)
+
+
+def _batch(config: TrainConfig, cases: int, world: int) -> tuple[int, list[str]]:
+    """Volumes per iteration: no more than there are cases, the same number for each process."""
+    if cases < world:
+        raise UsageError(f"{world} processes, but only {cases} training cases; start fewer")
+    size = min(config.batch_size, cases - cases % world)
+    if size % world:
+        raise UsageError(
+            f"batch size {size} cannot be shared by {world} processes; choose a multiple"
+        )
+    if size == config.batch_size:
+        return size, []
+    return size, [f"batch size {size} instead of {config.batch_size}: there are no more cases"]

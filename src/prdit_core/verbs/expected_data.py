@@ -1,0 +1,119 @@
+"""How scans become the cubes that a trained model expects: its window, field of view and grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from prdit_core.checkpoints.catalog import find
+from prdit_core.checkpoints.store import read_header
+from prdit_core.data.transforms import Preset, check_size
+from prdit_core.errors import UsageError
+from prdit_core.files import shown
+from prdit_core.geometry import cubic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from prdit_core.geometry import Geometry
+    from prdit_core.intensity import Intensity
+
+RECORDED = "preset"  # where the record of a checkpoint keeps it, as JSON
+
+
+@dataclass(frozen=True)
+class ExpectedData:
+    """What `conform` and `preprocess` need to prepare scans for a model.
+
+    Attributes
+    ----------
+    preset : window, field of view and grid rule
+    size : voxels along each edge
+    exact : False where the authors' release does not record its window or its spacing
+    """
+
+    preset: Preset
+    size: int
+    exact: bool
+
+
+def expected_data(
+    intensity: Intensity, geometry: Geometry, record: Mapping[str, Any]
+) -> ExpectedData:
+    """Preset and size of a model's training data, from parts of its header.
+
+    The preset is the recorded one if it has the model's window and field of view. Imported and
+    older checkpoints record none: theirs fits the grid to each scan.
+
+    Raises
+    ------
+    UsageError
+        If no preset has this window, or the geometry is no cube that scans can become.
+    """
+    _check_cube(geometry)
+    fitted = _fitted(intensity, geometry)
+    recorded = _recorded(record)
+    if recorded is None or _extent(recorded) != _extent(fitted):
+        recorded = fitted
+    return ExpectedData(recorded, geometry.shape[0], intensity.exact and geometry.exact)
+
+
+def expected_by(checkpoint: str | Path) -> ExpectedData:
+    """As `expected_data`, for a catalogue name, checkpoint or run folder; reads its header alone.
+
+    Raises
+    ------
+    UsageError
+        If there is no such checkpoint, or no scan can be prepared for it.
+    CheckpointError
+        If its header cannot be trusted.
+    """
+    header = read_header(find(checkpoint))
+    try:
+        if header.model.channels != 1:
+            raise UsageError(f"a model of {header.model.channels} channels has no HU volumes")
+        return expected_data(header.intensity, header.geometry, header.record)
+    except UsageError as error:
+        raise UsageError(f"no scan can be prepared for {shown(checkpoint)}: {error}") from error
+
+
+def _check_cube(geometry: Geometry) -> None:
+    size, field_of_view = geometry.shape[0], geometry.field_of_view_mm
+    if geometry != cubic(size, field_of_view, exact=geometry.exact):
+        grid = " x ".join(str(edge) for edge in geometry.shape)
+        spacing = " x ".join(f"{mm:g}" for mm in geometry.spacing_mm)
+        raise UsageError(
+            f"{grid} voxels of {spacing} mm are no cube of {field_of_view:g} mm; use another model"
+        )
+    check_size(size)
+
+
+def _fitted(intensity: Intensity, geometry: Geometry) -> Preset:
+    settings = {
+        "name": "model",
+        "window_hu": intensity.window_hu,
+        "field_of_view_mm": geometry.field_of_view_mm,
+        "grid": "fitted",
+    }
+    try:
+        return Preset.model_validate(settings)
+    except ValidationError as error:
+        low, high = intensity.window_hu
+        raise UsageError(
+            f"the window {low:g} to {high:g} HU is not of whole 16-bit HU; use another model"
+        ) from error
+
+
+def _recorded(record: Mapping[str, Any]) -> Preset | None:
+    """The preset of the record; None if it has none, or one that is damaged."""
+    try:
+        return Preset.model_validate(record.get(RECORDED))
+    except ValidationError:
+        return None
+
+
+def _extent(preset: Preset) -> tuple[tuple[int, int], float]:
+    return preset.window_hu, preset.field_of_view_mm

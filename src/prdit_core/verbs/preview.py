@@ -1,0 +1,49 @@
+"""A picture of what a training run has learnt so far."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import torch
+
+from prdit_core.noise import unit_noise
+from prdit_core.pictures import Panel, save_picture
+from prdit_core.provenance import SYNTHETIC
+from prdit_core.training.objective import add_noise
+from prdit_core.verbs.generate import generate_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.models.prior import Prior
+    from prdit_core.training.volumes import Volumes
+
+STEPS, T_SHOWN = 20, 600.0
+_NOISE = 3
+
+
+def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Path) -> Path:
+    """Write four rows: a volume, its noisy state, its predicted x0, and a generated volume.
+
+    Parameters
+    ----------
+    example : the first of these is shown, called `caption`
+    """
+    schedule = prior.schedule
+    x0 = torch.from_numpy(example.read(0))[None, None].to(prior.device)
+    noise = unit_noise(prior.shape, seed, _NOISE).to(prior.device) * schedule.noise_std
+    x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
+    predicted = prior.denoise(x_t, T_SHOWN).x0
+    (last,) = deque(generate_steps(prior, seed=seed, steps=STEPS), maxlen=1)
+    rows = [
+        (caption, x0),
+        (f"with noise, t = {T_SHOWN:g}", x_t),
+        ("its predicted x0", predicted),
+        (f"generated, {STEPS} steps ({SYNTHETIC})", last.x0),
+    ]
+    panels = [
+        Panel(x[0, 0].cpu().numpy(), prior.geometry.spacing_mm, prior.intensity.model_range, text)
+        for text, x in rows
+    ]
+    return save_picture(panels, path, prior.name)

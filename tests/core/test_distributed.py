@@ -1,0 +1,200 @@
+"""Several processes under torchrun give what one gives: training and generating."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prdit_core import machine
+from prdit_core.checkpoints.catalog import newest
+from prdit_core.config import TrainConfig
+from prdit_core.data.datasets import PreparedData
+from prdit_core.errors import UsageError
+from prdit_core.training.settings import resolve
+from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Two processes add up the same gradients in another order; the issue allows 1e-4.
+RTOL = 1e-4
+COMMON = ("--iterations", "4", "--batch-size", "4", "--save-every", "2")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "phantoms"
+    phantoms(8, size=8, seed=0, out=folder, validation_fraction=0.2)
+    return folder
+
+
+def together(*words: object, count: int = 2, code: int = 0) -> str:
+    """Run the command in `count` processes, as the README says."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [Path(sys.executable).with_name("prdit-core"), *words]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", str(count), "--no-python", "--", *map(str, command)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode == 0) == (code == 0), done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def alone(data: Path, run: Path, stage: str, start: Path | None = None) -> Path:
+    return train(
+        TrainConfig(
+            stage=stage,
+            data=data,
+            run=run,
+            start=None if start is None else str(start),
+            iterations=4,
+            batch_size=4,
+            save_every=2,
+            threads=1,
+        )
+    )
+
+
+def assert_close(one: Path, other: Path) -> None:
+    for name in ("weights", "raw", "optimizer"):
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
+        assert a.keys() == b.keys()
+        for key, tensor in a.items():
+            # Weights near zero are compared with the size of their tensor.
+            atol = RTOL * float(tensor.abs().max())
+            torch.testing.assert_close(b[key], tensor, rtol=RTOL, atol=atol)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_train_as_one_does_in_both_stages(
+    data: Path, tmp_path: Path, strategy: str
+) -> None:
+    local = alone(data, tmp_path / "local", "local")
+    words = ("train", "--data", data, *COMMON, "--strategy", strategy)
+    together(*words, "--stage", "local", "--run", tmp_path / "local2")
+    assert_close(local, newest(tmp_path / "local2"))
+
+    start = tmp_path / "local"
+    whole = alone(data, tmp_path / "global", "global", start)
+    together(*words, "--stage", "global", "--from", start, "--run", tmp_path / "global2")
+    assert_close(whole, newest(tmp_path / "global2"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_two_processes_resume_what_one_began(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    once = alone(data, tmp_path / "once", "local")
+    shutil.copytree(tmp_path / "once", run)
+    shutil.rmtree(newest(run))  # back to iteration 2
+    together("train", "--stage", "local", "--data", data, "--run", run, *COMMON, "--resume")
+    assert_close(once, newest(run))
+    begins = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [(line["iteration"], line["processes"]) for line in begins] == [(0, 1), (2, 2)]
+    assert any("processes: 1 -> 2" in text for text in begins[1]["changed"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_a_fault_of_the_first_process_ends_all_with_one_line_each(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ("train", "--stage", "local", "--data", data, "--run", tmp_path / "run", *COMMON)
+    together(*words)
+    assert "already holds a run" in together(*words, code=6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_two_processes_share_out_volumes(tmp_path: Path) -> None:
+    words = ("generate", "--steps", 3, "--count", 3, "--out")
+    text = together(*words, tmp_path / "two")
+    assert "2 volumes made" in text and "1 volumes made" in text
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
+    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words), str(tmp_path / "one")]
+    subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)
+    files = sorted((tmp_path / "one").glob("*"))
+    assert len(files) == 9
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+ENVIRONMENTS = [
+    ({}, (0, 1, 1, "none")),
+    ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, (3, 4, 2, "torchrun")),
+    (
+        {
+            "SLURM_STEP_ID": "0",
+            "SLURM_PROCID": "5",
+            "SLURM_NTASKS": "8",
+            "SLURM_NNODES": "2",
+        },
+        (5, 8, 4, "slurm"),
+    ),
+    # A batch script that does not use srun is one process, whatever it was given.
+    ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, (0, 1, 1, "none")),
+]
+
+
+@pytest.mark.parametrize(("variables", "expected"), ENVIRONMENTS)
+def test_processes_are_known_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    expected: tuple[int, int, int, str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    here = machine.processes()
+    assert (here.rank, here.world, here.local, here.launcher) == expected
+
+
+def test_every_item_is_the_share_of_one_process() -> None:
+    shares = [machine.Processes(rank, 3, 3, "torchrun").share(range(8)) for rank in range(3)]
+    assert sorted(item for share in shares for item in share) == list(range(8))
+
+
+def in_world(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+    for name, value in (("RANK", 1), ("WORLD_SIZE", world), ("LOCAL_WORLD_SIZE", world)):
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("world", "batch_size", "hint"), [(2, 5, "multiple"), (16, 16, "only 6 training cases")]
+)
+def test_a_batch_that_cannot_be_shared_is_refused(
+    data: Path, monkeypatch: pytest.MonkeyPatch, world: int, batch_size: int, hint: str
+) -> None:
+    in_world(monkeypatch, world)
+    config = TrainConfig(stage="local", data=data, run=data, batch_size=batch_size)
+    with pytest.raises(UsageError, match=hint):
+        resolve(config, PreparedData.open(data), None)
+
+
+def test_processes_of_one_machine_share_its_cores_and_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(machine.THREADS_VARIABLE, raising=False)
+    single = machine.default_threads()
+    in_world(monkeypatch, 2)
+    assert machine.default_threads() == max(1, single // 2)
+    gpus: Sequence[dict[str, str]] = [{"device": "cuda:0"}, {"device": "cuda:1"}]
+    monkeypatch.setattr(machine, "devices", lambda: [*gpus, {"device": "cpu"}])
+    assert machine.own_device("cuda") == "cuda:1"
+    assert machine.own_device("cuda:0") == "cuda:0"
+    assert machine.own_device("cpu") == "cpu"
