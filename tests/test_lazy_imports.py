@@ -10,7 +10,16 @@ import pytest
 
 import prdit_core
 
-HEAVY = ("torch", "napari", "qtpy", "lightning_fabric", "SimpleITK", "nibabel", "pydicom")
+HEAVY = (
+    "torch",
+    "matplotlib",
+    "napari",
+    "qtpy",
+    "lightning_fabric",
+    "SimpleITK",
+    "nibabel",
+    "pydicom",
+)
 PUBLIC = (
     "Decomposition",
     "Prediction",
@@ -60,7 +69,7 @@ def test_the_plugin_opens_volumes_without_torch() -> None:
     assert "torch" not in loaded_by("from napari_prdit.sample_data import phantom; phantom()")
 
 
-COMMANDS = "generate decompose preprocess phantoms train import info devices".split()
+COMMANDS = "generate decompose preprocess phantoms train runs import info devices".split()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])

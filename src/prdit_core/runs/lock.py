@@ -54,8 +54,11 @@ def is_held(folder: RunFolder) -> bool:
     lock = FileLock(folder.lock, timeout=0, thread_local=False)
     try:
         lock.acquire()
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a folder that may only be read: its word has to do
+        status = read_status(folder)
+        return status is not None and status.state == "running"
     lock.release()
     return False
 

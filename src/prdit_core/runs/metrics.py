@@ -1,13 +1,14 @@
-"""metrics.jsonl: one JSON object a line, appended while the run goes on.
+"""metrics.jsonl and history.jsonl: JSON lines, appended while the run goes on.
 
-A line is {"kind": "train" or "validation", "iteration", "loss": {"x0", "eps", "total"}, "levels"},
-where "levels" has a list for each loss: its mean in `LEVELS` equal spans of t, null where the
+A line of metrics has "kind" ("train" or "validation"), "iteration", "loss" (of "x0", "eps" and
+"total") and "levels": a list for each loss, its means in `LEVELS` equal spans of t, null where the
 batch had none. Lines of training also have "grad_norm" and "lr".
 """
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.files import write_atomically
@@ -19,13 +20,17 @@ LEVELS = 5
 
 
 def append_line(file: Path, content: dict[str, Any]) -> None:
-    """Add one line."""
-    with file.open("a", encoding="utf-8", newline="\n") as stream:
-        stream.write(json.dumps(content) + "\n")
+    """Add one line, on its own even if the last one was cut."""
+    with file.open("ab+") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(content).encode() + b"\n")
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """All whole lines; one that is being written, or was cut, is left out."""
+    """All whole lines of a file of JSON lines; one being written, or cut, is left out."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -48,8 +53,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
         content = json.loads(line)
     except ValueError:
         return None
-    whole = isinstance(content, dict) and {"kind", "iteration"} <= content.keys()
-    return content if whole else None
+    return content if isinstance(content, dict) else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,21 +176,8 @@ def _title(folder: RunFolder) -> str:
 
 def _resumptions(folder: RunFolder) -> list[int]:
     """Iterations the run went on from, by its history; lines that were cut are left out."""
-    try:
-        text = folder.history.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    found = [_resumption(line) for line in text.splitlines()]
-    return [iteration for iteration in found if iteration is not None]
-
-
-def _resumption(text: str) -> int | None:
-    try:
-        line = json.loads(text)
-        iteration, dropped = int(line["iteration"]), int(line["dropped"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    return iteration if iteration > 0 or dropped > 0 else None
+    lines = [line for line in read_lines(folder.history) if {"iteration", "dropped"} <= line.keys()]
+    return [line["iteration"] for line in lines if line["iteration"] > 0 or line["dropped"] > 0]
 
 
 def _of_kind(lines: list[Line], kind: str) -> list[Line]:

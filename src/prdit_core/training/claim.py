@@ -14,7 +14,7 @@ from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, shown, write_json
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.lock import held
-from prdit_core.runs.metrics import append_line, keep_until
+from prdit_core.runs.metrics import append_line, keep_until, read_lines
 from prdit_core.training.engine import by_first
 from prdit_core.training.recorder import now
 from prdit_core.training.settings import compare
@@ -83,12 +83,8 @@ def begin_history(
 
 def changes_so_far(folder: RunFolder) -> list[dict[str, Any]]:
     """Changes of settings in the run's history, for the record of its checkpoints."""
-    try:
-        lines = folder.history.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    entries = [json.loads(line) for line in lines]
-    return [{key: e[key] for key in ("iteration", "changed")} for e in entries if e["changed"]]
+    lines = [line for line in read_lines(folder.history) if line["changed"]]
+    return [{key: line[key] for key in ("iteration", "changed")} for line in lines]
 
 
 def _configure(folder: RunFolder, settings: Settings, begin: Begin) -> list[str]:

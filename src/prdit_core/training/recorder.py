@@ -32,14 +32,15 @@ RECENT = 50  # iterations that the shown loss is the mean of
 class Recorder:
     """A consumer of events, in the one process that owns the folder."""
 
-    def __init__(self, folder: RunFolder, stage: str) -> None:
+    def __init__(self, folder: RunFolder, stage: str, total: int) -> None:
         self.folder = folder
         self.begun_at = now()
-        self._status: dict[str, Any] = {"stage": stage, "iteration": 0, "total": 0}
+        self._status: dict[str, Any] = {"stage": stage, "iteration": 0, "total": total}
         self._first = 0
         self._clock = time.monotonic()
         self._written = -STATUS_EVERY_S
         self._losses: deque[float] = deque(maxlen=RECENT)
+        self._write("running")
 
     def take(self, event: Event) -> None:
         """Write down one event."""
@@ -50,7 +51,7 @@ class Recorder:
             self._validated(event)
         elif isinstance(event, Started):
             self._first, self._clock = event.index, time.monotonic()
-            self._status |= {"iteration": event.index, "total": event.total}
+            self._status["iteration"] = event.index
             for note in event.notes:
                 self.log(note)
             self.log(f"training from iteration {event.index} to {event.total}")

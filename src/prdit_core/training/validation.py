@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from prdit_core.errors import NumericalError
 from prdit_core.noise import unit_noise
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
@@ -27,6 +28,11 @@ def validate(prior: Prior, held_out: Source, iteration: int, seed: int) -> Valid
 
     Every volume and level has noise of its own that is the same at every validation, so that
     two validations differ by the weights only. No state of any generator is touched.
+
+    Raises
+    ------
+    NumericalError
+        If a loss is not finite.
     """
     sums = torch.zeros(4, LEVELS, dtype=torch.float64)
     for number in range(min(CASES, len(held_out.names))):
@@ -40,5 +46,7 @@ def validate(prior: Prior, held_out: Source, iteration: int, seed: int) -> Valid
             output = prior.model(add_noise(prior.schedule, x0, eps, t), asked)
             found = losses(output, x0, eps, t, prior.schedule, prior.model.config.output)
             sums += sums_by_level(found, t).cpu()
+    if not torch.isfinite(sums).all():
+        raise NumericalError(f"iteration {iteration}: the validation loss is not finite")
     tally = Tally(sums, asked=0)
     return Validated(iteration, tally.loss(), tally.levels())

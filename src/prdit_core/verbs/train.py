@@ -12,7 +12,7 @@ from prdit_core.checkpoints.store import Header, read_header, read_weights
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
-from prdit_core.machine import check_memory, use_threads
+from prdit_core.machine import check_memory, memory_of, use_threads
 from prdit_core.models.prdit import PRDiT, training_memory
 from prdit_core.models.prior import Prior
 from prdit_core.provenance import SYNTHETIC
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
-    from prdit_core.config import ModelConfig, TrainConfig
+    from prdit_core.config import Activations, ModelConfig, TrainConfig
     from prdit_core.data.datasets import Case
 
 
@@ -101,7 +101,7 @@ class _Run:
         if not self.trainer.fabric.is_global_zero:
             yield from self.events(begin, changed, asked)
             return
-        recorder = Recorder(self.folder, self.settings.config.stage)
+        recorder = Recorder(self.folder, self.settings.config.stage, self.settings.iterations)
         try:
             with closing(self.events(begin, changed, asked)) as events:
                 for event in events:
@@ -254,20 +254,29 @@ def _weights(start: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def _check_memory(settings: Settings, data: PreparedData) -> None:
-    config = settings.config
-    needed = training_memory(
-        settings.network,
-        data.geometry.shape,
-        trains=STAGES[config.stage].trains,
-        volumes=settings.micro_batch,
-        activations=config.activations,
-    )
-    advice = "use a smaller --micro-batch"
-    if config.activations == "keep" and settings.network.depth:
-        advice += ", --activations recompute"
+    """Refuse what cannot fit, and say what would."""
+    config, volumes = settings.config, settings.micro_batch
+
+    def needed(volumes: int, activations: Activations) -> int:
+        return training_memory(
+            settings.network,
+            data.geometry.shape,
+            trains=STAGES[config.stage].trains,
+            volumes=volumes,
+            activations=activations,
+        )
+
+    there = memory_of(config.device)
+    halved = [(volumes >> times, config.activations) for times in range(1, volumes.bit_length())]
+    options: list[tuple[int, Activations]] = [*halved, (1, "recompute")]
+    fitting = [
+        f"--micro-batch {fewer} --activations {activations} would fit"
+        for fewer, activations in options
+        if there is not None and needed(fewer, activations) <= there
+    ]
     check_memory(
-        needed,
+        needed(volumes, config.activations),
         config.device,
-        f"training with {settings.micro_batch} volumes at once",
-        f"{advice}, or a smaller --model or size",
+        f"training with {volumes} volumes at once",
+        fitting[0] if fitting else "use a smaller --model or size",
     )

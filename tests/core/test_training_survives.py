@@ -1,0 +1,358 @@
+"""Kills, signals and resuming: whatever stops a run, it goes on to the bytes of one go."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import torch
+from toys import tiny_checkpoint
+from trainings import (
+    ONE_THREAD,
+    assert_whole,
+    child,
+    closed_after,
+    content,
+    history,
+    iterating,
+    iterations,
+    last,
+    leftovers,
+    resumed,
+    settings,
+    train,
+    trained,
+    unlike,
+    until,
+    words,
+)
+from typer.testing import CliRunner
+
+from prdit_core.checkpoints.catalog import saved
+from prdit_core.cli.app import app
+from prdit_core.runs.folder import RunFolder
+from prdit_core.runs.listing import state_of
+from prdit_core.runs.status import read_status
+from prdit_core.training.events import Previewed, Saved, Started, TrainStep, Validated
+from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.train import train_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prdit_core.config import TrainConfig
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+# Forks a process that saves for ever, over and over, for each line it reads.
+SAVERS = """
+import itertools, os, sys
+from pathlib import Path
+from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint, save_tensors
+model, checkpoints = map(Path, sys.argv[1:])
+header = read_header(model)
+weights = read_weights(model, header)
+def save(number):
+    path = checkpoints / f"iteration-{number % 5:08d}"
+    save_checkpoint(path, header, weights, lambda part: save_tensors(weights, part / "raw"))
+for _ in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        for number in itertools.count():
+            save(number)
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print("gone", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    phantoms(8, size=8, seed=0, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished stage 1."""
+    run = tmp_path_factory.mktemp("local")
+    train(settings(data, run))
+    return run
+
+
+@pytest.fixture(params=["local", "global", "finetune"])
+def config(request: pytest.FixtureRequest, data: Path, local: Path, tmp_path: Path) -> TrainConfig:
+    """A short run of each stage, with a validation and a picture on the way."""
+    start = None if request.param == "local" else str(local)
+    return settings(
+        data, tmp_path / "once", stage=request.param, start=start, iterations=5, preview_every=3
+    )
+
+
+def at(config: TrainConfig, name: str) -> TrainConfig:
+    """The same run in another folder."""
+    return config.model_copy(update={"run": config.run.with_name(name)})
+
+
+# --- every moment between two events, in one process -------------------------------------------
+
+
+def test_a_run_killed_after_any_event_ends_with_the_same_bytes(config: TrainConfig) -> None:
+    """A copy of the folder is what a kill would leave there."""
+    copies = []
+    for number, event in enumerate(train_steps(config)):
+        copies.append((event, at(config, f"kill-{number}")))
+        shutil.copytree(config.run, copies[-1][1].run)
+    expected = content(config.run)
+    assert {type(event) for event, _ in copies} == {
+        Started, TrainStep, Validated, Previewed, Saved
+    }  # fmt: skip
+    for event, copy in copies[:-1]:
+        assert unlike(resumed(copy), expected) == [], event
+        assert sorted(p.name for p in (copy.run / "previews").iterdir()) == [
+            "iteration-00000003.png",
+            "iteration-00000005.png",
+        ]
+
+
+def test_a_closed_run_is_saved_and_ends_with_the_same_bytes(config: TrainConfig) -> None:
+    events, expected = train(config), content(config.run)
+    for number, event in enumerate(events):
+        copy = at(config, f"closed-{number}")
+        assert type(closed_after(copy, number)) is type(event)
+        status = read_status(RunFolder(copy.run))
+        assert status is not None and status.iteration == event.index
+        assert status.state == "stopped"
+        assert event.index == 0 or last(copy.run).name == f"iteration-{event.index:08d}"
+        assert unlike(resumed(copy), expected) == [], event
+        assert [line["dropped"] for line in history(copy.run)] == [0, 0]
+
+
+# --- SIGKILL ------------------------------------------------------------------------------------
+
+
+def kill_and_resume(config: TrainConfig, kills: int, longest: float, seed: int) -> None:
+    """Kill at random moments of iterating, each time after a resume; then go on to the end."""
+    moments = random.Random(seed)
+    for _ in range(kills):
+        with child(config, "--resume") as process:
+            iterating(process, config.run)
+            time.sleep(moments.uniform(0, longest))
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+        assert state_of(RunFolder(config.run)) == "dead"
+        assert_whole(config.run)
+    train(config, "resume")
+    dropped = [line["dropped"] for line in history(config.run)]
+    assert len(dropped) == kills + 1 and max(dropped) <= config.save_every
+    assert leftovers(config.run) == []
+
+
+@posix
+@pytest.mark.slow
+def test_ten_kills_leave_the_bytes_of_one_go(data: Path, tmp_path: Path) -> None:
+    """A third of the time goes into saving, so some kills fall there."""
+    once = settings(data, tmp_path / "once", iterations=400, save_every=5)
+    expected = trained(once)
+    killed = at(once, "killed")
+    kill_and_resume(killed, kills=10, longest=0.3, seed=0)
+    assert unlike(content(killed.run), expected) == []
+
+
+@posix
+@pytest.mark.slow
+def test_kills_around_validations_and_previews_change_nothing(data: Path, tmp_path: Path) -> None:
+    once = settings(data, tmp_path / "once", iterations=40, save_every=3, preview_every=2)
+    expected = trained(once)
+    killed = at(once, "killed")
+    kill_and_resume(killed, kills=3, longest=0.4, seed=1)
+    assert unlike(content(killed.run), expected) == []
+    pictures = [{p.name: p.stat().st_size for p in (run / "previews").iterdir()} for run in
+                (once.run, killed.run)]  # fmt: skip
+    assert pictures[0] == pictures[1] and len(pictures[0]) == 20
+
+
+@posix
+@pytest.mark.slow
+def test_a_kill_while_saving_leaves_whole_checkpoints_only(tmp_path: Path) -> None:
+    """Thirty times; every checkpoint is written over again, which takes two renames."""
+    model, folder = tiny_checkpoint(tmp_path / "model"), RunFolder(tmp_path / "run")
+    moments = random.Random(0)
+    command = [sys.executable, "-c", SAVERS, str(model), str(folder.checkpoints)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env={**os.environ, **ONE_THREAD}, **pipes) as savers:
+        assert savers.stdin is not None and savers.stdout is not None
+        interrupted = 0
+        for number in range(30):
+            print(number, file=savers.stdin, flush=True)
+            saver = int(savers.stdout.readline())
+            time.sleep(moments.uniform(0.02, 0.1))
+            os.kill(saver, signal.SIGKILL)
+            assert savers.stdout.readline() == "gone\n"
+            interrupted += bool(leftovers(folder.path))
+            assert_whole(folder.path)
+            assert len(saved(folder.path)) >= min(4, number)
+            folder.sweep()
+            assert leftovers(folder.path) == []
+        savers.stdin.close()
+    assert interrupted >= 10
+
+
+# A second Ctrl-C interrupts anywhere, a kill likewise.
+def test_a_checkpoint_that_is_half_removed_is_not_taken_for_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, unlink, removed = settings(data, tmp_path / "run"), os.unlink, []
+
+    def interrupted(path: str, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith((".json", ".safetensors")) and dir_fd is not None:
+            removed.append(path)
+            if len(removed) == 2:
+                raise KeyboardInterrupt
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    assert removed
+    assert_whole(config.run)
+
+
+# --- signals and STOP ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Long enough to be stopped on the way, and saved at the end only."""
+    folder = tmp_path_factory.mktemp("long")
+    return settings(data, folder / "once", iterations=150, save_every=1000)
+
+
+@pytest.fixture(scope="module")
+def in_one_go(long: TrainConfig) -> dict[str, bytes]:
+    return trained(long)
+
+
+def assert_stopped(config: TrainConfig, expected: dict[str, bytes]) -> None:
+    """All that was done is saved, and the run ends with the bytes of one go."""
+    status, done = read_status(RunFolder(config.run)), iterations(config.run)
+    assert status is not None and status.state == "stopped"
+    assert done and status.iteration == done[-1] < config.iterations
+    assert last(config.run).name == f"iteration-{done[-1]:08d}"
+    assert unlike(resumed(config), expected) == []
+    assert sum(line["dropped"] for line in history(config.run)) == 0
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_stops(
+    long: TrainConfig, in_one_go: dict[str, bytes], number: signal.Signals, code: int
+) -> None:
+    config = at(long, number.name)
+    with child(config) as process:
+        iterating(process, config.run)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in told, told
+    assert_stopped(config, in_one_go)
+
+
+@pytest.mark.slow
+def test_the_file_stop_saves_and_stops(long: TrainConfig, in_one_go: dict[str, bytes]) -> None:
+    config = at(long, "stop")
+    with child(config) as process:
+        iterating(process, config.run)
+        CliRunner().invoke(app, ["runs", "stop", str(config.run)])
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in told, told
+    assert_stopped(config, in_one_go)
+
+
+@posix
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_data_workers_too(
+    long: TrainConfig, in_one_go: dict[str, bytes]
+) -> None:
+    config = at(long, "group").model_copy(update={"workers": 1})
+    with child(config) as process:
+        iterating(process, config.run)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in told, told
+    assert_stopped(config.model_copy(update={"workers": 0}), in_one_go)
+
+
+@posix
+@pytest.mark.slow
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    """An iteration takes long enough here that the second one falls into it."""
+    phantoms(8, size=32, seed=0, out=tmp_path / "data")
+    once = settings(tmp_path / "data", tmp_path / "once", batch_size=7, save_every=20)
+    config = at(once, "run")
+    with child(config) as process:
+        iterating(process, config.run)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "press Ctrl-C again" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in told, told
+    status = read_status(RunFolder(config.run))
+    assert status is not None and status.state == "stopped"
+    assert saved(config.run) == []
+    assert unlike(resumed(config), trained(once)) == []
+
+
+# --- the lock -----------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.slow
+def test_a_second_run_in_the_folder_is_refused_and_harms_nothing(
+    long: TrainConfig, in_one_go: dict[str, bytes]
+) -> None:
+    config = at(long, "shared").model_copy(update={"iterations": 600})
+    with child(config) as process:
+        iterating(process, config.run)
+        second = CliRunner().invoke(app, [*words(config), "--resume"])
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+    assert second.exit_code == 9, second.output
+    assert f"process {process.pid} on " in second.stderr and second.stderr.count("\n") == 1
+    done = iterations(config.run)
+    assert done == list(range(1, done[-1] + 1)) and len(history(config.run)) == 1
+    del in_one_go
+
+
+@posix
+@pytest.mark.slow
+def test_a_killed_run_starts_again_at_once_while_its_data_workers_still_live(
+    long: TrainConfig, in_one_go: dict[str, bytes]
+) -> None:
+    config = at(long, "orphans").model_copy(update={"save_every": 20, "workers": 1})
+    with child(config) as process:
+        iterating(process, config.run)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        assert len(workers) >= 1 and all(worker.is_running() for worker in workers)
+        with_none = config.model_copy(update={"workers": 0})
+        found = resumed(with_none)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    assert {k: v for k, v in found.items() if k != "metrics.jsonl"} == {
+        k: v for k, v in in_one_go.items() if k != "metrics.jsonl"
+    }
