@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose
-    from prdit_core.verbs.generate import generate, generate_steps
+    from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
@@ -40,6 +40,7 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainStep": "training.events",
     "Volume": "volume",
+    "branch_steps": "verbs.generate",
     "decompose": "verbs.decompose",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
@@ -68,6 +69,7 @@ __all__ = [
     "TrainConfig",
     "TrainStep",
     "Volume",
+    "branch_steps",
     "decompose",
     "generate",
     "generate_steps",

@@ -25,10 +25,12 @@ class TimeGrid:
     ----------
     hot_at_zero : whether a predictor that lands exactly on t = 0 is still corrected; the release
         takes a plain cold step there
+    first : step that a walk begins with; above 0 for one that branches off another
     """
 
     times: tuple[float, ...]
     hot_at_zero: bool = True
+    first: int = 0
 
     @property
     def total(self) -> int:
@@ -36,8 +38,8 @@ class TimeGrid:
         return len(self.times) - 1
 
     def steps(self) -> Iterator[tuple[int, float, float]]:
-        """(index, t, t_next) of every step."""
-        for index in range(self.total):
+        """(index, t, t_next) of every step from `first` on."""
+        for index in range(self.first, self.total):
             yield index, self.times[index], self.times[index + 1]
 
     def reach(self, t: float, t_next: float, k: float) -> float:

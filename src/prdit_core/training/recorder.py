@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.runs.metrics import append_line
-from prdit_core.runs.status import Status, write_status
+from prdit_core.runs.status import Status, read_status, write_status
 from prdit_core.training.events import (
     Previewed,
     Saved,
@@ -36,6 +36,9 @@ class Recorder:
         self.folder = folder
         self.begun_at = now()
         self._status: dict[str, Any] = {"stage": stage, "iteration": 0, "total": total}
+        before = read_status(folder)
+        if before is not None:  # a run that goes on has losses already
+            self._status |= {"loss": before.loss, "validation_loss": before.validation_loss}
         self._first = 0
         self._clock = time.monotonic()
         self._written = -STATUS_EVERY_S

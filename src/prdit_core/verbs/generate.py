@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.models.prior import Prior
-    from prdit_core.sampling.grid import GridName
+    from prdit_core.sampling.grid import GridName, TimeGrid
     from prdit_core.sampling.sampler import Edit, SampleStep
     from prdit_core.volume import Volume
 
 STEPS, SAMPLER, K = 50, "increment", 2.0
 LARGEST_SEED = 2**63 - 1
-# First words of the noise keys: the start, and the corrector's draws.
+# Third words of the noise keys: the start, and the corrector's draws.
 _START, _CORRECTOR = 0, 1
+_BRANCH = 5  # 2, 3 and 4 are the noises of decompose, preview and validation
 
 
 def generate_steps(
@@ -69,10 +71,74 @@ def generate_steps(
     MemoryLimit
         If the device runs out of memory.
     """
-    _check(seed, index, steps, k)
-    chosen = find_sampler(sampler)
-    times = time_grid(grid, steps, chosen.first_time)
-    prior = prior if device is None else prior.to(choose_device(device))
+    _check(seed, index, k)
+    place = prior if device is None else prior.to(choose_device(device))
+    start = unit_noise(prior.shape, seed, index, _START) * prior.schedule.noise_std
+    times = _times(grid, steps, sampler)
+    yield from _walk(place, start, times, seed, index, sampler, k, edit)
+
+
+def branch_steps(
+    prior: Prior,
+    x0: Tensor,
+    step: int,
+    *,
+    seed: int,
+    index: int = 0,
+    steps: int = STEPS,
+    sampler: str = SAMPLER,
+    k: float = K,
+    grid: GridName = "exact",
+) -> Iterator[SampleStep]:
+    """Go on from step `step` of an earlier walk with other noise.
+
+    The clean volume predicted there is noised anew to the time of that step, so that one sees
+    what was decided by then: early steps leave the anatomy open, late ones only texture.
+
+    Parameters
+    ----------
+    x0 : (1, C, D, H, W) prediction at that step, in model units
+    step : one of that walk, from 0
+    seed, index : of the new noise
+    steps, sampler, k, grid : as of the walk it branches off
+
+    Yields
+    ------
+    SampleStep
+        From step `step` on.
+
+    Raises
+    ------
+    UsageError
+        If a setting is out of range.
+    """
+    _check(seed, index, k)
+    times = replace(_times(grid, steps, sampler), first=step)
+    if not 0 <= step < times.total:
+        raise UsageError(f"step {step} is outside 0..{times.total - 1}")
+    t, schedule = times.times[step], prior.schedule
+    noise = unit_noise(prior.shape, seed, index, _BRANCH, step) * schedule.noise_std
+    x_t = schedule.alpha(t) * x0.cpu() + schedule.sigma(t) * noise
+    yield from _walk(prior, x_t, times, seed, index, sampler, k, None)
+
+
+def _times(grid: GridName, steps: int, sampler: str) -> TimeGrid:
+    if not 1 <= steps <= 100_000:
+        raise UsageError(f"{steps} steps: choose 1 to 100000")
+    return time_grid(grid, steps, find_sampler(sampler).first_time)
+
+
+def _walk(
+    prior: Prior,
+    start: Tensor,
+    times: TimeGrid,
+    seed: int,
+    index: int,
+    sampler: str,
+    k: float,
+    edit: Edit | None,
+) -> Iterator[SampleStep]:
+    """Steps from the state `start` on."""
     place, shape = prior.device, prior.shape
     edges = " x ".join(str(edge) for edge in prior.geometry.shape)
     needed = memory_needed(prior.model.config, prior.geometry.shape)
@@ -81,13 +147,12 @@ def generate_steps(
     def draw(step: int) -> Tensor:
         return unit_noise(shape, seed, index, _CORRECTOR, step).to(place)
 
-    start = unit_noise(shape, seed, index, _START).to(place) * prior.schedule.noise_std
     try:
         yield from sample_steps(
             prior.denoise,
             prior.schedule,
-            start,
-            sampler=chosen,
+            start.to(place),
+            sampler=find_sampler(sampler),
             grid=times,
             k=k,
             noise=draw,
@@ -159,11 +224,9 @@ def finished_volume(
     return prior.to_volume(find_sampler(sampler).result(last), metadata)
 
 
-def _check(seed: int, index: int, steps: int, k: float) -> None:
+def _check(seed: int, index: int, k: float) -> None:
     check_k(k)
     if not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"seed {seed} is outside 0..{LARGEST_SEED}")
     if not 0 <= index < 2**31:
         raise UsageError(f"index {index} is outside 0..{2**31 - 1}")
-    if not 1 <= steps <= 100_000:
-        raise UsageError(f"{steps} steps: choose 1 to 100000")

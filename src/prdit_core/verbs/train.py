@@ -158,7 +158,7 @@ class _Run:
         notes = [*self.settings.notes, *said]
         notes += [f"{text}, so not bit-identical to one go" for text in changed]
         if dropped:
-            notes.append(f"{dropped} iterations after it were lost and are done again")
+            notes.append(f"{dropped} iterations were lost and are done again")
         return start, tuple(notes)
 
     def validate(self, iteration: int) -> Validated:
