@@ -1,7 +1,8 @@
-"""Opens CT scans that are dropped onto napari."""
+"""Opens CT scans and saved sessions that are dropped onto napari."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 
 # A dropped folder may be a whole disk: this many files decide whether it holds DICOM.
 _LOOKED_AT = 200
+SESSION = ".prdit"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """`read_scan` for a volume file or a folder with a DICOM series, else None.
+    """A reader for a volume file, a folder with a DICOM series or a session, else None.
 
     Lists, which napari gives for stacks of files, are left to other readers.
     """
@@ -25,6 +27,8 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     from prdit_core.data.io import SUFFIXES
 
     place = Path(path)
+    if place.suffix.lower() == SESSION:
+        return read_session
     # An .npz may hold anything.
     files = tuple(suffix for suffix in SUFFIXES if suffix != ".npz")
     ours = _holds_dicom(place) if place.is_dir() else place.name.lower().endswith(files)
@@ -34,16 +38,34 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 def read_scan(path: str) -> list[LayerData]:
     """One image layer in HU, with what was noted in reading, and nothing of the patient.
 
+    If a record of ours lies beside the file, the layer carries how the volume came about.
+
     Raises
     ------
     InputRejected
         With one line that says what is wrong with the scan.
     """
     from napari_prdit.layers import image_layer
+    from napari_prdit.records import recorded
     from prdit_core.data.io import read_volume
     from prdit_core.files import shown
 
-    return [image_layer(read_volume(path), shown(Path(path).name))]
+    file, volume = Path(path), read_volume(path)
+    known = {**volume.metadata, **recorded(file)}
+    return [image_layer(replace(volume, metadata=known), shown(file.name))]
+
+
+def read_session(path: str) -> list[LayerData]:
+    """The layers of a .prdit file, as they were saved.
+
+    Raises
+    ------
+    InputRejected
+        If it is damaged or something else.
+    """
+    from napari_prdit.session import open_session
+
+    return open_session(Path(path))
 
 
 def _holds_dicom(folder: Path) -> bool:

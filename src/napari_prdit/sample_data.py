@@ -22,3 +22,14 @@ def phantom() -> list[LayerData]:
     volume = Volume(made.volume.voxels_hu, made.volume.affine, note)
     labels = {"name": "phantom: organs", "visible": False, **placement(volume.affine)}
     return [image_layer(volume, "phantom"), (made.labels, labels, "labels")]
+
+
+def generated() -> list[LayerData]:
+    """A chest that the bundled model makes while one waits, some seconds; always the same."""
+    import prdit_core
+    from napari_prdit.layers import image_layer
+    from prdit_core.machine import use_threads
+
+    use_threads()
+    volume = prdit_core.generate(prdit_core.load("demo"), seed=0)
+    return [image_layer(volume, "generated chest")]

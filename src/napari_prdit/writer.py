@@ -1,17 +1,26 @@
-"""Saves image layers as CT volumes."""
+"""Saves layers: an image as a CT volume, or all of them as a session."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_prdit.layers import LayerData
+
+NIFTI = (".nii.gz", ".nii")
+METAIMAGE = (".mha", ".mhd")
 
 
-def write_scan(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write an image layer as int16 HU with its place in the patient.
+
+    What is known of how a layer of ours came about goes into a .json file beside it.
 
     Parameters
     ----------
     path
-        Ends in .nii, .nii.gz, .mha or .mhd.
+        Without .nii or .nii.gz it gets the latter.
     data, attributes
         A layer as napari hands it to writers; see `layer_volume` for what can be written.
 
@@ -20,7 +29,41 @@ def write_scan(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     PrditError
         With one line that says why it cannot be written.
     """
+    return _write_volume(_named(path, NIFTI), data, attributes)
+
+
+def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """As `write_nifti`, with the suffixes .mha and .mhd."""
+    return _write_volume(_named(path, METAIMAGE), data, attributes)
+
+
+def write_session(path: str, layers: list[LayerData]) -> list[str]:
+    """Write image and labels layers, with what they carry, into one file; see `save_session`."""
+    from napari_prdit.session import SUFFIX, save_session
+
+    return [str(save_session(_named(path, (SUFFIX,)), layers))]
+
+
+def _write_volume(file: Path, data: Any, attributes: dict[str, Any]) -> list[str]:
     from napari_prdit.layers import layer_volume
+    from napari_prdit.records import check_place, write_record
     from prdit_core.data.io import write_volume
 
-    return [str(write_volume(layer_volume(data, attributes), path))]
+    volume = layer_volume(data, attributes)
+    if not volume.metadata:
+        return [str(write_volume(volume, file))]
+    check_place(file)
+    return [str(write_volume(volume, file)), str(write_record(volume, file))]
+
+
+def _named(path: str, suffixes: tuple[str, ...]) -> Path:
+    """The file to write; napari's dialog adds no suffix, nor asks whether to replace that file."""
+    from prdit_core.errors import OutputError
+    from prdit_core.files import shown
+
+    if path.lower().endswith(suffixes):
+        return Path(path)
+    file = Path(path + suffixes[0])
+    if file.exists():
+        raise OutputError(f"{shown(file)} is there already; give its whole name to replace it")
+    return file

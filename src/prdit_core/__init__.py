@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from prdit_core.models.prior import Decomposition, Prediction, Prior
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
-    from prdit_core.verbs.decompose import decompose
+    from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.shares import decompose_levels, energy_shares
     from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
 
@@ -42,6 +43,9 @@ _HOMES = {
     "Volume": "volume",
     "branch_steps": "verbs.generate",
     "decompose": "verbs.decompose",
+    "decompose_levels": "verbs.shares",
+    "decompose_state": "verbs.decompose",
+    "energy_shares": "verbs.shares",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
@@ -71,6 +75,9 @@ __all__ = [
     "Volume",
     "branch_steps",
     "decompose",
+    "decompose_levels",
+    "decompose_state",
+    "energy_shares",
     "generate",
     "generate_steps",
     "import_official",

@@ -14,6 +14,15 @@ StageName = Literal["local", "global", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 WeightsName = Literal["ema", "model"]
+SamplerName = Literal[
+    "increment",
+    "increment-2",
+    "euler",
+    "heun",
+    "resynthesis",
+    "noise-only",
+    "conventional-hot",
+]
 
 
 class ModelConfig(BaseModel):

@@ -55,9 +55,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise OutputError(_cannot_write(path, error)) from error
     finally:
@@ -73,12 +73,12 @@ def write_folder_atomically(path: Path, write: Callable[[Path], None]) -> Path:
         temporary.mkdir(parents=True)
         write(temporary)
         for file in temporary.rglob("*"):
-            _sync(file)
-        _sync(temporary)
+            sync(file)
+        sync(temporary)
         if path.exists():
             os.replace(path, retired)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         if retired.exists() and not path.exists():
             os.replace(retired, path)
@@ -94,7 +94,7 @@ def sweep(folder: Path) -> None:
 
     Only for a folder that no other process writes to.
     """
-    for left in folder.glob(".*.partial*"):
+    for left in (*folder.glob(".*.partial*"), *folder.glob(".*.retired*")):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -118,7 +118,7 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file or folder to disk; Windows opens no folders, and needs no flush of them."""
     if path.is_dir() and os.name == "nt":
         return

@@ -6,7 +6,7 @@ import gc
 import itertools
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ import recorded
 import torch
 from toys import Mixture
 
+from prdit_core.config import SamplerName
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
@@ -284,3 +285,7 @@ def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
         )
     found = SAMPLERS[solver].result(step)
     np.testing.assert_allclose(found.numpy(), numbers[f"{solver}_final"], atol=2e-4)
+
+
+def test_the_names_of_the_settings_are_those_of_the_table() -> None:
+    assert get_args(SamplerName) == tuple(SAMPLERS)

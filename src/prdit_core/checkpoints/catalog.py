@@ -115,7 +115,10 @@ def newest(run: Path) -> Path:
 
 def set_aside(folder: Path) -> Path:
     """Rename a damaged checkpoint of a run so that it counts as saved no longer."""
-    return folder.rename(folder.with_name(f"damaged-{folder.name}"))
+    aside = folder.with_name(f"damaged-{folder.name}")
+    while aside.exists():  # the disk damaged this iteration before
+        aside = aside.with_name(f"{aside.name}-again")
+    return folder.rename(aside)
 
 
 def load(name_or_path: str | Path, device: str = "cpu") -> Prior:

@@ -32,6 +32,10 @@ HEADER_LIMIT = 1 << 20
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 
 
+class OtherFormat(CheckpointError):
+    """A checkpoint of another format version; it may be whole."""
+
+
 class Header(BaseModel):
     """Everything about a model except its weights.
 
@@ -124,7 +128,7 @@ def read_header(path: Path) -> Header:
         content = json.loads(text, object_pairs_hook=_no_duplicates)
         version = content.get("version")
         if version != FORMAT_VERSION:
-            raise CheckpointError(
+            raise OtherFormat(
                 f"{shown(file)} has format version {version!r}, this program reads "
                 f"{FORMAT_VERSION}; upgrade napari-prdit"
             )

@@ -19,6 +19,7 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
+from prdit_core.config import SamplerName
 from prdit_core.errors import OutputError
 from prdit_core.sampling.grid import GridName
 
@@ -51,11 +52,8 @@ def generate(
         int, typer.Option(help="Network evaluations; more is slower and better.")
     ] = 50,
     sampler: Annotated[
-        str,
-        typer.Option(
-            help="increment, increment-2, euler (Alg. 1), heun, resynthesis, noise-only, "
-            "conventional-hot."
-        ),
+        SamplerName,
+        typer.Option(help="How it walks from noise to a volume; euler is Alg. 1 of the paper."),
     ] = "increment",
     k: Annotated[
         float, typer.Option(help="1 is cold (no noise added on the way), 2 to 3 hot and better.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from prdit_core.errors import InputRejected
+from prdit_core.errors import InputRejected, MemoryLimit
 from prdit_core.files import sha256_of, shown, write_atomically
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
     ------
     InputRejected
         If the file is missing or holds anything else.
+    MemoryLimit
+        If this process may map no more.
     """
     expected = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
     try:
@@ -58,6 +61,8 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
             )
         return np.memmap(path, dtype, "r", offset, shape)
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryLimit(f"no memory is left to map {shown(path)}") from error
         raise InputRejected(
             f"cannot read {shown(path)}: {error.strerror}; prepare the data again"
         ) from error

@@ -40,7 +40,7 @@ class SampleStep:
     ----------
     index, total : step number from 0, and number of steps
     t, t_next : times it went from and to
-    x : (B, C, D, H, W) state at `t_next`
+    x_t, x : (B, C, D, H, W) states at `t` and at `t_next`
     x0, eps : prediction at `t` that the step used
     """
 
@@ -48,6 +48,7 @@ class SampleStep:
     total: int
     t: float
     t_next: float
+    x_t: Tensor
     x: Tensor
     x0: Tensor
     eps: Tensor
@@ -157,7 +158,7 @@ def sample_steps(
         return said if edit is None else edit(said, x, t)
 
     for index, t, t_next in grid.steps():
-        now = Estimate(t, look(x, t))
+        x_t, now = x, Estimate(t, look(x, t))
         if sampler.ancestral:
             x = _ancestral(now, t_next, schedule, noise(index))
         else:
@@ -168,7 +169,7 @@ def sample_steps(
         before = now
         said = now.prediction
         _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x, said.x0, said.eps)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
 
 
 def _noise_only(

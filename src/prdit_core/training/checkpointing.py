@@ -6,11 +6,13 @@ state of generators and data order.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import saved, set_aside
 from prdit_core.checkpoints.store import (
+    OtherFormat,
     load_tensors,
     read_header,
     read_weights,
@@ -18,7 +20,7 @@ from prdit_core.checkpoints.store import (
     save_tensors,
 )
 from prdit_core.errors import CheckpointError
-from prdit_core.files import shown
+from prdit_core.files import shown, sync
 from prdit_core.training.engine import by_first
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def save(folder: RunFolder, trainer: Trainer, header: Header) -> Path:
         save_tensors(moments, part / MOMENTS)
 
     def write() -> Path:
+        for file in (folder.metrics, folder.history):  # before what says that they are whole
+            if file.exists():
+                sync(file)
         save_checkpoint(path, header, averaged, add)
         _prune(folder.path)
         return path
@@ -71,6 +76,8 @@ def _newest_whole(run: Path) -> tuple[Path | None, list[str]]:
             read_weights(path, read_header(path))  # which verifies all files of the folder
             load_tensors(path / RAW)
             load_tensors(path / MOMENTS)
+        except OtherFormat:
+            raise
         except CheckpointError as error:
             aside = set_aside(path)
             said.append(f"damaged, set aside as {shown(aside.name)}: {error}")
@@ -87,7 +94,13 @@ def _prune(run: Path) -> None:
         kept.add(min(losses, key=lambda path: losses[path]))
     for path in folders:
         if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Hidden first: what is half removed must not look like a checkpoint."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path.rename(path.with_name(f".{path.name}.retired")))
 
 
 def _validation_loss(path: Path) -> float | None:

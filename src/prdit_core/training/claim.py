@@ -78,6 +78,7 @@ def begin_history(
         "time": now(),
     }
     append_line(folder.history, line | facts)
+    write_json(folder.config, settings.recorded())  # last, so that no change goes unrecorded
     return dropped
 
 
@@ -96,7 +97,8 @@ def _configure(folder: RunFolder, settings: Settings, begin: Begin) -> list[str]
             )
         before = _read(folder.config)
         changed = compare(before, settings, folder.path, allowed=begin == "change")
-    write_json(folder.config, settings.recorded())
+    else:
+        write_json(folder.config, settings.recorded())
     return changed
 
 

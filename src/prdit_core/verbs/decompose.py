@@ -1,4 +1,4 @@
-"""Split the prediction for a scan, noised to a chosen level, into its local and global part."""
+"""Split a prediction into its local and global part: for a scan under noise, or a walk's state."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from prdit_core.machine import check_memory, package_version
 from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import unit_noise
 from prdit_core.pictures import Panel
-from prdit_core.provenance import DERIVED, torch_version
+from prdit_core.provenance import DERIVED, SYNTHETIC, torch_version
 from prdit_core.schedule import T
 from prdit_core.verbs.expected_data import expected_data
-from prdit_core.volume import Volume
+from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prior import Decomposition, Prior
 
 _NOISE = 2
 # Percentile of the residual that gets the full colour.
@@ -33,20 +33,31 @@ SHOWN_SHARE = 99.0
 
 
 @dataclass(frozen=True)
-class Decomposed:
-    """A scan on the prior's grid and what the prior makes of it, all in HU.
+class DecomposedState:
+    """A noisy state and the two parts of what a prior predicts for it, all in HU.
 
     Attributes
     ----------
-    scan : the clean volume
-    parts : ``noisy``, ``x0-local``, ``x0-global-residual``, ``x0-total``, ``x0-error`` (total minus
-        scan), and ``eps-local``, ``eps-global-residual``, ``eps-total`` (noise as HU differences)
+    parts : ``noisy``, ``x0-local``, ``x0-global-residual``, ``x0-total``, and ``eps-local``,
+        ``eps-global-residual``, ``eps-total`` (noise as HU differences)
     t : noise level
     """
 
-    scan: Volume
     parts: Mapping[str, Volume]
     t: float
+
+
+@dataclass(frozen=True)
+class Decomposed(DecomposedState):
+    """As `DecomposedState`, of a scan on the prior's grid: the truth is known.
+
+    Attributes
+    ----------
+    parts : also ``x0-error`` and ``eps-error`` (total minus truth)
+    scan : the clean volume
+    """
+
+    scan: Volume
 
     def panels(self) -> list[Panel]:
         """Rows of a picture: scan, noisy scan, local x0, global residual, their sum."""
@@ -74,6 +85,21 @@ class Decomposed:
         ]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A scan as a prior sees it, and the noise that is to cover it.
+
+    Attributes
+    ----------
+    scan : on the prior's grid, in HU; its metadata are those of all parts but for the noise level
+    x0, eps : (1, 1, D, H, W) in model units
+    """
+
+    scan: Volume
+    x0: Tensor
+    eps: Tensor
+
+
 def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decomposed:
     """Noise a scan to time `t` and split the prior's prediction.
 
@@ -88,25 +114,116 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
     UsageError
         If `t` is out of range, the prior has more than one channel, or no scan fits its grid.
     """
-    if not 0 < t <= T:
-        raise UsageError(f"t = {t:g} is outside (0, {T:g}]")
+    check_level(t)
+    return split(prior, prepare(prior, volume, seed), t)
+
+
+def decompose_state(prior: Prior, x_t: NDArray[np.float32], t: float) -> DecomposedState:
+    """Split what the prior predicts from a state of a walk; its truth nobody knows.
+
+    Parameters
+    ----------
+    x_t : (D, H, W) state in model units, such as `SampleStep.x_t[0, 0]`
+    t : its noise level in (0, 1000]
+
+    Raises
+    ------
+    UsageError
+        If `t` is out of range, or the prior has another grid or more than one channel.
+    """
+    check_level(t)
+    prior.check_hu()
+    if x_t.shape != prior.geometry.shape:
+        raise UsageError(
+            f"a state of shape {x_t.shape} is none of {prior.name}, which has "
+            f"{prior.geometry.shape}; choose the model it was generated with"
+        )
+    _check_memory(prior)
+    state = torch.from_numpy(x_t.astype(np.float32))[None, None].to(prior.device)
+    affine = axial_affine(prior.geometry.spacing_mm, prior.geometry.shape)
+    units = _Units(prior, affine, _metadata(prior, SYNTHETIC) | _level(prior, SYNTHETIC, t))
+    return DecomposedState(parts=_parts(units, state, prior.decompose(state, t)), t=t)
+
+
+def prepare(prior: Prior, volume: Volume, seed: int) -> Subject:
+    """Bring a scan to the prior's grid and draw noise for it; errors as of `decompose`."""
     prior.check_hu()
     expected = expected_data(prior.intensity, prior.geometry, prior.record)
-    check_memory(
-        memory_needed(prior.model.config, prior.geometry.shape), str(prior.device), "the model"
-    )
+    _check_memory(prior)
     conformed = conform(volume, expected.preset, expected.size)
     x0 = torch.from_numpy(prior.intensity.to_model(conformed.volume.voxels_hu))[None, None]
-    x0 = x0.to(prior.device)
     noise = unit_noise(prior.shape, seed, 0, _NOISE).to(prior.device)
-    eps = noise * prior.schedule.noise_std
-    x_t = prior.schedule.alpha(t) * x0 + prior.schedule.sigma(t) * eps
+    notes = {"notes": list(conformed.notes)} if conformed.notes else {}
+    metadata = {**_metadata(prior, DERIVED), "seed": seed, **notes}
+    voxels = conformed.volume.voxels_hu.astype(np.float32)
+    return Subject(
+        scan=Volume(voxels, conformed.volume.affine, metadata),
+        x0=x0.to(prior.device),
+        eps=noise * prior.schedule.noise_std,
+    )
+
+
+def split(prior: Prior, subject: Subject, t: float) -> Decomposed:
+    """Cover a prepared scan with its noise to level `t` and split the prediction."""
+    metadata = {**subject.scan.metadata, **_level(prior, DERIVED, t)}
+    units = _Units(prior, subject.scan.affine, metadata)
+    x_t = prior.schedule.alpha(t) * subject.x0 + prior.schedule.sigma(t) * subject.eps
     found = prior.decompose(x_t, t)
-    metadata = {
-        "notice": DERIVED,
-        "description": f"{DERIVED}; PRDiT {prior.digest[:8]} at t {t:g}",
-        "t": t,
-        "seed": seed,
+    parts = _parts(units, x_t, found)
+    parts["x0-error"] = units.difference(found.total.x0 - subject.x0)
+    parts["eps-error"] = units.difference(found.total.eps - subject.eps)
+    scan = Volume(subject.scan.voxels_hu, subject.scan.affine, metadata)
+    return Decomposed(parts=parts, t=t, scan=scan)
+
+
+def check_level(t: float) -> None:
+    """Raise `UsageError` unless `t` is a noise level."""
+    if not 0 < t <= T:
+        raise UsageError(f"t = {t:g} is outside (0, {T:g}]")
+
+
+@dataclass(frozen=True)
+class _Units:
+    """From a prior's tensors (1, 1, D, H, W) to volumes in HU."""
+
+    prior: Prior
+    affine: NDArray[np.float64]
+    metadata: Mapping[str, Any]
+
+    def absolute(self, x: Tensor) -> Volume:
+        """An image, not clipped to the window."""
+        intensity = self.prior.intensity
+        units = x - intensity.model_range[0]
+        return self._volume(units * intensity.hu_per_unit + intensity.window_hu[0])
+
+    def difference(self, x: Tensor) -> Volume:
+        """A change of an image."""
+        return self._volume(x * self.prior.intensity.hu_per_unit)
+
+    def _volume(self, hu: Tensor) -> Volume:
+        return Volume(hu[0, 0].float().cpu().numpy(), self.affine, self.metadata)
+
+
+def _parts(units: _Units, x_t: Tensor, found: Decomposition) -> dict[str, Volume]:
+    return {
+        "noisy": units.absolute(x_t),
+        "x0-local": units.absolute(found.local.x0),
+        "x0-global-residual": units.difference(found.global_residual.x0),
+        "x0-total": units.absolute(found.total.x0),
+        "eps-local": units.difference(found.local.eps),
+        "eps-global-residual": units.difference(found.global_residual.eps),
+        "eps-total": units.difference(found.total.eps),
+    }
+
+
+def _check_memory(prior: Prior) -> None:
+    needed = memory_needed(prior.model.config, prior.geometry.shape)
+    check_memory(needed, str(prior.device), "the model")
+
+
+def _metadata(prior: Prior, notice: str) -> dict[str, Any]:
+    return {
+        "notice": notice,
         "checkpoint": prior.name,
         "checkpoint_sha256": prior.digest,
         "device": str(prior.device),
@@ -115,32 +232,7 @@ def decompose(prior: Prior, volume: Volume, t: float, *, seed: int = 0) -> Decom
         "torch": torch_version(),
         "window_hu": list(prior.intensity.window_hu),
     }
-    scan = Volume(_float(conformed.volume.voxels_hu), conformed.volume.affine, metadata)
-
-    def absolute(x: Tensor) -> Volume:
-        low, unit = prior.intensity.window_hu[0], prior.intensity.hu_per_unit
-        voxels = (x - prior.intensity.model_range[0]) * unit + low
-        return Volume(_float(voxels[0, 0].cpu().numpy()), scan.affine, metadata)
-
-    def difference(x: Tensor) -> Volume:
-        voxels = x[0, 0].cpu().numpy() * prior.intensity.hu_per_unit
-        return Volume(_float(voxels), scan.affine, metadata)
-
-    return Decomposed(
-        scan=scan,
-        parts={
-            "noisy": absolute(x_t),
-            "x0-local": absolute(found.local.x0),
-            "x0-global-residual": difference(found.global_residual.x0),
-            "x0-total": absolute(found.total.x0),
-            "x0-error": difference(found.total.x0 - x0),
-            "eps-local": difference(found.local.eps),
-            "eps-global-residual": difference(found.global_residual.eps),
-            "eps-total": difference(found.total.eps),
-        },
-        t=t,
-    )
 
 
-def _float(voxels: NDArray[Any]) -> NDArray[np.float32]:
-    return voxels.astype(np.float32)
+def _level(prior: Prior, notice: str, t: float) -> dict[str, Any]:
+    return {"t": t, "description": f"{notice}; PRDiT {prior.digest[:8]} at t {t:g}"}

@@ -19,6 +19,8 @@ from prdit_core.sampling.sampler import check_k, find_sampler, sample_steps
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from prdit_core.models.prior import Prior
@@ -80,7 +82,7 @@ def generate_steps(
 
 def branch_steps(
     prior: Prior,
-    x0: Tensor,
+    x0: Tensor | NDArray[np.float32],
     step: int,
     *,
     seed: int,
@@ -118,7 +120,7 @@ def branch_steps(
         raise UsageError(f"step {step} is outside 0..{times.total - 1}")
     t, schedule = times.times[step], prior.schedule
     noise = unit_noise(prior.shape, seed, index, _BRANCH, step) * schedule.noise_std
-    x_t = schedule.alpha(t) * x0.cpu() + schedule.sigma(t) * noise
+    x_t = schedule.alpha(t) * torch.as_tensor(x0).cpu() + schedule.sigma(t) * noise
     yield from _walk(prior, x_t, times, seed, index, sampler, k, None)
 
 

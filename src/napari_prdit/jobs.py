@@ -1,0 +1,178 @@
+"""Long work beside the window: one worker thread, small events to the GUI, pause, step and stop.
+
+A worker of napari swallows every RuntimeError of its generator, and out of memory is one: errors
+are therefore caught where they arise and travel as data.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+
+from prdit_core.errors import PrditError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from napari.qt.threading import GeneratorWorker
+
+T = TypeVar("T")
+WAIT_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a job ended early, in one line."""
+
+    message: str
+
+
+class Mailbox(Generic[T]):
+    """One slot from worker to window: only the newest counts, and only when one is wanted."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._content: T | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the last one was taken, so that making another is worth its time."""
+        return self._content is None
+
+    def put(self, content: T) -> None:
+        """Replace what was not taken."""
+        with self._lock:
+            self._content = content
+
+    def take(self) -> T | None:
+        """The newest, once; None if there is none."""
+        with self._lock:
+            content, self._content = self._content, None
+        return content
+
+
+class Control:
+    """Lets a worker run, rest, go one step, or end; the worker asks between its steps."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._allowed: int | None = None  # steps; None is without end
+        self.stopped = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether it rests, or will after the steps it was allowed."""
+        return self._allowed is not None
+
+    def pause(self) -> None:
+        """Rest after the step at hand."""
+        self._set(0)
+
+    def resume(self) -> None:
+        """Go on."""
+        self._set(None)
+
+    def step(self) -> None:
+        """Go one step further and rest."""
+        self._set((self._allowed or 0) + 1)
+
+    def stop(self) -> None:
+        """End after the step at hand, also if it rests."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def may_go_on(self) -> bool:
+        """Wait while paused; False once stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or self._allowed != 0)
+            if self._allowed:
+                self._allowed -= 1
+            return not self.stopped
+
+    def _set(self, allowed: int | None) -> None:
+        with self._changed:
+            self._allowed = allowed
+            self._changed.notify_all()
+
+
+class Job(QObject):
+    """One piece of work in a thread of its own.
+
+    Signals
+    -------
+    told : every event of the work, in the GUI thread; the last may be `Failed`
+    ended : once, whatever happened
+    """
+
+    told = Signal(object)
+    ended = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.control = Control()
+        self._worker: GeneratorWorker | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the work goes on (or rests)."""
+        return self._worker is not None
+
+    def start(self, work: Callable[[Control], Generator[Any]]) -> None:
+        """Run `work(control)`; every event it yields is told."""
+        assert not self.running, "one piece of work at a time"
+        self.control = Control()
+        worker = create_worker(guarded, work, self.control, _start_thread=False)
+        worker.yielded.connect(self.told)
+        worker.finished.connect(self._finish)
+        self._worker = worker
+        worker.start()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self.control.stop()
+
+    def step(self) -> None:
+        """Let it go one step further and rest."""
+        self.control.step()
+
+    def stop_and_wait(self) -> None:
+        """End it before the window closes; nothing is told any more."""
+        worker = self._worker
+        if worker is None:
+            return
+        self.blockSignals(True)
+        self.control.stop()
+        worker.quit()
+        worker.await_workers(WAIT_MS)
+        self._worker = None
+
+    def _finish(self) -> None:
+        self._worker = None
+        self.ended.emit()
+
+
+def guarded(work: Callable[[Control], Generator[Any]], control: Control) -> Iterator[Any]:
+    """Events of some work until it ends, is stopped, or fails, which is an event too."""
+    try:
+        with closing(work(control)) as events:
+            yield from events
+    except PrditError as error:
+        yield Failed(str(error))
+    except MemoryError:
+        yield Failed("out of memory; choose a smaller model, or close other programs")
+    except Exception as error:
+        yield Failed(_explained(error))
+
+
+def _explained(error: Exception) -> str:
+    """Out of memory is a RuntimeError in torch; anything else is a fault of ours."""
+    text = " ".join(str(error).split())
+    if "out of memory" in text.lower() or "can't allocate memory" in text:
+        return "the device ran out of memory; choose a smaller model or the CPU"
+    return f"unexpected {type(error).__name__}: {text}"

@@ -1,0 +1,74 @@
+"""Which checkpoints there are to choose from, and what one is, without loading its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
+from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def known(folders: Iterable[Path]) -> list[str]:
+    """Bundled names, then checkpoints and runs directly below `folders`."""
+    bundled = [name for name, entry in CATALOGUE.items() if entry.where == "bundled"]
+    found: list[str] = []
+    for folder in folders:
+        if folder.is_dir():
+            found += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
+    return bundled + found
+
+
+def described(name: str) -> str:
+    """What a checkpoint is, in a few lines for people.
+
+    Raises
+    ------
+    PrditError
+        If there is none, or it cannot be read.
+    """
+    path = find(name)
+    header = read_header(path)
+    entry = CATALOGUE.get(name)
+    lines = [
+        _grid(header),
+        f"{_parts(header)}, {(path / WEIGHTS).stat().st_size / 2**20:.1f} MB",
+        _units(header),
+        _origin(header),
+    ]
+    if entry is not None:
+        lines.append(f"{entry.description}; licence {entry.licence}")
+    return "\n".join(line for line in lines if line)
+
+
+def _is_one(path: Path) -> bool:
+    return (path / HEADER).is_file() or any((path / RUN_CHECKPOINTS).glob(f"*/{HEADER}"))
+
+
+def _grid(header: Header) -> str:
+    depth, height, width = header.geometry.shape
+    spacing = " x ".join(f"{edge:g}" for edge in header.geometry.spacing_mm)
+    doubt = "" if header.geometry.exact else " (spacing assumed)"
+    return f"{depth} x {height} x {width} voxels of {spacing} mm{doubt}"
+
+
+def _parts(header: Header) -> str:
+    depth = header.model.depth
+    return f"local part and global part of {depth} blocks" if depth else "local part only"
+
+
+def _units(header: Header) -> str:
+    low, high = header.intensity.window_hu
+    kind = "exact" if header.intensity.exact else "approximate"
+    return f"HU {low:g} to {high:g}, {kind}"
+
+
+def _origin(header: Header) -> str:
+    training = header.record.get("training")
+    if isinstance(training, dict) and "iteration" in header.record:
+        stage = training.get("stage", "?")
+        return f"trained: stage {stage}, {header.record['iteration']} iterations"
+    return "imported" if "source" in header.record else ""

@@ -1,0 +1,70 @@
+"""How a saved volume came about: a JSON record beside it, as `prdit-core generate` leaves one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.data.discovery import suffix_of
+from prdit_core.errors import OutputError
+from prdit_core.files import sha256_of, shown, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.volume import Volume
+
+_FILE, _DIGEST = "volume", "sha256"
+# What a record says of the file, which speaks for itself.
+_GEOMETRY = ("shape", "spacing_mm", "affine")
+
+
+def check_place(file: Path) -> None:
+    """Raise `OutputError` if a JSON file of somebody else lies where the record would.
+
+    Converters of DICOM leave such files beside a scan.
+    """
+    place = _place(file)
+    if place.exists() and _read(place) is None:
+        raise OutputError(f"{shown(place)} is there and is no record of ours; choose another name")
+
+
+def write_record(volume: Volume, file: Path) -> Path:
+    """Write the metadata of a volume beside the file it was written to."""
+    record = {
+        **volume.metadata,
+        "shape": list(volume.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "affine": volume.affine.tolist(),
+        _FILE: file.name,
+        _DIGEST: sha256_of(_voxels_of(file)),
+    }
+    return write_json(_place(file), record)
+
+
+def recorded(file: Path) -> dict[str, Any]:
+    """Metadata from the record beside a file; nothing unless it is of this very file."""
+    record, voxels = _read(_place(file)), _voxels_of(file)
+    if record is None or record[_FILE] != file.name or not voxels.is_file():
+        return {}
+    if record[_DIGEST] != sha256_of(voxels):
+        return {}
+    return {k: v for k, v in record.items() if k not in (_FILE, _DIGEST, *_GEOMETRY)}
+
+
+def _place(file: Path) -> Path:
+    return file.with_name(file.name[: len(file.name) - len(suffix_of(file))] + ".json")
+
+
+def _voxels_of(file: Path) -> Path:
+    return file.with_suffix(".raw") if suffix_of(file) == ".mhd" else file
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """A record of ours; None if there is none."""
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(content, dict) and {_FILE, _DIGEST} <= content.keys()
+    return content if ours else None

@@ -1,0 +1,61 @@
+"""Small pictures of several volumes to pick from."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QIcon, QPixmap
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+if TYPE_CHECKING:
+    from prdit_core import Volume
+
+WIDTH, HEIGHT = 150, 54
+
+
+class ContactSheet(QListWidget):
+    """One picture of three planes for each volume; hidden while there is none.
+
+    Signals
+    -------
+    chosen : number of the volume that was clicked
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setViewMode(QListWidget.ViewMode.IconMode)
+        self.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.setMovement(QListWidget.Movement.Static)
+        self.setIconSize(QSize(WIDTH, HEIGHT))
+        self.setMinimumHeight(2 * HEIGHT + 60)
+        self.setToolTip("Click a volume to show it")
+        self.itemClicked.connect(lambda item: self.chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
+        self.hide()
+
+    def clear_volumes(self) -> None:
+        """Forget all pictures."""
+        self.clear()
+        self.hide()
+
+    def add_volume(self, number: int, volume: Volume) -> None:
+        """Add the picture of a volume."""
+        item = QListWidgetItem(QIcon(_picture(volume)), f"volume {number}")
+        item.setData(Qt.ItemDataRole.UserRole, number)
+        self.addItem(item)
+        self.show()
+
+
+def _picture(volume: Volume) -> QPixmap:
+    from prdit_core.pictures import Panel, draw
+
+    low, high = volume.metadata["window_hu"]
+    image = draw([Panel(volume.voxels_hu, volume.spacing_mm, (low, high), "")])
+    stream = BytesIO()
+    image.resize((WIDTH, HEIGHT)).save(stream, format="PNG")
+    pixmap = QPixmap()
+    pixmap.loadFromData(stream.getvalue())
+    return pixmap

@@ -1,0 +1,1 @@
+"""Numbers that say how good volumes are, and of what they are made."""

@@ -1,0 +1,287 @@
+"""The dock that generates: settings, live view, results, faults."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent, QGuiApplication
+
+from napari_prdit.widgets.generate import GenerateDock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[GenerateDock]:
+    made = GenerateDock(viewer)
+    qtbot.addWidget(made)
+    made.device.setCurrentText("cpu")
+    made.steps.setValue(6)
+    yield made
+    made.shut_down()
+
+
+def finish(qtbot: QtBot, dock: GenerateDock) -> None:
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+
+
+def test_opening_the_dock_loads_no_torch() -> None:
+    code = (
+        "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
+        "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "
+        "GenerateDock; d = GenerateDock(ViewerModel()); assert 'torch' not in sys.modules; "
+        "assert '32 x 32 x 32' in d.about.text()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) -> None:
+    from prdit_core import generate, load
+    from prdit_core.machine import use_threads
+
+    dock.seed.setValue(5)
+    dock.generate()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers
+    use_threads()
+    expected = generate(load("demo"), seed=5, steps=6)
+    np.testing.assert_array_equal(layer.data, expected.voxels_hu)
+    ours = layer.metadata["prdit"]
+    assert {k: ours[k] for k in expected.metadata} == dict(expected.metadata)
+    np.testing.assert_allclose(layer.scale, expected.spacing_mm)
+    assert tuple(layer.contrast_limits) == (-1000, 400)
+
+
+def test_the_copied_command_makes_the_same_volume(
+    qtbot: QtBot, dock: GenerateDock, tmp_path: Path
+) -> None:
+    dock.seed.setValue(2)
+    dock.generate()
+    finish(qtbot, dock)
+    dock._copy()
+    clipboard = QGuiApplication.clipboard()
+    assert clipboard is not None
+    words = shlex.split(clipboard.text())
+    command = [sys.executable, "-m", "prdit_core.cli", *words[1:-1], str(tmp_path / "out")]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    import nibabel
+
+    (file,) = (tmp_path / "out").glob("*.nii.gz")
+    saved = np.asarray(nibabel.load(file).dataobj)
+    shown = np.rint(dock.viewer.layers[0].data)
+    # the command writes int16; nibabel is (x, y, z) towards right and front
+    assert sorted(saved.ravel().tolist()) == sorted(shown.ravel().tolist())
+
+
+def test_the_volume_emerges_live(
+    qtbot: QtBot, dock: GenerateDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    show = dock.live.show
+
+    def watched(voxels: Any) -> None:
+        show(voxels)
+        shown.append(np.array(dock.viewer.layers[0].data))
+
+    monkeypatch.setattr(dock.live, "show", watched)
+    dock.steps.setValue(200)
+    dock.generate()
+    finish(qtbot, dock)
+    final = dock.viewer.layers[0].data
+    away = [float(np.abs(voxels - final).mean()) for voxels in shown]
+    assert len(shown) >= 10 and away[0] > 50 > away[-1] and away[len(away) // 2] < away[0]
+
+
+def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) -> None:
+    dock.steps.setValue(500)
+    dock.generate()
+    qtbot.waitUntil(lambda: dock.progress.value() > 2, timeout=PATIENCE_MS)
+    dock.pause.click()
+    qtbot.waitUntil(lambda: "paused" in dock.message.text(), timeout=PATIENCE_MS)
+    assert dock.pause.text() == "Resume"
+    qtbot.wait(200)
+    before = dock.progress.value()
+    dock.one.click()
+    qtbot.waitUntil(lambda: dock.progress.value() == before + 1, timeout=PATIENCE_MS)
+    dock.halt.click()
+    finish(qtbot, dock)
+    assert dock.viewer.layers[0].metadata["prdit"]["stopped_after"] == before + 1
+    assert "stopped after step" in dock.message.text() and dock.go.isEnabled()
+    assert not dock.halt.isEnabled() and dock.pause.text() == "Pause"
+
+
+def test_a_second_click_starts_nothing(qtbot: QtBot, dock: GenerateDock) -> None:
+    dock.generate()
+    dock.generate()
+    finish(qtbot, dock)
+    assert len(dock.viewer.layers) == 1
+
+
+def test_the_next_run_reuses_the_layer_unless_it_was_kept(qtbot: QtBot, dock: GenerateDock) -> None:
+    for _ in range(2):
+        dock.generate()
+        finish(qtbot, dock)
+    (first,) = dock.viewer.layers
+    dock.keep.click()
+    kept = np.array(first.data)
+    dock.seed.setValue(9)
+    dock.generate()
+    finish(qtbot, dock)
+    names = [layer.name for layer in dock.viewer.layers]
+    assert names == ["PRDiT seed 0 index 0", "PRDiT volume"]
+    np.testing.assert_array_equal(first.data, kept)
+
+
+def test_several_volumes_give_a_contact_sheet_and_statistics(
+    qtbot: QtBot, dock: GenerateDock
+) -> None:
+    dock.count.setValue(3)
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.sheet.count() == 3 and not dock.sheet.isHidden()
+    layers = {layer.name: layer for layer in dock.viewer.layers}
+    volumes = [dock._volumes[number].voxels_hu for number in range(3)]
+    mean, spread = layers["mean of 3 volumes"], layers["spread of 3 volumes"]
+    np.testing.assert_allclose(mean.data, np.mean(volumes, axis=0), atol=0.01)
+    np.testing.assert_allclose(spread.data, np.std(volumes, axis=0, ddof=1), atol=0.01)
+    dock.sheet.itemClicked.emit(dock.sheet.item(1))
+    np.testing.assert_array_equal(layers["PRDiT volume"].data, volumes[1])
+    assert layers["PRDiT volume"].metadata["prdit"]["index"] == 1
+
+
+def test_going_back_in_time_and_another_ending(qtbot: QtBot, dock: GenerateDock) -> None:
+    dock.steps.setValue(10)
+    dock.generate()
+    finish(qtbot, dock)
+    layer = dock.viewer.layers[0]
+    final = np.array(layer.data)
+    dock.travel.slider.setValue(3)
+    early = np.array(layer.data)
+    assert np.abs(early - final).mean() > 10 and "step 4" in dock.travel.where.text()
+    dock.travel.slider.setValue(9)
+    np.testing.assert_allclose(layer.data, final, atol=2)  # kept as half floats
+    dock.travel.slider.setValue(6)
+    dock.travel.seed.setValue(4)
+    dock.travel.branched.emit(dock.travel.step, 4)
+    finish(qtbot, dock)
+    ours = layer.metadata["prdit"]
+    assert (ours["branch_step"], ours["branch_of_seed"], ours["seed"]) == (6, 0, 4)
+    assert 0 < np.abs(layer.data - final).mean() < np.abs(early - final).mean()
+    assert dock.recording.indices == list(range(10))
+
+
+def test_a_deleted_layer_does_not_disturb_the_run(qtbot: QtBot, dock: GenerateDock) -> None:
+    dock.steps.setValue(100)
+    dock.generate()
+    qtbot.waitUntil(lambda: len(dock.viewer.layers) == 1, timeout=PATIENCE_MS)
+    dock.viewer.layers.clear()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers  # the finished volume comes back
+    assert layer.metadata["prdit"]["steps"] == 100
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged"])
+def test_an_unreadable_checkpoint_is_said_at_once_and_the_next_run_works(
+    qtbot: QtBot, dock: GenerateDock, tmp_path: Path, what: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    if what == "damaged":
+        (bad / "checkpoint.json").write_text("{")
+    dock.choose_checkpoint(str(bad))
+    assert dock.message.kind == "error" and "bad" in dock.message.text()
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.message.kind == "error" and "bad" in dock.message.text()
+    dock.choose_checkpoint("demo")
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.message.kind == "note" and len(dock.viewer.layers) == 1
+
+
+def test_out_of_memory_is_said_and_the_next_run_works(
+    qtbot: QtBot, dock: GenerateDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prdit_core.models.prior import Prior
+
+    denoise, calls = Prior.denoise, []
+
+    def failing(self: Prior, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return denoise(self, *arguments)
+
+    monkeypatch.setattr(Prior, "denoise", failing)
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.message.kind == "error" and "ran out of memory" in dock.message.text()
+    assert dock.go.isEnabled()
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.message.kind == "note" and "stopped_after" not in str(
+        dock.viewer.layers[0].metadata
+    )
+
+
+def test_presets_set_the_controls_and_own_settings_are_called_own(dock: GenerateDock) -> None:
+    dock._take_preset("paper")
+    request = dock.request()
+    assert (request.steps, request.sampler, request.k) == (1000, "euler", 2.0)
+    dock.steps.setValue(999)
+    assert dock.preset.currentText() == "own"
+    dock.steps.setValue(1000)
+    assert dock.preset.currentText() == "paper"
+
+
+def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: Path) -> None:
+    from prdit_core.checkpoints.catalog import BUNDLED
+
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(BUNDLED / "demo"))])
+    buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    event = QDropEvent(QPointF(1, 1), Qt.DropAction.CopyAction, mime, buttons, keys)
+    dock.checkpoint.dropEvent(event)
+    assert dock.checkpoint.text == str(BUNDLED / "demo") and "32 x 32" in dock.about.text()
+
+
+def test_the_dice_gives_other_seeds(dock: GenerateDock) -> None:
+    seeds = set()
+    for _ in range(5):
+        dock._roll()
+        seeds.add(dock.seed.value())
+    assert len(seeds) > 1
+
+
+def test_every_control_explains_itself(dock: GenerateDock) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QSlider
+
+    for kind in (QAbstractButton, QAbstractSpinBox, QComboBox, QSlider):
+        for control in dock.findChildren(kind):
+            assert control.toolTip(), (kind, control)
+
+
+def test_closing_while_it_works_leaves_no_thread(qtbot: QtBot, dock: GenerateDock) -> None:
+    dock.steps.setValue(2000)
+    dock.generate()
+    qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
+    dock.close()
+    assert not dock.job.running

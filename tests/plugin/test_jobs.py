@@ -1,0 +1,139 @@
+"""Work beside the window: events, pause, step, stop, and errors that are not swallowed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_prdit.jobs import Control, Failed, Job, Mailbox
+from napari_prdit.replay import Moment, Recording
+from prdit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytestqt.qtbot import QtBot
+
+
+def counting(control: Control, total: int = 10**9) -> Generator[int]:
+    for number in range(total):
+        yield number
+        if not control.may_go_on():
+            return
+
+
+def followed(qtbot: QtBot) -> tuple[Job, list[Any], list[str]]:
+    job, events, ends = Job(), [], []
+    job.told.connect(events.append)
+    job.ended.connect(lambda: ends.append("ended"))
+    return job, events, ends
+
+
+def test_events_arrive_in_order_and_the_end_once(qtbot: QtBot) -> None:
+    job, events, ends = followed(qtbot)
+    job.start(lambda control: counting(control, 50))
+    qtbot.waitUntil(lambda: bool(ends))
+    assert events == list(range(50)) and ends == ["ended"] and not job.running
+
+
+def test_it_pauses_steps_resumes_and_stops(qtbot: QtBot) -> None:
+    job, events, ends = followed(qtbot)
+    job.start(counting)
+    qtbot.waitUntil(lambda: len(events) > 3)
+    job.control.pause()
+    qtbot.wait(100)
+    resting = len(events)
+    qtbot.wait(100)
+    assert len(events) == resting
+    job.step()
+    qtbot.waitUntil(lambda: len(events) == resting + 1)
+    qtbot.wait(50)
+    assert len(events) == resting + 1 and job.control.paused
+    job.control.resume()
+    qtbot.waitUntil(lambda: len(events) > resting + 3)
+    job.control.pause()
+    job.stop()  # a resting job can be stopped too
+    qtbot.waitUntil(lambda: bool(ends))
+    job.start(lambda control: counting(control, 3))  # and it can work again
+    qtbot.waitUntil(lambda: len(ends) == 2)
+
+
+FAULTS = [
+    (UsageError("no such thing"), "no such thing"),
+    (MemoryError(), "out of memory"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "ran out of memory"),
+    (RuntimeError("you tried to allocate: can't allocate memory"), "ran out of memory"),
+    (KeyError("x"), "unexpected KeyError"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), FAULTS)
+def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, said: str) -> None:
+    def failing(control: Control) -> Generator[int]:
+        yield 1
+        raise error
+
+    job, events, ends = followed(qtbot)
+    job.start(failing)
+    qtbot.waitUntil(lambda: bool(ends))
+    assert events[0] == 1 and isinstance(events[1], Failed) and said in events[1].message
+    job.start(lambda control: counting(control, 2))
+    qtbot.waitUntil(lambda: len(ends) == 2)
+    assert events[2:] == [0, 1]
+
+
+def test_waiting_for_the_end_leaves_no_thread_and_tells_nothing_more(qtbot: QtBot) -> None:
+    before = threading.active_count()
+    job, events, _ends = followed(qtbot)
+    job.start(counting)
+    qtbot.waitUntil(lambda: len(events) > 1)
+    job.control.pause()
+    job.stop_and_wait()
+    told = len(events)
+    qtbot.wait(50)
+    assert len(events) == told and not job.running and threading.active_count() <= before + 1
+
+
+def test_only_the_newest_frame_is_kept() -> None:
+    box: Mailbox[int] = Mailbox()
+    assert box.wanted and box.take() is None
+    for number in range(5):
+        box.put(number)
+    assert not box.wanted and box.take() == 4 and box.take() is None
+
+
+def moment(index: int, edge: int = 8) -> Moment:
+    noise = np.random.default_rng(index).standard_normal((1, 1, edge, edge, edge))
+    return Moment(index, 1000.0 - index, noise.astype(np.float32), noise.astype(np.float32) / 2)
+
+
+def test_a_recording_gives_back_what_it_was_given() -> None:
+    recording = Recording(2**20)
+    for index in range(10):
+        recording.add(moment(index))
+    assert recording.indices == list(range(10))
+    found, given = recording.at(4), moment(4)
+    assert found.t == given.t
+    np.testing.assert_allclose(found.x_t, given.x_t, atol=2e-3)
+    np.testing.assert_allclose(found.x0, given.x0, atol=2e-3)
+
+
+def test_a_recording_keeps_to_its_budget_over_the_whole_run() -> None:
+    recording = Recording(20_000)  # about ten moments
+    for index in range(100):
+        recording.add(moment(index))
+        assert recording.size <= 20_000
+    kept = recording.indices
+    assert kept[0] == 0 and kept[-1] == 99 and len(kept) >= 5
+    assert max(np.diff(kept[:-1])) == min(np.diff(kept[:-1]))  # evenly spread
+
+
+def test_another_ending_replaces_what_came_after() -> None:
+    recording = Recording(2**20)
+    for index in range(6):
+        recording.add(moment(index))
+    recording.add(moment(3))
+    assert recording.indices == [0, 1, 2, 3]
