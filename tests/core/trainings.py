@@ -15,7 +15,6 @@ from prdit_core.checkpoints.store import read_header, read_weights
 from prdit_core.config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
-from prdit_core.runs.status import read_status
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
@@ -86,6 +85,11 @@ def content(run: Path) -> dict[str, bytes]:
     return {last(run).name: b"", **payloads, "metrics.jsonl": (run / "metrics.jsonl").read_bytes()}
 
 
+def without_metrics(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Payloads alone, for runs that were validated at other times."""
+    return {name: held for name, held in found.items() if name != "metrics.jsonl"}
+
+
 def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
     """Names of what differs; shorter to read than the bytes."""
     names = sorted(found.keys() | expected.keys())
@@ -93,7 +97,10 @@ def unlike(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
 
 
 def history(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    """Beginnings and continuations."""
+    file = run / "history.jsonl"
+    text = file.read_text() if file.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def iterations(run: Path) -> list[int]:
@@ -150,9 +157,9 @@ def iterating(process: subprocess.Popen[str], run: Path, count: int = 1) -> None
     """Wait until the child has done `count` iterations of its own."""
     start = None
     while process.poll() is None:
-        status = read_status(RunFolder(run))
-        if start is None and status is not None and status.pid == process.pid:
-            start = status.iteration
+        begun = history(run)[-1:]
+        if start is None and begun and begun[0]["pid"] == process.pid:
+            start = begun[0]["iteration"]
         if start is not None and iterations(run)[-1:] >= [start + count]:
             return
         time.sleep(0.01)

@@ -5,6 +5,10 @@ A process's share of a batch does not depend on how many processes, workers or r
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -97,12 +101,13 @@ class Batches(Dataset[Batch | PrditError]):
             num_workers=workers,
             multiprocessing_context="spawn" if workers else None,
         )
-        drawn = iter(loader)
+        with _apart():
+            drawn = iter(loader)
         while True:
             try:
                 item = next(drawn, None)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if not workers or "Caught" in str(error):  # an error of ours, in a worker
                     raise
                 raise MemoryLimit(
                     "a process that prepares batches was killed, perhaps for want of memory; "
@@ -113,6 +118,24 @@ class Batches(Dataset[Batch | PrditError]):
             if item is None:
                 return
             yield item
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Workers started within hear no Ctrl-C; `next` tells of their death, not a signal handler.
+
+    That of torch would raise in the middle of whatever this process is doing.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    on_death = signal.getsignal(signal.SIGCHLD)
+    on_ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, on_ctrl_c)
+        signal.signal(signal.SIGCHLD, on_death)
 
 
 def split(batch: Batch, volumes: int) -> Iterator[Batch]:

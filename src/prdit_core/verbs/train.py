@@ -17,6 +17,7 @@ from prdit_core.models.prdit import PRDiT, training_memory
 from prdit_core.models.prior import Prior
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
+from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batches
 from prdit_core.training.checkpointing import restore, save
 from prdit_core.training.claim import Begin, begin_history, changes_so_far, claimed
@@ -122,6 +123,8 @@ class _Run:
         config, total = self.settings.config, self.settings.iterations
         start, notes = self.begin(begin, changed)
         yield Started(start, total, notes)
+        if self._owes_validation(start):
+            yield self.validate(start)
         done = saved_at = start
         batches = self._batches().between(start, total, config.workers)
         wished = lambda: asked() or self._stop_file()  # noqa: E731
@@ -131,7 +134,7 @@ class _Run:
                 done, last = step.index, step.index == total
                 yield step
                 validated: Validated | None = None
-                due = last or done % config.save_every == 0
+                due = self._due(done)
                 if due and self.data.validation:
                     validated = self.validate(done)
                     yield validated
@@ -142,11 +145,30 @@ class _Run:
                     yield Saved(done, path)
                 if step.asked_to_stop and not last:
                     yield Stopped(done)
-        except (GeneratorExit, InputRejected, MemoryLimit, NumericalError):
-            # These come between iterations, where all is whole; after others it may not be.
-            if done > saved_at:
+        except (GeneratorExit, InputRejected, MemoryLimit, NumericalError) as error:
+            # These come between iterations, where all is whole; after others it may not be. Of
+            # several processes all must save, but only a NaN is sure to reach all of them.
+            alone = self.trainer.fabric.world_size == 1
+            if done > saved_at and (alone or isinstance(error, NumericalError)):
                 self.save(done, None)
             raise
+
+    def _due(self, iteration: int) -> bool:
+        """Whether a validation and a checkpoint follow this iteration."""
+        return iteration == self.settings.iterations or (
+            iteration % self.settings.config.save_every == 0
+        )
+
+    def _owes_validation(self, iteration: int) -> bool:
+        """Whether the run ended between an iteration and the validation that was due."""
+
+        def told() -> bool:
+            lines = read_lines(self.folder.metrics)
+            newest = [line for line in lines if line["iteration"] == iteration]
+            return any(line["kind"] == "validation" for line in newest)
+
+        due = iteration > 0 and self._due(iteration) and bool(self.data.validation)
+        return due and not by_first(self.trainer.fabric, told)
 
     def begin(self, begin: Begin, changed: list[str]) -> tuple[int, tuple[str, ...]]:
         """Take up the newest checkpoint; say from where the run goes on and what is different."""

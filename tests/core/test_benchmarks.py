@@ -1,0 +1,77 @@
+"""The benchmark of training: its variants train the same thing, and its table is complete."""
+
+from __future__ import annotations
+
+import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
+EXACT = ("float32, explicit softmax", "recompute", "micro-batch 1")
+
+
+@pytest.fixture(scope="module")
+def bench() -> dict[str, Any]:
+    return runpy.run_path(str(SCRIPT))
+
+
+def first_step(bench: dict[str, Any], name: str) -> tuple[float, float]:
+    """Loss and norm of the gradient of a variant, from weights none of which is zero."""
+    torch.set_num_threads(1)
+    (variant,) = (variant for variant in bench["ALL"] if variant.name == name)
+    trainer = bench["make_trainer"](bench["TINY"], "global", 2, variant)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in trainer.network.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    tally, norm = trainer.advance(bench["make_batch"](8, 2), 0)
+    return tally.loss()["total"], norm
+
+
+@pytest.mark.parametrize("name", [*EXACT, "bf16-mixed"])
+def test_a_variant_takes_the_step_of_the_reference(bench: dict[str, Any], name: str) -> None:
+    within = 1e-4 if name in EXACT else 0.05
+    assert first_step(bench, name) == pytest.approx(first_step(bench, "float32, SDPA"), rel=within)
+
+
+def test_the_explicit_softmax_calls_no_fused_attention(
+    bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fused(*_: object) -> None:
+        raise AssertionError("fused")
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused)
+    first_step(bench, "float32, explicit softmax")
+    with pytest.raises(AssertionError, match="fused"):
+        first_step(bench, "float32, SDPA")
+
+
+@pytest.mark.slow
+def test_the_table_has_every_variant_with_sensible_numbers() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--quick"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| small")]
+    rows = {cells[1]: cells[2:] for cells in map(cells_of, lines)}
+    assert list(rows) == ["float32, SDPA", *EXACT, "bf16-mixed"]
+    for name, (*measured, estimate) in rows.items():
+        known = [] if name == "float32, explicit softmax" else [estimate]
+        assert all(math.isfinite(v) and v > 0 for v in map(float, [*measured, *known])), name
+    assert rows["float32, SDPA"][1::2] == ["1.00", "1.00"]
+    peaks = [float(rows[name][2]) for name in ("recompute", "float32, SDPA")]
+    assert float(rows["recompute"][3]) == pytest.approx(peaks[0] / peaks[1], rel=0.03)
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
