@@ -3,9 +3,14 @@
 DEMO_OUT ?= demo-output
 ARGS ?=
 
-# Shared libraries that torch, SimpleITK and Pillow expect of the system. Tests of real napari
-# windows will add theirs (Xvfb and xcb); the plugin has no window yet.
+# Shared libraries that torch, SimpleITK and Pillow expect of the system.
 SYSTEM_PACKAGES = libgcc-s1 libstdc++6 zlib1g
+# What tests of real windows need besides: a display without a screen, and what Qt draws with.
+WINDOW_PACKAGES = xvfb xauth libgl1 libgl1-mesa-dri libegl1 libfontconfig1 libfreetype6 \
+	libglib2.0-0 libdbus-1-3 libx11-6 libx11-xcb1 libxcb1 libxcb-cursor0 libxcb-glx0 \
+	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render0 \
+	libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-sync1 libxcb-util1 libxcb-xfixes0 \
+	libxcb-xkb1 libxkbcommon0 libxkbcommon-x11-0
 
 # The recipe of the bundled model. Calling it again goes on where it was stopped; it also goes on
 # with more GLOBAL_ITERATIONS, while more LOCAL_ITERATIONS need a new DEMO_WORK.
@@ -26,7 +31,7 @@ PYTHON_HERE = .venv/bin/python
 PRDIT = .venv/bin/prdit-core
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench demo-model
+.PHONY: help demo test test-fast check bench screenshots demo-model
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -48,6 +53,10 @@ check: .venv/.dev  ## ruff (rules and format) and mypy
 bench: .venv/.dev  ## run all benchmarks; each prints a table
 	set -e; for script in benchmarks/*.py; do $(PYTHON_HERE) "$$script"; done
 
+screenshots: .venv/.dev  ## pictures of every dock in light and dark, for docs/images/plugin
+	env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
+		$(PYTHON_HERE) scripts/screenshots.py $(ARGS)
+
 demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
 	$(PRDIT) phantoms --count $(DEMO_PHANTOMS) --size $(DEMO_SIZE) --seed $(DEMO_SEED) \
 		--out $(DEMO_WORK)/data
@@ -63,5 +72,6 @@ demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and g
 	touch $@
 
 .venv/.dev: .venv/.base
+	scripts/system_packages.sh $(WINDOW_PACKAGES)
 	scripts/environment.sh --group dev
 	touch $@

@@ -5,11 +5,13 @@ set -euo pipefail
 
 command -v dpkg-query >/dev/null || exit 0
 
-installed() { dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
+# Also what a package provides: libglib2.0-0 goes by the name of libglib2.0-0t64 in newer releases.
+installed=$(dpkg-query --show --showformat='${db:Status-Status} ${Package}, ${Provides}\n' |
+    sed -n 's/^installed //p' | tr ',' '\n' | awk '{print $1}')
 
 missing=()
 for package in "$@"; do
-    installed "$package" || missing+=("$package")
+    grep -qxF "$package" <<<"$installed" || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -17,6 +17,16 @@ def _folder(variable: str, default: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _clean_themes() -> None:
+    """Instead of napari's, which loads napari for every test of anything."""
+
+
+@pytest.fixture(autouse=True)
+def _disable_qt_warnings() -> None:
+    """Instead of napari's, which loads its window for every test of anything."""
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Small public CT files."""

@@ -11,6 +11,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from npe2 import PluginManifest
 
 from prdit_core.checkpoints.catalog import BUNDLED, CATALOGUE
 
@@ -75,6 +76,17 @@ def test_the_sdist_is_complete(built: Path) -> None:
     assert names >= {f"src/{name}" for name in NEEDED}
     assert names >= {"napari.yaml", "Makefile", "constraints.txt", "LICENSE"}
     assert {"scripts/environment.sh", "scripts/system_packages.sh"} <= names
+
+
+@pytest.mark.slow
+def test_the_manifest_of_an_unpacked_sdist_is_where_readers_look(
+    built: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(only(built, "*.tar.gz")) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    manifest = PluginManifest.from_file(only(tmp_path, "*") / "napari.yaml")
+    packaged = PluginManifest.from_file(ROOT / "src/napari_prdit/napari.yaml")
+    assert manifest.contributions == packaged.contributions
 
 
 def test_bundled_weights_are_where_the_catalogue_says_and_small() -> None:

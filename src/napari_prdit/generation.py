@@ -207,7 +207,7 @@ def _warm_up() -> None:
     import pint
     import scipy.ndimage  # noqa: F401
 
-    pint.get_application_registry().parse_units("mm")
+    pint.application_registry.parse_units("mm")
 
 
 def _prepared(prior: Prior, request: Request) -> Prepared:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from prdit_core.errors import PrditError
 
@@ -117,6 +117,12 @@ class Job(QObject):
         super().__init__(parent)
         self.control = Control()
         self._worker: GeneratorWorker | None = None
+        # A dock that goes with its window gets no close event; then `self` is no longer there.
+        controls = self._controls = [self.control]
+        self.destroyed.connect(lambda: controls[0].stop())
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(lambda: controls[0].stop())
 
     @property
     def running(self) -> bool:
@@ -126,7 +132,7 @@ class Job(QObject):
     def start(self, work: Callable[[Control], Generator[Any]]) -> None:
         """Run `work(control)`; every event it yields is told."""
         assert not self.running, "one piece of work at a time"
-        self.control = Control()
+        self.control = self._controls[0] = Control()
         worker = create_worker(guarded, work, self.control, _start_thread=False)
         worker.yielded.connect(self.told)
         worker.finished.connect(self._finish)

@@ -69,11 +69,26 @@ def read_session(path: str) -> list[LayerData]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance, walk_files
+    from prdit_core.data.dicom_slices import walk_files
     from prdit_core.errors import InputRejected
 
     try:
         files = list(islice(walk_files(folder), _LOOKED_AT))
     except InputRejected:  # a folder within cannot be listed; then other readers may try
         return False
-    return any(looks_like_dicom(file) and series_and_instance(file)[0] for file in files)
+    return any(_is_dicom(file) for file in files)
+
+
+def _is_dicom(file: Path) -> bool:
+    """More than a guess by the name or by zeros; de-identified slices may not name their series."""
+    from prdit_core.data.dicom_slices import looks_like_dicom, series_and_instance
+
+    if not looks_like_dicom(file):
+        return False
+    if series_and_instance(file)[0] is not None:
+        return True
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

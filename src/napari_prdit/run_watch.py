@@ -139,5 +139,6 @@ def _of_launch(folder: RunFolder, launch: Launch) -> tuple[State, str]:
 
 def _why(folder: RunFolder, state: State, status: Status | None) -> str:
     if state == "dead":
-        return f"its process was killed; last it said: {last_line(folder.log) or 'nothing'}"
+        *_, said = last_line(folder.log).partition("  ")  # the time of day goes before
+        return f"its process was killed; last it said: {said or 'nothing'}"
     return status.message if status is not None and state == "failed" else ""

@@ -102,9 +102,8 @@ def end(folder: RunFolder) -> None:
 
 def _worker(run: Seen) -> psutil.Process:
     if run.host != socket.gethostname():
-        raise UsageError(
-            f"{shown(run.folder.path)} is worked in by {run.host or 'another process'}; end it there"
-        )
+        who = run.host or "another process"
+        raise UsageError(f"{shown(run.folder.path)} is worked in by {who}; end it there")
     try:
         return psutil.Process(run.pid)
     except psutil.Error as error:

@@ -524,7 +524,6 @@ def test_what_is_not_finite_is_named_and_poisons_nothing(
     assert unlike(resumed(config), expected) == []
 
 
-# Fails for validation: what was due when the volume was lost is not validated after it is back.
 @pytest.mark.parametrize("part", ["train", "validation"])
 @pytest.mark.parametrize("damage", ["removed", "flipped", "truncated"])
 def test_a_volume_lost_or_changed_on_the_way_stops_the_run_by_name(
@@ -547,7 +546,6 @@ def test_a_volume_lost_or_changed_on_the_way_stops_the_run_by_name(
     assert unlike(resumed(config), expected) == []
 
 
-# Fails mostly: torch's SIGCHLD handler raises anywhere, even in `Recorder.end`: code 1, "running".
 @posix
 @pytest.mark.slow
 def test_a_killed_data_worker_ends_the_run_with_its_code(data: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def finish(qtbot: QtBot, dock: GenerateDock) -> None:
     qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
 
 
-def test_opening_the_dock_loads_no_torch() -> None:
+def test_opening_the_dock_loads_no_torch(display: None) -> None:
     code = (
         "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
         "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +86,19 @@ def test_every_contribution_names_a_command() -> None:
     assert named == {command.id for command in COMMANDS}
 
 
+@pytest.mark.slow
+def test_npe2_finds_nothing_wrong() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "npe2", "validate", "--imports", "napari-prdit"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "valid" in done.stdout
+
+
 def test_there_is_no_menus_block() -> None:
     """With one, napari would append the plugin's name to the titles of widgets."""
     assert not PluginManifest.from_file(MANIFEST).contributions.menus
@@ -151,10 +166,12 @@ def test_a_folder_is_ours_only_if_it_holds_dicom(tmp_path: Path) -> None:
     assert get_reader([str(tmp_path / "a.nii"), str(tmp_path / "b.nii")]) is None
 
 
+@pytest.mark.parametrize("name", ["lidc-idri-0001-slab", "abdomen-20-slices-dicom"])
 def test_a_dicom_folder_becomes_a_layer(
-    engine: PluginManager, real_data: Path, tmp_path: Path
+    engine: PluginManager, real_data: Path, tmp_path: Path, name: str
 ) -> None:
-    source = shutil.copytree(real_data / "ct/lidc-idri-0001-slab", tmp_path / "series")
+    """The slices of the second do not name their series."""
+    source = shutil.copytree(real_data / "ct" / name, tmp_path / "series")
     data, attributes = opened(source)
     expected = read_volume(source)
     np.testing.assert_array_equal(data, expected.voxels_hu)

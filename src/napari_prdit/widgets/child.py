@@ -6,7 +6,6 @@ Unlike a training it ends with its dock. What it needs, such as torch, napari ne
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from qtpy.QtCore import QObject, QProcess, Signal
 
@@ -29,8 +28,7 @@ class Child(QObject):
         super().__init__(parent)
         self._process = QProcess(self)
         self._process.readyReadStandardError.connect(self._read)
-        self._process.finished.connect(lambda code, _status: self.ended.emit(code, self._result()))
-        self.destroyed.connect(partial(_kill, self._process))
+        self._process.finished.connect(self._finish)
 
     @property
     def running(self) -> bool:
@@ -48,7 +46,8 @@ class Child(QObject):
     def kill(self) -> None:
         """End it now; nothing is told any more."""
         self.blockSignals(True)
-        _kill(self._process)
+        self._process.kill()
+        self._process.waitForFinished(GONE_WITHIN_MS)
         self.blockSignals(False)
 
     def _read(self) -> None:
@@ -56,12 +55,7 @@ class Child(QObject):
         for line in filter(None, text.splitlines()):
             self.said.emit(line)
 
-    def _result(self) -> str:
+    def _finish(self, code: int) -> None:
         self._read()
-        return bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
-
-
-def _kill(process: QProcess, _gone: QObject | None = None) -> None:
-    if process.state() != QProcess.ProcessState.NotRunning:
-        process.kill()
-        process.waitForFinished(GONE_WITHIN_MS)
+        printed = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
+        self.ended.emit(code, printed)

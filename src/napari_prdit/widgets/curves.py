@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pyqtgraph
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 # Between the blue and orange of Okabe and Ito and what shows on both dark and light; the total is
 # in the colour of text.
 COLOURS = {"x0": "#2f8fd8", "eps": "#e0701a"}
-WORDS = {"total": "both together", "x0": "image", "eps": "noise"}
+WORDS = {"total": "sum", "x0": "image", "eps": "noise"}
 HEIGHT = 200
+DECADES = range(-8, 6)
 TOOLTIP = (
     "How wrong the model is, on a logarithmic scale: lower is better.\n"
     "image: error of the predicted clean image (x0); noise: of the predicted noise.\n"
@@ -43,6 +45,7 @@ class LossCurves(QWidget):
         self._plot.hideButtons()
         self._plot.setLogMode(x=False, y=True)
         self._plot.showGrid(x=True, y=True, alpha=0.15)
+        self._plot.getAxis("left").setTicks([_ticks()])
         self._plot.setLabel("bottom", "iteration")
         self.lines = {name: self._plot.plot() for name in LOSSES}
         self.circles = {name: self._plot.plot(pen=None, symbol="o") for name in LOSSES}
@@ -53,7 +56,8 @@ class LossCurves(QWidget):
         self._paint()
 
     def draw(self, train: LossHistory, validation: LossHistory) -> None:
-        """Show both."""
+        """Show both; nothing while there is nothing."""
+        self.setVisible(len(train) > 0)
         for name in LOSSES:
             self.lines[name].setData(*train.smooth_curve(name))
             self.circles[name].setData(*validation.curve(name))
@@ -80,3 +84,9 @@ class LossCurves(QWidget):
         words = [f"<span style='color:{c}'>&#9644; {WORDS[n]}</span>" for n, c in colours.items()]
         self._legend.setTextFormat(Qt.TextFormat.RichText)
         self._legend.setText("loss: " + " &nbsp; ".join([*words, "&#9675; held-out scans"]))
+
+
+def _ticks() -> list[tuple[float, str]]:
+    """Places and names on the log scale; those of pyqtgraph lie on top of each other."""
+    values = [float(f"{step}e{decade}") for decade in DECADES for step in (1, 2, 5)]
+    return [(math.log10(value), f"{value:g}") for value in values]

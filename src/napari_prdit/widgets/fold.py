@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-OPEN, CLOSED = "\N{BLACK DOWN-POINTING SMALL TRIANGLE}", "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+OPEN, CLOSED = "\N{BLACK DOWN-POINTING TRIANGLE}", "\N{BLACK RIGHT-POINTING TRIANGLE}"
 
 
 class Fold(QWidget):
-    """A title, and below it what is only made when it is first opened.
+    """A title, and below it what is hidden at first."""
 
-    Signals
-    -------
-    opened : the content was made and is shown
-    """
-
-    opened = Signal()
-
-    def __init__(self, title: str, tooltip: str, make: Callable[[], QWidget]) -> None:
+    def __init__(self, title: str, tooltip: str, content: QWidget) -> None:
         super().__init__()
-        self._title, self._make = title, make
-        self._content: QWidget | None = None
-        self._button = QPushButton(f"{CLOSED} {title}")
+        self._title, self._content = title, content
+        self._button = QPushButton()
         self._button.setToolTip(tooltip)
         self._button.setCheckable(True)
-        self._button.setFlat(True)
         self._button.setStyleSheet("text-align: left; background: transparent; border: none")
-        self._button.toggled.connect(self._toggle)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addWidget(self._button)
+        self._button.toggled.connect(self._show)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._button)
+        column.addWidget(content)
+        self._show(False)
 
-    def open(self, wanted: bool = True) -> None:
-        """Show the content, or hide it."""
-        self._button.setChecked(wanted)
+    def open(self) -> None:
+        """Show the content."""
+        self._button.setChecked(True)
 
-    def _toggle(self, wanted: bool) -> None:
-        self._button.setText(f"{OPEN if wanted else CLOSED} {self._title}")
-        if self._content is None:
-            self._content = self._make()
-            self._column.addWidget(self._content)
+    def _show(self, wanted: bool) -> None:
+        self._button.setText(f"{OPEN if wanted else CLOSED}  {self._title}")
         self._content.setVisible(wanted)

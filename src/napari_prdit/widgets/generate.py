@@ -6,13 +6,13 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QPushButton,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent
+    from qtpy.QtGui import QCloseEvent, QShowEvent
 
     from napari_prdit.generation import Frame
     from napari_prdit.jobs import Control
@@ -71,6 +71,7 @@ class GenerateDock(QWidget):
         self._last: Request | None = None
         self._grid: Prepared | None = None
         self._volumes: dict[int, Volume] = {}
+        self._planes_shown = False
         self._build()
         self.choose_checkpoint("demo")
 
@@ -100,10 +101,23 @@ class GenerateDock(QWidget):
         if self._last is not None:
             self._start(self._last, partial(branch_work, self._last, step, seed))
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """The three planes belong together: open the other two with the dock, once."""
+        super().showEvent(event)
+        if not self._planes_shown:
+            self._planes_shown = True
+            QTimer.singleShot(0, self._open_planes)
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Leave no thread behind."""
         self.shut_down()
         super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
+            self.shut_down()
 
     def shut_down(self) -> None:
         """End work and timers."""
@@ -131,7 +145,6 @@ class GenerateDock(QWidget):
         if isinstance(event, Prepared):
             self._grid = event
             self.live.prepare(event)
-            self._open_planes()
         elif isinstance(event, Progress):
             self._show_progress(event)
         elif isinstance(event, Done):
@@ -217,8 +230,7 @@ class GenerateDock(QWidget):
     def _open_planes(self) -> None:
         from napari_prdit.widgets.planes import show_planes
 
-        if self.planes_wanted.isChecked():
-            show_planes(self.viewer)
+        show_planes(self.viewer)
 
     # The controls.
 
@@ -329,11 +341,8 @@ class GenerateDock(QWidget):
         self.copy = button(
             "Copy command", "The same volumes by the command line, to the clipboard", self._copy
         )
-        self.planes_wanted = QPushButton("Planes")
-        self.planes_wanted.setCheckable(True)
-        self.planes_wanted.setChecked(True)
-        self.planes_wanted.setToolTip("Show coronal and sagittal planes with the next volume")
-        return _row(self.keep, self.copy, self.planes_wanted)
+        planes = button("Planes", "Show coronal and sagittal planes too", self._open_planes)
+        return _row(self.keep, self.copy, planes)
 
     def _describe(self, name: str) -> None:
         try:

@@ -167,6 +167,9 @@ def scrolled(*parts: QWidget) -> QScrollArea:
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)
+    bar = area.verticalScrollBar()
+    assert bar is not None  # every scroll area has one
+    area.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
     return area
 
 

@@ -5,48 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from napari.qt import QtViewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
-    QApplication,
     QCheckBox,
-    QGridLayout,
+    QDockWidget,
     QHBoxLayout,
-    QLabel,
+    QMainWindow,
     QPushButton,
     QSizePolicy,
     QSplitter,
     QVBoxLayout,
     QWidget,
 )
-from vispy.scene.visuals import Line
 
-from napari_prdit.ortho import (
-    DIRECTIONS,
-    SIDES,
+from napari_prdit.looking import (
     WHOLE_RANGE,
     WINDOWS_HU,
-    Planes,
-    crosshair,
     our_layers,
     set_window,
     show_volume,
     value_at,
 )
+from napari_prdit.ortho import Planes
 from napari_prdit.widgets.parts import Message, button
+from napari_prdit.widgets.plane_picture import Crosshair, Picture, placed, views_of
 
 if TYPE_CHECKING:
     import napari
     from napari.components import ViewerModel
     from napari.layers import Image
-    from qtpy.QtGui import QHideEvent, QShowEvent
+    from napari.qt import QtViewer
+    from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
-    from napari_prdit.ortho import Plane
-
+BELOW_SHARE = 0.4  # of the height of the window
 PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
-_EMPTY = "Open a scan or generate a volume to see its planes here."
-_LINE_COLOUR = (1.0, 0.8, 0.0, 0.6)
-_ABOVE_LAYERS = 10_000
+_EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _docks: WeakSet[PlanesDock] = WeakSet()
 
 
@@ -55,22 +48,28 @@ class PlanesDock(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        # napari hands out a proxy, which is not the viewer that its events speak of.
-        self.viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.viewer = _bare(napari_viewer)
         self.planes: Planes | None = None
+        self._building = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._open)
         self._pictures: list[Picture] = []
         self._crosshairs: list[Crosshair] = []
         self._had_scale_bar = False
         self.reading = Message()
-        self.reading.setToolTip(
-            "Where the planes cross, from the zero point of the scan, and the value there"
-        )
-        self._lines = QCheckBox("Crosshair")
-        self._solid = QPushButton("Turn in 3D")
+        self.lines = QCheckBox("Crosshair")
+        self.solid = QPushButton("Turn in 3D")
         self._stack = QSplitter(Qt.Orientation.Vertical)
+        self._explain()
         self._lay_out()
         self._tell()
         _docks.add(self)
+
+    @property
+    def views(self) -> list[QtViewer]:
+        """Main, coronal and sagittal view, as far as they are there."""
+        return [*views_of(self.viewer), *(picture.view for picture in self._pictures)]
 
     def refresh(self) -> None:
         """Look again at all volumes, whose arrays have changed in place; GUI thread only."""
@@ -84,55 +83,75 @@ class PlanesDock(QWidget):
             self._tell()
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Build the two views."""
+        """Build the two views, once the dock has found its place."""
         super().showEvent(event)
-        if self.planes is None:
-            self._open()
+        self._soon.start()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Take them down; a minimised window keeps them."""
+        """Take them down at once, for a canvas that changes its window ends napari.
+
+        A minimised window keeps them, and so does one that Qt hides to give it its first canvas.
+        """
         super().hideEvent(event)
-        if self.planes is not None and not (event is not None and event.spontaneous()):
+        minimised = event is not None and event.spontaneous()
+        if self.planes is not None and not minimised and not self._building:
             self._close()
 
-    def _lay_out(self) -> None:
-        self._lines.setChecked(True)
-        self._lines.setToolTip("Show in every view where the other two planes cut it")
-        self._lines.toggled.connect(lambda _on: self._draw())
-        self._solid.setCheckable(True)
-        self._solid.setToolTip(
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Planes lie beside each other where the dock is wide."""
+        super().resizeEvent(event)
+        wide = self.width() > self.height()
+        self._stack.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
+
+    def _explain(self) -> None:
+        self.reading.setToolTip(
+            "Where the planes cross, counted from the zero point of the scan, and the value there"
+        )
+        # Always two lines and never wider than the dock: the pictures below keep their size.
+        self.reading.setWordWrap(False)
+        self.reading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.lines.setToolTip("Show in every view where the other two planes cut it")
+        self.lines.setChecked(True)
+        self.lines.toggled.connect(lambda _on: self._draw())
+        self.solid.setToolTip(
             "Show the whole volume in the main view and turn it with the mouse; "
             "press again to return to the axial plane"
         )
-        self._solid.toggled.connect(lambda on: show_volume(self.viewer, "3D" if on else "axial"))
+        self.solid.setCheckable(True)
+        self.solid.clicked.connect(lambda on: show_volume(self.viewer, "3D" if on else "axial"))
+
+    def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 6)
         column.addLayout(_row(*(self._window_button(name) for name in (*WINDOWS_HU, WHOLE_RANGE))))
-        column.addLayout(_row(self._lines, self._solid))
+        column.addLayout(_row(self.lines, self.solid))
         column.addWidget(self.reading)
         column.addWidget(self._stack, stretch=1)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _window_button(self, name: str) -> QPushButton:
         limits = WINDOWS_HU.get(name)
-        shown = f"from {limits[0]:.0f} to {limits[1]:.0f} HU" if limits else "whole range of values"
+        shown = f"from {limits[0]:.0f} to {limits[1]:.0f} HU" if limits else "all there are"
         return button(
             name,
-            f"Grey values: {shown}, in all views. Residuals keep their own.",
+            f"Grey values {shown}, in all views; residuals keep their own.",
             lambda: set_window(our_layers(self.viewer), name),
         )
 
     def _open(self) -> None:
+        if self.planes is not None or not self.isVisible():
+            return
+        self._building = True
         self.planes = Planes(self.viewer, self._follow)
         self._pictures = [Picture(plane, side) for plane, side in self.planes.sides.items()]
         for picture in self._pictures:
             self._stack.addWidget(picture)
-        views = [picture.view for picture in self._pictures]
-        self._crosshairs = [Crosshair(view) for view in (*_views_of(self.viewer), *views)]
+        self._crosshairs = [Crosshair(view) for view in self.views]
         scale_bar = self.viewer.canvas.overlays.scale_bar
         self._had_scale_bar, scale_bar.visible = scale_bar.visible, True
         for emitter in self._view_changes():
             emitter.connect(self._follow)
+        self._building = False
         self._follow()
 
     def _close(self) -> None:
@@ -152,16 +171,14 @@ class PlanesDock(QWidget):
         return events.order, events.ndisplay
 
     def _follow(self) -> None:
-        self._solid.blockSignals(True)
-        self._solid.setChecked(self.viewer.dims.ndisplay == 3)
-        self._solid.blockSignals(False)
+        self.solid.setChecked(self.viewer.dims.ndisplay == 3)
         self._draw()
         self._tell()
 
     def _draw(self) -> None:
         if self.planes is not None:
             for lines in self._crosshairs:
-                lines.draw(self.planes, shown=self._lines.isChecked())
+                lines.draw(self.planes, shown=self.lines.isChecked())
 
     def _tell(self) -> None:
         """Say where the planes cross and what is there."""
@@ -169,98 +186,55 @@ class PlanesDock(QWidget):
             self.reading.say(_EMPTY)
             return
         point = self.planes.point
-        place = ", ".join(_placed(axis, point[axis]) for axis in (2, 1, 0))
         here = value_at(self.planes.layers, point)
-        self.reading.say(f"{place}: {here[0]:.0f} HU in {here[1]}" if here else place)
+        value = f"{here[0]:.0f} HU in {here[1]}" if here else "outside of what is shown"
+        self.reading.say(f"Axial, {placed(0, point[0])}\nCrosshair: {value}")
         for picture in self._pictures:
             picture.say(point[picture.plane.across])
 
 
-class Picture(QWidget):
-    """One plane with its name, and what lies at its edges."""
-
-    def __init__(self, plane: Plane, side: ViewerModel) -> None:
-        super().__init__()
-        self.plane = plane
-        self.view = QtViewer(side)
-        self.view.setAcceptDrops(False)
-        # Keys would act on this plane alone, and turn it.
-        self.view.canvas.native.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.view.setMinimumSize(160, 160)
-        self._caption = QLabel(plane.name)
-        self._caption.setToolTip("Click in any view to move the planes there; drag to shift it")
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        for place, edge in zip((0, 2), plane.edges, strict=True):
-            grid.addWidget(_edge_label(edge), 1, place)
-        grid.addWidget(self._caption, 0, 1)
-        grid.addWidget(self.view, 1, 1)
-        grid.setColumnStretch(1, 1)
-
-    def say(self, mm: float) -> None:
-        """Name the plane and where it lies."""
-        self._caption.setText(f"{self.plane.name}, {_placed(self.plane.across, mm)}")
-
-    def take_down(self) -> None:
-        """Close the canvas before its widget goes."""
-        self.view.close()
-        self.setParent(None)
-        self.deleteLater()
-
-
-class Crosshair:
-    """Thin lines in one canvas.
-
-    napari has no such overlay, and a layer of lines would stand in the layer list and be saved
-    with it; these lie in the canvas, and no model knows of them.
-    """
-
-    def __init__(self, view: QtViewer) -> None:
-        self._dims = view.viewer.dims
-        self._lines = Line(
-            connect="segments", color=_LINE_COLOUR, parent=view.canvas.view.scene, method="gl"
-        )
-        self._lines.order = _ABOVE_LAYERS
-        self._lines.set_gl_state("translucent", depth_test=False)
-
-    def draw(self, planes: Planes, *, shown: bool) -> None:
-        """Lines through the point of the planes, if there is something to cut."""
-        displayed = [axis - (self._dims.ndim - 3) for axis in self._dims.displayed]
-        self._lines.visible = shown and bool(planes.layers) and min(displayed) >= 0
-        if self._lines.visible:
-            self._lines.set_data(pos=crosshair(planes.point, planes.bounds, displayed))
-
-    def remove(self) -> None:
-        """Take the lines out of the canvas."""
-        self._lines.parent = None
-
-
 def planes_of(viewer: ViewerModel) -> PlanesDock | None:
     """The dock of a viewer if it is open."""
-    model = getattr(viewer, "__wrapped__", viewer)
+    model = _bare(viewer)
     return next((d for d in _docks if d.viewer is model and d.planes is not None), None)
 
 
 def show_planes(viewer: ViewerModel) -> PlanesDock | None:
-    """Open the dock, or bring it to the front; None for a viewer without a window."""
-    window = getattr(viewer, "window", None)
+    """Open the dock, or bring it to the front; None for a viewer without a window.
+
+    It opens below the axial plane, beside the docks at the right.
+    """
+    model = _bare(viewer)
+    window = getattr(model, "window", None)
     if window is None:
         return None
+    there_already = any(dock.viewer is model for dock in _docks)
     place, dock = window.add_plugin_dock_widget(PLUGIN, TITLE)
+    if not there_already:
+        _put_below(place)
     place.show()
     place.raise_()
     assert isinstance(dock, PlanesDock)
     return dock
 
 
-def _views_of(viewer: ViewerModel) -> list[QtViewer]:
-    """The canvas of a viewer's window; none for a bare model."""
-    widgets = QApplication.allWidgets()
-    return [w for w in widgets if isinstance(w, QtViewer) and w.viewer is viewer]
+def _put_below(place: QDockWidget) -> None:
+    main = place.parentWidget()
+    assert isinstance(main, QMainWindow)  # where napari has just put it
+    sides = (
+        (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
+        (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
+    )
+    for corner, area in sides:
+        main.setCorner(corner, area)
+    main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, place)
+    main.resizeDocks([place], [round(BELOW_SHARE * main.height())], Qt.Orientation.Vertical)
 
 
-def _placed(axis: int, mm: float) -> str:
-    return f"{DIRECTIONS[axis]} {round(mm, 1) + 0.0:.1f} mm"
+def _bare(viewer: Any) -> ViewerModel:
+    """The viewer itself; docks are handed a proxy, which is not the one that its events name."""
+    model: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    return model
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:
@@ -268,9 +242,3 @@ def _row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         row.addWidget(widget)
     return row
-
-
-def _edge_label(edge: str) -> QLabel:
-    made = QLabel({"right": "R", "left": "L", "front": "A", "back": "P"}[edge])
-    made.setToolTip(f"Towards the patient's {edge}")
-    return made

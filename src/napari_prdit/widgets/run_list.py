@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -14,6 +13,7 @@ from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from napari_prdit.run_watch import Seen, State
     from prdit_core.runs.status import Status
@@ -39,7 +39,7 @@ class RunList(QListWidget):
 
     Signals
     -------
-    chosen : path of the run that was selected; empty when there is none
+    chosen : path of the run that somebody selected
     """
 
     chosen = Signal(str)
@@ -47,7 +47,6 @@ class RunList(QListWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setFixedHeight(HEIGHT)
-        self.setAlternatingRowColors(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setToolTip("Trainings in the runs folder, newest first. Select one to watch it.")
         self.currentItemChanged.connect(lambda _new, _old: self.chosen.emit(self.path))
@@ -60,13 +59,9 @@ class RunList(QListWidget):
 
     def show_runs(self, root: Path, runs: Sequence[Seen]) -> None:
         """Replace what is listed; the first run is selected if the selected one is gone."""
-        before = self.path
         paths = [str(run.folder.path) for run in runs]
         if paths != self._paths():
-            self._list_anew(paths)
-            self.choose(before if before in paths else "".join(paths[:1]))
-            if self.path != before:
-                self.chosen.emit(self.path)
+            self._list_anew(paths, self.path)
         for row, run in enumerate(runs):
             item = self.item(row)
             assert item is not None  # one for each run
@@ -81,12 +76,14 @@ class RunList(QListWidget):
         items = (self.item(row) for row in range(self.count()))
         return [str(item.data(_PATH)) for item in items if item is not None]
 
-    def _list_anew(self, paths: Sequence[str]) -> None:
+    def _list_anew(self, paths: Sequence[str], selected: str) -> None:
+        """Without a signal: whoever shows runs looks at the selection next."""
         self.blockSignals(True)
         self.clear()
         for path in paths:
             item = QListWidgetItem(self)
             item.setData(_PATH, path)
+        self.choose(selected if selected in paths else "".join(paths[:1]))
         self.blockSignals(False)
 
 

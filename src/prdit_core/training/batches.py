@@ -106,7 +106,7 @@ class Batches(Dataset[Batch | PrditError]):
         while True:
             try:
                 item = next(drawn, None)
-            except (RuntimeError, OSError, EOFError) as error:
+            except Exception as error:  # of many kinds, where a worker died in mid-sentence
                 if not workers or "Caught" in str(error):  # an error of ours, in a worker
                     raise
                 raise MemoryLimit(

@@ -1,0 +1,153 @@
+"""Screenshots of every dock at work, in light and dark, for docs/images/plugin.
+
+Needs a display; `make screenshots` brings its own. Names of docks as arguments, else all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+
+OUT = Path(__file__).resolve().parents[1] / "docs/images/plugin"
+PLUGIN = "napari-prdit"
+SIZE = (1400, 900)
+THEMES = ("dark", "light")
+PATIENCE_S = 300
+# A training that has something to show within a minute or two on two cores.
+ROOM = Path(tempfile.gettempdir()) / "PRDiT"
+TRAINING = "--iterations 400 --batch-size 4 --lr 1e-3 --save-every 50 --preview-every 50".split()
+
+
+def generate(viewer: Viewer) -> None:
+    """A volume of the bundled model."""
+    dock = opened(viewer, "Generate CT volume")
+    dock.seed.setValue(3)
+    dock.generate()
+    wait(lambda: not dock.job.running)
+
+
+def planes(viewer: Viewer) -> None:
+    """All three planes of a phantom, away from its middle."""
+    viewer.open_sample(PLUGIN, "phantom")
+    opened(viewer, "Coronal and sagittal planes")
+    viewer.dims.point = (20.0, 15.0, 60.0)
+
+
+def inspect(viewer: Viewer) -> None:
+    """Both parts for a phantom under noise, and their shares at all noise levels."""
+    viewer.open_sample(PLUGIN, "phantom")
+    dock = opened(viewer, "Inspect local and global part")
+    for act in (dock.split_levels, dock.split):
+        act()
+        wait(lambda: not dock.job.running)
+
+
+def train(viewer: Viewer) -> None:
+    """Two finished runs, and the newest picture of the second as a layer."""
+    dock = opened(viewer, "Train on CT scans")
+    dock.choose_runs_folder(trained())
+    dock.tabs.setCurrentIndex(1)
+    settle(3)
+    dock.view.open_picture(max(trained().glob("chest-global/previews/*.png")))
+
+
+def train_new(viewer: Viewer) -> None:
+    """The form for a new run."""
+    opened(viewer, "Train on CT scans").choose_runs_folder(trained())
+    settle(3)
+
+
+@cache
+def trained() -> Path:
+    """A folder with a run of each stage, made anew."""
+    shutil.rmtree(ROOM, ignore_errors=True)
+    data, runs = str(ROOM / "data"), ROOM / "runs"
+    local, whole = str(runs / "chest-local"), str(runs / "chest-global")
+    command("phantoms", "--count", "24", "--size", "16", "--out", data)
+    command("train", "--stage", "local", "--run", local, "--data", data, *TRAINING)
+    command(
+        "train", "--stage", "global", "--run", whole, "--from", local, "--data", data, *TRAINING
+    )
+    return runs
+
+
+DOCKS: dict[str, Callable[[Viewer], None]] = {
+    "generate": generate,
+    "planes": planes,
+    "inspect": inspect,
+    "train": train,
+    "train-new": train_new,
+}
+
+
+def opened(viewer: Viewer, title: str) -> Any:
+    """A dock of ours, as the menu opens it."""
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, title)
+    return dock
+
+
+def command(*words: str) -> None:
+    """Run prdit-core, as the training dock does."""
+    subprocess.run([sys.executable, "-m", "prdit_core.cli", *words], check=True)
+
+
+def wait(finished: Callable[[], bool]) -> None:
+    """Let the window live until something is done."""
+    end = time.monotonic() + PATIENCE_S
+    while not finished():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not done within {PATIENCE_S} s")
+        settle(0.1)
+
+
+def settle(seconds: float = 1.0) -> None:
+    """Let the window paint."""
+    from qtpy.QtTest import QTest
+
+    QTest.qWait(round(seconds * 1000))
+
+
+def shoot(name: str) -> None:
+    """Picture one dock in both themes."""
+    from napari import Viewer
+
+    viewer = Viewer(show_welcome_screen=False)
+    viewer.window.resize(*SIZE)
+    settle()
+    DOCKS[name](viewer)
+    for theme in THEMES:
+        viewer.theme = theme
+        settle()
+        picture = viewer.screenshot(canvas_only=False, flash=False)
+        file = OUT / f"{name}-{theme}.png"
+        Image.fromarray(picture[..., :3]).quantize(256).save(file, optimize=True)
+        print(file)
+    viewer.close()
+    settle()
+
+
+def main(names: list[str]) -> None:
+    """Picture some docks with napari's own settings, and nobody's runs and models."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as settings:
+        os.environ["NAPARI_CONFIG"] = str(Path(settings) / "settings.yaml")  # before napari loads
+        for name in names or DOCKS:
+            shoot(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,203 @@
+"""Splitting a prediction beside the window: of what, the events that come back, and their words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_prdit.layers import OURS, layer_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+    from napari_prdit.jobs import Control
+    from prdit_core import Prior, Volume
+    from prdit_core.verbs.shares import EnergyShares, PartEnergies
+
+PART = "part"  # under metadata["prdit"] of our results: which part a layer shows
+LEVELS = tuple(float(t) for t in range(100, 1000, 100))
+# Above this there is no air; a scan without any is rare, values that are no HU are not.
+_AIR_HU = -500.0
+_NO_HU = "no value below -500, so no air: are these Hounsfield units?"
+# Kinds of our layers that are no HU of a scan.
+_NO_SCAN = ("residual", "spread")
+_WORDS_OF_NOISE = (
+    (100, "little noise: only the finest texture is hidden"),
+    (350, "some noise: small vessels drown, organs are clear"),
+    (650, "much noise: organs shine through, their texture is gone"),
+    (900, "mostly noise: only the rough shape of the body is left"),
+    (1000, "nearly pure noise: the model draws on what it learnt, hardly on the scan"),
+)
+
+
+class Source(Protocol):
+    """Whose prediction is split; it holds everything the result depends on but the model."""
+
+    def split(self, prior: Prior) -> Result:
+        """Split it; errors are those of `prdit_core.decompose`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A split prediction.
+
+    Attributes
+    ----------
+    volumes : parts as `prdit_core.decompose` names them, and ``scan`` where the truth is known
+    shares : their energies
+    """
+
+    volumes: Mapping[str, Volume]
+    shares: EnergyShares
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSource:
+    """The volume of an image layer, covered with noise.
+
+    Attributes
+    ----------
+    data, attributes : as the layer had them when it was asked
+    t : noise level
+    seed : of the noise
+    """
+
+    data: Any
+    attributes: Mapping[str, Any]
+    t: float
+    seed: int
+
+    def split(self, prior: Prior) -> Result:
+        """Noise the scan and split the prediction; the truth is known."""
+        from prdit_core import decompose, energy_shares
+
+        found = decompose(prior, self.volume(), self.t, seed=self.seed)
+        return Result({"scan": found.scan, **found.parts}, energy_shares(found))
+
+    def levels(self, prior: Prior, ts: Sequence[float]) -> Iterator[EnergyShares]:
+        """Energies at several noise levels."""
+        from prdit_core import decompose_levels
+
+        return decompose_levels(prior, self.volume(), ts, seed=self.seed)
+
+    def volume(self) -> Volume:
+        """The scan where it lies, with a note if its values look like no HU."""
+        volume = layer_volume(self.data, self.attributes)
+        if volume.voxels_hu.size and float(volume.voxels_hu.min()) < _AIR_HU:
+            return volume
+        notes = [*volume.metadata.get("notes", ()), _NO_HU]
+        return replace(volume, metadata={**volume.metadata, "notes": notes})
+
+
+@dataclass(frozen=True, eq=False)
+class StateSource:
+    """A state of a generated volume on its way, which is noisy already.
+
+    Attributes
+    ----------
+    x_t : (D, H, W) in model units
+    t : its noise level
+    """
+
+    x_t: NDArray[np.float32]
+    t: float
+
+    def split(self, prior: Prior) -> Result:
+        """Split the prediction of that step; nobody knows the truth."""
+        from prdit_core import decompose_state, energy_shares
+
+        found = decompose_state(prior, self.x_t, self.t)
+        return Result(found.parts, energy_shares(found))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint, and the device it shall work on."""
+
+    checkpoint: str
+    device: str
+
+    def loaded(self) -> Prior:
+        """Load and verify it."""
+        from prdit_core import load
+        from prdit_core.machine import choose_device, use_threads
+
+        use_threads()
+        return load(self.checkpoint, choose_device(self.device))
+
+
+def split_work(model: Model, source: Source, control: Control) -> Generator[Result]:
+    """Load the model and split one prediction."""
+    prior = model.loaded()
+    if control.may_go_on():
+        yield source.split(prior)
+
+
+def levels_work(model: Model, source: LayerSource, control: Control) -> Generator[EnergyShares]:
+    """Load the model and split at all `LEVELS`; what was told before a stop stays."""
+    levels = source.levels(model.loaded(), LEVELS)
+    while control.may_go_on() and (shares := next(levels, None)) is not None:
+        yield shares
+
+
+def refusal(layer: Image) -> str:
+    """Why an image layer is no scan to inspect; empty if it may be one."""
+    if layer.rgb:
+        return "a colour picture"
+    if layer.multiscale:
+        return "a pyramid of resolutions"
+    if layer.ndim != 3:
+        return f"{layer.ndim}D, not 3D"
+    kind = layer.metadata.get(OURS, {}).get("kind")
+    return "differences, not a scan" if kind in _NO_SCAN else ""
+
+
+def is_part(layer: Any) -> bool:
+    """Whether a layer shows a part that an inspector found."""
+    return PART in layer.metadata.get(OURS, {})
+
+
+def noise_in_words(t: float) -> str:
+    """What a noise level leaves of a scan."""
+    return next(words for limit, words in _WORDS_OF_NOISE if t <= limit)
+
+
+def sizes_in_words(limits_mm: Sequence[float]) -> list[str]:
+    """Sizes of detail of each band in mm, coarsest first."""
+    return [_size(low, high) for high, low in pairwise(limits_mm)]
+
+
+def summary(shares: EnergyShares, quantity: str) -> str:
+    """What the global part adds, in a sentence or two; `quantity` is x0 or eps."""
+    whole = getattr(shares, quantity).summed()
+    what = {"x0": "clean scan", "eps": "noise"}[quantity]
+    share = (
+        f"Noise level {shares.t:.0f}, predicted {what}: {whole.residual_share[0]:.1%} of the "
+        "energy comes from the global part."
+    )
+    return f"{share} {_gain(whole)}"
+
+
+def _gain(whole: PartEnergies) -> str:
+    """How much closer to the truth the sum is than the local part alone."""
+    if whole.error_local is None or whole.error_total is None:
+        return "Nobody knows the truth of a generated volume, so there is no error."
+    alone, both = math.sqrt(whole.error_local[0]), math.sqrt(whole.error_total[0])
+    change = (both - alone) / alone if alone else 0.0
+    word = "less" if change <= 0 else "more"
+    return (
+        f"Without it the prediction is {alone:.0f} HU off, with it {both:.0f} HU: "
+        f"{abs(change):.0%} {word}."
+    )
+
+
+def _size(low: float, high: float) -> str:
+    if math.isinf(high):
+        return f"> {low:.3g}"
+    return f"{low:.3g}–{high:.3g}" if low else f"< {high:.3g}"

@@ -1,0 +1,166 @@
+"""Layers of a split prediction: one set, used again by the next unless it was kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer
+from napari.utils.colormaps import Colormap
+
+from napari_prdit.inspector import PART
+from napari_prdit.layers import OURS, image_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_prdit.layers import LayerData
+    from prdit_core import Volume
+
+# Below zero blue, zero black, above zero orange.
+SIGNED = Colormap([[0.35, 0.75, 1.0], [0.0, 0.0, 0.0], [1.0, 0.65, 0.3]], name="below and above 0")
+_SHOWN_PERCENTILE = 99.0
+_PLACED = ("scale", "translate", "metadata")
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one volume of a result is shown.
+
+    Attributes
+    ----------
+    layer : name of its layer
+    says : what one sees there
+    signed : a difference, in colours symmetric about zero; else an image in the model's window
+    """
+
+    layer: str
+    says: str
+    signed: bool = False
+
+
+PARTS = {
+    "scan": Part("scan, as the model sees it", "The scan on the grid of the model: the truth."),
+    "noisy": Part("noisy scan", "What the model is given: the scan under noise."),
+    "x0-local": Part("local part", "Each small block cleaned on its own, blind to all others."),
+    "x0-global-residual": Part(
+        "global residual",
+        "What the global part adds (orange) or takes away (blue), since it sees the whole volume.",
+        signed=True,
+    ),
+    "x0-total": Part("local + global", "Both added: what the model takes the clean scan to be."),
+    "x0-error": Part(
+        "error", "Prediction minus scan: orange too dense, blue not dense enough.", signed=True
+    ),
+    "eps-local": Part("noise, local part", "The noise each small block finds alone.", signed=True),
+    "eps-global-residual": Part(
+        "noise, global residual", "How the global part corrects that noise.", signed=True
+    ),
+    "eps-total": Part(
+        "noise, local + global", "Both added: what the model takes the noise to be.", signed=True
+    ),
+    "eps-error": Part("noise, error", "Predicted minus true noise.", signed=True),
+}
+
+
+class SplitLayers:
+    """The set of layers in a viewer, of which one is visible at a time."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self._layers: dict[str, Image] = {}
+
+    def show(self, volumes: Mapping[str, Volume], wanted: Iterable[str], visible: str) -> None:
+        """Have a layer for each part that is wanted and there, and no other of this set.
+
+        Layers that the user deleted come back; those of images keep the window the user gave them.
+        """
+        keys = [key for key in wanted if key in volumes]
+        for key in set(self._layers) - set(keys):
+            self._remove(key)
+        for key in keys:
+            self._put(key, _layer_data(key, volumes[key]))
+        self.flip(visible)
+        self._look_inside(self._layers[keys[0]])
+
+    def flip(self, visible: str) -> bool:
+        """Show this part alone; False if its layer is not there."""
+        for key, layer in self._layers.items():
+            layer.visible = key == visible
+        shown = self._present(visible)
+        if shown is not None:
+            self.viewer.layers.selection.active = shown  # its value is in napari's status line
+        return shown is not None
+
+    def full_colour_hu(self, key: str) -> float | None:
+        """Difference that gets the full colour; None for images and for what is not there."""
+        layer = self._present(key)
+        return layer.contrast_limits[1] if layer is not None and PARTS[key].signed else None
+
+    def keep(self, suffix: str) -> int:
+        """Leave the set to the user, renamed; the next result makes its own. Number of layers."""
+        present = [layer for key in self._layers if (layer := self._present(key)) is not None]
+        for layer in present:
+            layer.name = f"{layer.name}, {suffix}"
+        self._layers = {}
+        return len(present)
+
+    def _put(self, key: str, made: LayerData) -> None:
+        data, attributes, _ = made
+        layer = self._present(key)
+        if layer is None:
+            layer = self._layers[key] = Layer.create(*made)
+            self.viewer.add_layer(layer)
+            return
+        if PARTS[key].signed or _window(layer.metadata) != _window(attributes["metadata"]):
+            layer.contrast_limits = attributes["contrast_limits"]
+        layer.data = data
+        for name in _PLACED:
+            setattr(layer, name, attributes[name])
+
+    def _present(self, key: str) -> Image | None:
+        layer = self._layers.get(key)
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    def _remove(self, key: str) -> None:
+        layer = self._present(key)
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+        del self._layers[key]
+
+    def _look_inside(self, layer: Image) -> None:
+        """Move to the middle of a layer if the plane at hand does not cut it."""
+        low, high = layer.extent.world
+        point = np.array(self.viewer.dims.point[-3:])
+        if np.any((point < low) | (point > high)):
+            self.viewer.dims.point = (*self.viewer.dims.point[:-3], *((low + high) / 2))
+
+
+def _layer_data(key: str, volume: Volume) -> LayerData:
+    """An image layer in the model's window, or a difference in colours symmetric about zero."""
+    part = PARTS[key]
+    data, attributes, kind = image_layer(volume, part.layer)
+    ours: dict[str, Any] = attributes["metadata"][OURS]
+    attributes["metadata"] = {
+        OURS: {**ours, "kind": "residual" if part.signed else "image", PART: key}
+    }
+    attributes["contrast_limits"] = _limits(part, volume)
+    if part.signed:
+        attributes["colormap"] = SIGNED
+    return data, attributes, kind
+
+
+def _limits(part: Part, volume: Volume) -> tuple[float, float]:
+    if not part.signed:
+        low, high = volume.metadata["window_hu"]
+        return low, high
+    half = max(float(np.percentile(np.abs(volume.voxels_hu), _SHOWN_PERCENTILE)), 1.0)
+    return -half, half
+
+
+def _window(metadata: Mapping[str, Any]) -> Any:
+    return metadata.get(OURS, {}).get("window_hu")

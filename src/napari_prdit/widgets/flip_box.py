@@ -1,0 +1,125 @@
+"""Buttons that show one part of a split prediction at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QLabel, QPushButton
+
+from napari_prdit.split_layers import PARTS, SplitLayers
+from napari_prdit.widgets.parts import Form, button, row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.components import ViewerModel
+
+    from napari_prdit.widgets.parts import Message
+    from prdit_core import Volume
+
+# Words on the buttons; x0 or eps comes before the names of all parts but those that are given.
+GIVEN = {"scan": "Scan", "noisy": "Noisy"}
+FOUND = {"local": "Local", "global-residual": "Global", "total": "Sum", "error": "Error"}
+
+
+class FlipBox(Form):
+    """One button for each part; the layers of the other parts are hidden.
+
+    Signals
+    -------
+    turned : between the predicted clean scan and the predicted noise
+    """
+
+    turned = Signal()
+
+    def __init__(self, viewer: ViewerModel, message: Message) -> None:
+        super().__init__("Flip through the parts")
+        self.layers = SplitLayers(viewer)
+        self._message = message
+        self._volumes: Mapping[str, Volume] = {}
+        self._flip_rows()
+        self.caption = QLabel()
+        self.caption.setWordWrap(True)
+        self.rows.addRow(self.caption)
+        self.noise = QCheckBox("of the predicted noise")
+        self.noise.setToolTip(
+            "The model also predicts the noise itself, in two parts as well. Show those, in layers "
+            "and plot, instead of the parts of the clean scan."
+        )
+        self.noise.toggled.connect(lambda _on: self._turn())
+        self.keep = button(
+            "Keep", "Leave these layers alone; the next Split makes its own", self._keep
+        )
+        self.rows.addRow(row(self.noise, self.keep))
+        self._explain()
+
+    @property
+    def quantity(self) -> str:
+        """Which prediction is looked at: x0 (clean scan) or eps (noise)."""
+        return "eps" if self.noise.isChecked() else "x0"
+
+    @property
+    def key(self) -> str:
+        """The part whose button is pressed, as `Result.volumes` names it."""
+        return self._key(next(name for name, made in self.flips.items() if made.isChecked()))
+
+    def show_volumes(self, volumes: Mapping[str, Volume]) -> None:
+        """Have layers for the parts of a result, one of them visible."""
+        self._volumes = volumes
+        self._enable()
+        if self.key not in volumes:
+            self.flips["total"].setChecked(True)
+        kinds = ("scan", "noisy", "x0", *(["eps"] if self.noise.isChecked() else []))
+        wanted = [key for key in PARTS if key.partition("-")[0] in kinds]
+        self.layers.show(volumes, wanted, self.key)
+        self._explain()
+
+    def _flip_rows(self) -> None:
+        group = QButtonGroup(self)
+        self.flips: dict[str, QPushButton] = {}
+        for names in (GIVEN, FOUND):
+            for name, word in names.items():
+                part = PARTS[name if name in GIVEN else f"x0-{name}"]
+                made = button(word, part.says, self._flip)
+                made.setCheckable(True)
+                made.setEnabled(False)
+                group.addButton(made)
+                self.flips[name] = made
+            self.rows.addRow(row(*(self.flips[name] for name in names)))
+        self.flips["total"].setChecked(True)
+
+    def _key(self, name: str) -> str:
+        return name if name in GIVEN else f"{self.quantity}-{name}"
+
+    def _enable(self) -> None:
+        for name, made in self.flips.items():
+            made.setEnabled(self._key(name) in self._volumes)
+
+    def _flip(self) -> None:
+        there = self.layers.flip(self.key)
+        self._explain()
+        if not there:
+            self._message.say("that layer was deleted; press Split to have it back", "warning")
+
+    def _turn(self) -> None:
+        self._explain()
+        if self._volumes:
+            self.show_volumes(self._volumes)
+        self.turned.emit()
+
+    def _explain(self) -> None:
+        full = self.layers.full_colour_hu(self.key)
+        scale = f" Full colour at {full:.0f} HU." if full is not None else ""
+        self.caption.setText(PARTS[self.key].says + scale)
+
+    def _keep(self) -> None:
+        if not self._volumes:
+            self._message.say("there is nothing to keep yet; press Split", "warning")
+            return
+        said = self._volumes["noisy"].metadata
+        seed = f", seed {said['seed']}" if "seed" in said else ""
+        count = self.layers.keep(f"noise {said['t']:.0f}{seed}")
+        self._volumes = {}
+        self._enable()
+        self._message.say(f"{count} layers are yours; the next Split makes new ones")

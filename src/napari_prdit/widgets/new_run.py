@@ -1,0 +1,190 @@
+"""The form for a new training: on which data, which part of a model, for how long."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+
+from napari_prdit.known_checkpoints import known
+from napari_prdit.preferences import preferences
+from napari_prdit.widgets.data_form import DataForm
+from napari_prdit.widgets.fold import Fold
+from napari_prdit.widgets.parts import Form, button, choice, number
+from napari_prdit.widgets.stage_form import StageForm
+from prdit_core.config import Activations, StageName, TrainConfig
+from prdit_core.errors import UsageError
+
+MOST = 100_000_000
+LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
+# A first try within an hour on a CPU at 32^3.
+ITERATIONS: dict[StageName, int] = {"local": 2000, "global": 5000, "finetune": 1000}
+
+
+class NewRun(QWidget):
+    """Everything `prdit-core train` needs.
+
+    Signals
+    -------
+    start_wanted : the button was pressed
+    """
+
+    start_wanted = Signal()
+
+    def __init__(self, runs_folder: Path) -> None:
+        super().__init__()
+        self.runs_folder = runs_folder
+        self.data = DataForm(runs_folder.parent / "data")
+        self.stage = StageForm()
+        self.stage.stage.currentTextChanged.connect(lambda _title: self._take_stage())
+        self.settings = RunForm()
+        tip = "In a process of its own, which goes on when napari is closed"
+        self.go = button("Start training", tip, self.start_wanted.emit)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for part in (self.data, self.stage, self.settings, self.go):
+            column.addWidget(part)
+        self.use_runs_folder(runs_folder)
+        self._take_stage()
+
+    def config(self) -> TrainConfig:
+        """What the controls say.
+
+        Raises
+        ------
+        PrditError
+            In one line, naming what cannot be used.
+        """
+        given: dict[str, Any] = {
+            "stage": self.stage.name,
+            "data": self.data.folder(),
+            "run": self.runs_folder / self.settings.run_name(),
+            "start": self.stage.checkpoint(),
+            **self.settings.given(),
+        }
+        try:
+            return TrainConfig.model_validate(given)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise UsageError(f"{fault['loc'][0]}: {fault['msg']}") from error
+
+    def use_runs_folder(self, folder: Path) -> None:
+        """Put new runs there, and offer those that are there to start from."""
+        self.runs_folder = folder
+        models = known([folder, preferences().checkpoint_folder])
+        self.stage.offer_starts(models)
+        self.data.prepare.offer_models(models)
+        self._propose_name()
+
+    def show_starting(self, starting: bool) -> None:
+        """One run begins at a time; the next one will need another name."""
+        if starting:
+            self.settings.name.setModified(False)
+        self.go.setEnabled(not starting)
+        self.go.setText("Starting ..." if starting else "Start training")
+
+    def _take_stage(self) -> None:
+        self.settings.iterations.setValue(ITERATIONS[self.stage.name])
+        self._propose_name()
+
+    def _propose_name(self) -> None:
+        if not self.settings.name.isModified():
+            self.settings.propose_name(self.stage.name, self.runs_folder)
+
+
+class RunForm(Form):
+    """How long, how, where, and under which name."""
+
+    def __init__(self) -> None:
+        super().__init__("Run")
+        self.name = QLineEdit()
+        self.add("name", self.name, "Of the folder of this run, below the runs folder")
+        self.iterations = number(1, MOST, 1)
+        self.add(
+            "iterations",
+            self.iterations,
+            "Steps of learning. The paper takes 104,000 for the local part, 130,000 for the global "
+            "part and 50,000 to fine-tune; a few thousand show whether it works",
+        )
+        self.batch_size = number(1, 65_536, 4)
+        tip = "Scans per step; more is steadier and slower. The paper takes 64"
+        self.add("batch size", self.batch_size, tip)
+        self.device = choice(["auto", "cpu", "cuda", "mps"])
+        self.device.setCurrentText(preferences().device)
+        self.add("device", self.device, "Where to compute; auto takes a GPU if there is one")
+        tip = "Learning rate, seed, memory, how often to save"
+        self.rows.addRow(Fold("Advanced", tip, self._advanced()))
+
+    def run_name(self) -> str:
+        """Name of a folder.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be one.
+        """
+        name = self.name.text().strip()
+        if name in ("", "..") or Path(name).name != name:
+            raise UsageError(f"{name!r} cannot be the name of a folder; choose another run name")
+        return name
+
+    def given(self) -> dict[str, Any]:
+        """Settings by the names of `TrainConfig`; None takes its default."""
+        return {
+            "iterations": self.iterations.value(),
+            "batch_size": self.batch_size.value(),
+            "device": self._device(self.device.currentIndex()),
+            "lr": self.lr.text().strip() or None,
+            "seed": self.seed.value(),
+            "save_every": self.save_every.value(),
+            "preview_every": self.preview_every.value(),
+            "micro_batch": self.micro_batch.value() or None,
+            "activations": self.activations.currentText(),
+        }
+
+    def propose_name(self, stage: str, runs_folder: Path) -> None:
+        """A name that no run has yet."""
+        stem = f"{stage}-{datetime.now():%Y-%m-%d-%H%M}"
+        names = (stem, *(f"{stem}-{again}" for again in range(2, 1000)))
+        self.name.setText(next(name for name in names if not (runs_folder / name).exists()))
+
+    def offer_devices(self, answer: str) -> None:
+        """Take the answer of `prdit-core devices --json`."""
+        before = self.device.currentText()
+        self.device.clear()
+        self.device.addItem("auto")
+        for entry in json.loads(answer)["devices"]:
+            memory = f", {entry['memory'] / 2**30:.0f} GiB" if entry["memory"] else ""
+            words = f"{entry['device']}: {entry['description']}{memory}"
+            self.device.addItem(words, entry["device"])
+        # "cuda" of the preferences is the first of them
+        same = [row for row in range(self.device.count()) if self._device(row).startswith(before)]
+        self.device.setCurrentIndex(same[0] if same else 0)
+
+    def _device(self, row: int) -> str:
+        return str(self.device.itemData(row) or self.device.itemText(row))
+
+    def _advanced(self) -> Form:
+        form = Form("")
+        self.lr = QLineEdit()
+        self.lr.setPlaceholderText("as in the paper")
+        form.add("learning rate", self.lr, "Such as 1e-4; empty takes the paper's for the stage")
+        self.seed = number(0, LARGEST_SEED, 0)
+        form.add("seed", self.seed, "Same seed, data and settings: the same model, bit for bit")
+        self.save_every = number(1, MOST, 500)
+        tip = "Iterations between checkpoints; each is checked on held-out scans"
+        form.add("save every", self.save_every, tip)
+        self.preview_every = number(1, MOST, 500)
+        form.add("picture every", self.preview_every, "Iterations between preview pictures")
+        self.micro_batch = number(0, 65_536, 0)
+        self.micro_batch.setSpecialValueText("all")
+        form.add("scans at once", self.micro_batch, "Fewer need less memory and take longer")
+        self.activations = choice(get_args(Activations))
+        tip = "recompute needs less memory, and a third more time"
+        form.add("activations", self.activations, tip)
+        return form

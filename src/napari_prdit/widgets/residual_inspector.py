@@ -1,0 +1,180 @@
+"""The dock "Inspect local and global part": what each half of the model contributes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from napari_prdit.inspector import (
+    LEVELS,
+    LayerSource,
+    Result,
+    StateSource,
+    levels_work,
+    split_work,
+)
+from napari_prdit.jobs import Failed, Job
+from napari_prdit.widgets.flip_box import FlipBox
+from napari_prdit.widgets.parts import Message, button, row, scrolled
+from napari_prdit.widgets.shares_box import SharesBox
+from napari_prdit.widgets.split_question import SplitQuestion
+from prdit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    import napari.viewer
+    import numpy as np
+    from numpy.typing import NDArray
+    from qtpy.QtGui import QCloseEvent
+
+    from napari_prdit.jobs import Control
+    from prdit_core.verbs.shares import EnergyShares
+
+INTRODUCTION = (
+    "From a noisy volume PRDiT predicts a clean one as the sum of two parts: a <b>local part</b> "
+    "that cleans each small block alone, and a <b>global residual</b> that sees the whole volume. "
+    "Cover a scan with noise and look at both."
+)
+
+
+class ResidualInspector(QWidget):
+    """Settings above, parts to flip through below, and who contributes what as a plot."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        # napari hands out a proxy, which is not the viewer that its events speak of.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.job = Job(self)
+        self.job.told.connect(self._hear)
+        self.job.ended.connect(self._ended)
+        self._finished = False
+        self._build()
+        self._show_running(False)
+
+    def split(self) -> None:
+        """Split the prediction for the chosen scan at the chosen noise level."""
+        source = self._asked()
+        if source is not None and self._start(partial(split_work, self.question.model(), source)):
+            self.progress.setMaximum(0)  # one prediction has no middle
+            self.message.say("loading the model and splitting its prediction ...")
+
+    def split_levels(self) -> None:
+        """Plot who contributes what at all noise levels."""
+        source = self._asked()
+        if not isinstance(source, LayerSource):
+            return
+        if self._start(partial(levels_work, self.question.model(), source)):
+            self.shares.begin_levels()
+            self.progress.setMaximum(len(LEVELS))
+            self.message.say("loading the model ...")
+
+    def inspect_state(self, checkpoint: str, x_t: NDArray[np.float32], t: float) -> None:
+        """Split a state of a generated volume on its way.
+
+        Parameters
+        ----------
+        checkpoint
+            The model that the volume is generated with.
+        x_t
+            (D, H, W) state in model units.
+        t
+            Its noise level in (0, 1000].
+        """
+        self.question.checkpoint.choose(checkpoint)
+        self.question.source.offer(StateSource(x_t, t))
+        self.split()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Leave no thread behind."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """End work, and listen to the viewer no more."""
+        self.question.source.leave()
+        self.job.stop_and_wait()
+
+    def _asked(self) -> LayerSource | StateSource | None:
+        try:
+            return self.question.asked()
+        except UsageError as error:
+            self.message.say(str(error), "error")
+            return None
+
+    def _start(self, work: Callable[[Control], Generator[Any]]) -> bool:
+        if self.job.running:
+            self.message.say("still at work; wait, or press Stop", "warning")
+            return False
+        self._finished = False
+        self._show_running(True)
+        self.progress.setValue(0)
+        self.job.start(work)
+        return True
+
+    def _hear(self, event: Any) -> None:
+        self._finished = isinstance(event, Failed | Result)
+        if isinstance(event, Failed):
+            self.message.say(event.message, "error")
+        elif isinstance(event, Result):
+            self._show_result(event)
+        else:
+            self._show_level(event)
+
+    def _ended(self) -> None:
+        self._show_running(False)
+        if not self._finished:
+            self.message.say("stopped")
+
+    def _show_result(self, result: Result) -> None:
+        self.question.hide_scan()
+        self.parts.show_volumes(result.volumes)
+        self.shares.show_single(result.shares)
+        notes = result.volumes["noisy"].metadata.get("notes", ())
+        self.message.say("; ".join(notes), "warning" if notes else "note")
+
+    def _show_level(self, shares: EnergyShares) -> None:
+        done = self.shares.add_level(shares)
+        self._finished = done == len(LEVELS)
+        self.progress.setValue(done)
+        self.message.say(f"{done} of {len(LEVELS)} noise levels")
+
+    def _show_running(self, running: bool) -> None:
+        self.go.setEnabled(not running)
+        self.go_levels.setEnabled(not running and self.question.has_levels)
+        self.halt.setEnabled(running)
+        self.progress.setVisible(running)
+
+    def _build(self) -> None:
+        introduction = QLabel(INTRODUCTION)
+        introduction.setWordWrap(True)
+        self.message = Message()
+        self.progress = QProgressBar()
+        self.progress.setToolTip("How far the work is")
+        self.question = SplitQuestion(self.viewer, self.message)
+        self.question.picked.connect(lambda: self._show_running(self.job.running))
+        self.parts, self.shares = FlipBox(self.viewer, self.message), SharesBox()
+        self.parts.turned.connect(lambda: self.shares.show_quantity(self.parts.quantity))
+        below = (self.progress, self.message, self.parts, self.shares)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(scrolled(introduction, self.question, self._buttons(), *below))
+
+    def _buttons(self) -> QWidget:
+        self.go = button("Split", "Predict once and show both parts as layers", self.split)
+        self.go_levels = button(
+            "All noise levels",
+            f"Plot who contributes what at {len(LEVELS)} noise levels; makes no layers",
+            self.split_levels,
+        )
+        self.halt = button("Stop", "End after the prediction at hand", self.job.stop)
+        return row(self.go, self.go_levels, self.halt)

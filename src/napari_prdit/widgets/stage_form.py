@@ -1,0 +1,92 @@
+"""Which part of a model to train, and from where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_prdit.known_checkpoints import described
+from napari_prdit.widgets.parts import Form, Message, PathDrop, choice
+from prdit_core.errors import PrditError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prdit_core.config import StageName
+
+TITLES: dict[str, StageName] = {
+    "Local part first": "local",
+    "Global part on top of it": "global",
+    "Fine-tune a finished model": "finetune",
+}
+ABOUT: dict[StageName, str] = {
+    "local": "A new model learns what is near each voxel: edges, vessels, texture. Begin here.",
+    "global": "On top of a local part, which stays as it is, it learns what spans the whole "
+    "chest. Then the model is complete.",
+    "finetune": "All of a complete model goes on learning, slowly, on your scans.",
+}
+
+
+class StageForm(Form):
+    """The stage in plain words, and the checkpoint it starts from."""
+
+    def __init__(self) -> None:
+        super().__init__("What to train")
+        self.stage = choice(TITLES)
+        tip = "A model has two parts, trained one after the other; a complete one can be fine-tuned"
+        self.add("stage", self.stage, tip)
+        self.about_stage = Message()
+        self.about_stage.setToolTip(tip)
+        self.rows.addRow(self.about_stage)
+        self.start = PathDrop([])
+        self.start.changed.connect(lambda _text: self.describe())
+        tip = "A run of the stage before, a checkpoint folder, or demo, the bundled model. Drop it"
+        self.add("start from", self.start, tip)
+        self.about_start = Message()
+        self.about_start.setToolTip("What the model to start from is")
+        self.rows.addRow(self.about_start)
+        self.describe()
+        self.stage.currentTextChanged.connect(lambda _title: self.describe())
+
+    @property
+    def name(self) -> StageName:
+        """The stage as the command calls it."""
+        return TITLES[self.stage.currentText()]
+
+    def checkpoint(self) -> str | None:
+        """What to start from: a name or an absolute path; None where nothing is needed.
+
+        Raises
+        ------
+        PrditError
+            If a checkpoint is needed and there is none.
+        """
+        if self.name == "local":
+            return None
+        if not self.start.text:
+            raise UsageError("choose a model to start from")
+        path = Path(self.start.text).expanduser()
+        chosen = str(path.absolute()) if path.exists() else self.start.text
+        described(chosen)
+        return chosen
+
+    def offer_starts(self, models: Iterable[str]) -> None:
+        """List what there is to start from."""
+        before = self.start.text
+        self.start.clear()
+        self.start.addItems(list(models))
+        if before:
+            self.start.choose(before)
+        self.describe()
+
+    def describe(self) -> None:
+        """Say what the stage does and what it starts from."""
+        self.about_stage.say(ABOUT[self.name])
+        needed = self.name != "local"
+        for part in (self.start, self.rows.labelForField(self.start), self.about_start):
+            assert part is not None  # all are in the form
+            part.setVisible(needed)
+        try:
+            self.about_start.say(described(self.checkpoint() or "") if needed else "")
+        except PrditError as error:
+            self.about_start.say(str(error), "error")

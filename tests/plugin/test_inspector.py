@@ -1,0 +1,519 @@
+"""The dock that splits a prediction: layers that add up, words, plots, faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+
+import prdit_core
+from napari_prdit.inspector import (
+    LEVELS,
+    LayerSource,
+    noise_in_words,
+    sizes_in_words,
+    summary,
+)
+from napari_prdit.layers import image_layer
+from napari_prdit.reader import read_scan
+from napari_prdit.sample_data import phantom
+from napari_prdit.widgets.residual_inspector import ResidualInspector
+from prdit_core.verbs.shares import EnergyShares, PartEnergies
+from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+PATIENCE_MS = 60_000
+X0_LAYERS = [
+    "scan, as the model sees it",
+    "noisy scan",
+    "local part",
+    "global residual",
+    "local + global",
+    "error",
+]
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    made = ViewerModel()
+    for layer in phantom():
+        made.add_layer(Layer.create(*layer))
+    return made
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr("napari_prdit.inspector.LEVELS", LEVELS[::4])
+    monkeypatch.setattr("napari_prdit.widgets.residual_inspector.LEVELS", LEVELS[::4])
+    made = ResidualInspector(viewer)
+    qtbot.addWidget(made)
+    yield made
+    made.shut_down()
+
+
+def finish(qtbot: QtBot, dock: ResidualInspector) -> None:
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+
+
+def split(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.go.click()
+    finish(qtbot, dock)
+
+
+def results(dock: ResidualInspector) -> dict[str, Image]:
+    """Layers of parts, kept ones too, by name."""
+    layers = dock.viewer.layers
+    return {layer.name: layer for layer in layers if "part" in layer.metadata.get("prdit", {})}
+
+
+def visible(dock: ResidualInspector) -> list[str]:
+    return [layer.name for layer in dock.viewer.layers if layer.visible]
+
+
+def state() -> tuple[np.ndarray, float]:
+    """A step of a walk."""
+    for step in prdit_core.generate_steps(prdit_core.load("demo"), steps=6):
+        if step.index == 3:
+            return step.x_t[0, 0].numpy(), step.t
+    raise AssertionError("the walk has such a step")
+
+
+# --- what one sees ------------------------------------------------------------------------------
+
+
+def test_opening_the_dock_loads_no_torch(display: None) -> None:
+    code = (
+        "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
+        "QApplication; app = QApplication([]); from napari_prdit.widgets.residual_inspector import "
+        "ResidualInspector; d = ResidualInspector(ViewerModel()); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_parts_in_the_layers_add_up(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.parts.noise.setChecked(True)
+    split(qtbot, dock)
+    shown = {name: layer.data.astype(float) for name, layer in results(dock).items()}
+    total = shown["local part"] + shown["global residual"]
+    np.testing.assert_allclose(total, shown["local + global"], atol=1e-2)
+    error = shown["local + global"] - shown["scan, as the model sees it"]
+    np.testing.assert_allclose(error, shown["error"], atol=1e-2)
+    noise = shown["noise, local part"] + shown["noise, global residual"]
+    np.testing.assert_allclose(noise, shown["noise, local + global"], atol=1e-2)
+
+
+def test_the_layers_are_what_the_core_finds_and_say_how(
+    qtbot: QtBot, dock: ResidualInspector, viewer: ViewerModel
+) -> None:
+    dock.question.level.setValue(250)
+    dock.question.seed.setValue(7)
+    expected = prdit_core.decompose(
+        prdit_core.load("demo"), Volume(viewer.layers[0].data, source(viewer).affine), 250, seed=7
+    )
+    split(qtbot, dock)
+    assert list(results(dock)) == X0_LAYERS
+    for name, part in [("local part", "x0-local"), ("global residual", "x0-global-residual")]:
+        layer = results(dock)[name]
+        np.testing.assert_array_equal(layer.data, expected.parts[part].voxels_hu)
+        ours = layer.metadata["prdit"]
+        assert (ours["t"], ours["seed"], ours["checkpoint"]) == (250, 7, "demo")
+        assert ours["checkpoint_sha256"] == prdit_core.load("demo").digest
+        assert ours["notice"] == "derived from a scan by a model, not for diagnosis"
+    kinds = {name: layer.metadata["prdit"]["kind"] for name, layer in results(dock).items()}
+    assert {name for name, kind in kinds.items() if kind == "residual"} == {
+        "global residual",
+        "error",
+    }
+
+
+def source(viewer: ViewerModel) -> Volume:
+    data, attributes, _ = viewer.layers[0].as_layer_data_tuple()
+    return LayerSource(data, attributes, 400, 0).volume()
+
+
+def test_the_parts_lie_on_the_scan(
+    qtbot: QtBot, dock: ResidualInspector, viewer: ViewerModel
+) -> None:
+    """Where the scan has a lung, in mm, the part has one too."""
+    viewer.layers[0].translate += np.array([40.0, -30.0, 20.0])
+    split(qtbot, dock)
+    part, scan = results(dock)["scan, as the model sees it"], viewer.layers[0]
+    assert part.scale == pytest.approx([10, 10, 10])
+    places = np.indices(part.data.shape).reshape(3, -1).T * part.scale + part.translate
+    index = np.round((places - scan.translate) / scan.scale).astype(int)
+    inside = np.all((index >= 0) & (index < scan.data.shape), axis=1)
+    assert inside.sum() > 10_000
+    there = np.clip(scan.data[tuple(index[inside].T)], -1000, 400)
+    assert np.corrcoef(part.data.ravel()[inside], there)[0, 1] > 0.9
+
+
+def test_images_have_the_window_of_the_model_and_differences_none_of_it(
+    qtbot: QtBot, dock: ResidualInspector
+) -> None:
+    split(qtbot, dock)
+    shown = results(dock)
+    assert tuple(shown["local part"].contrast_limits) == (-1000, 400)
+    for name in ("global residual", "error"):
+        low, high = shown[name].contrast_limits
+        assert low == -high < 0
+        assert np.abs(shown[name].data).max() >= high > np.abs(shown[name].data).mean()
+        np.testing.assert_allclose(shown[name].colormap.map(0.5)[0, :3], 0, atol=0.02)
+    assert f"{shown['error'].contrast_limits[1]:.0f} HU" in flipped(dock, "error")
+
+
+def flipped(dock: ResidualInspector, part: str) -> str:
+    dock.parts.flips[part].click()
+    return dock.parts.caption.text()
+
+
+def test_one_part_is_visible_at_a_time(qtbot: QtBot, dock: ResidualInspector) -> None:
+    assert not any(made.isEnabled() for made in dock.parts.flips.values())
+    split(qtbot, dock)
+    assert visible(dock) == ["local + global"]
+    names = dict(zip(dock.parts.flips, X0_LAYERS, strict=True))
+    captions = set()
+    for part, name in names.items():
+        captions.add(flipped(dock, part))
+        assert visible(dock) == [name]
+        assert dock.viewer.layers.selection.active.name == name
+    assert len(captions) == 6
+
+
+def test_the_noise_has_layers_and_a_plot_while_it_is_wanted(
+    qtbot: QtBot, dock: ResidualInspector
+) -> None:
+    split(qtbot, dock)
+    clean = dock.shares.summary.text()
+    dock.parts.noise.setChecked(True)
+    assert visible(dock) == ["noise, local + global"] and len(results(dock)) == 10
+    assert "noise:" in dock.shares.summary.text() != clean
+    dock.parts.noise.setChecked(False)
+    assert list(results(dock)) == X0_LAYERS
+    assert dock.shares.summary.text() == clean
+
+
+def test_the_next_split_uses_the_layers_again_unless_they_were_kept(
+    qtbot: QtBot, dock: ResidualInspector
+) -> None:
+    split(qtbot, dock)
+    local = results(dock)["local part"]
+    local.contrast_limits = (-500, 0)
+    before = np.array(local.data)
+    dock.question.level.setValue(700)
+    split(qtbot, dock)
+    assert list(results(dock)) == X0_LAYERS and results(dock)["local part"] is local
+    assert tuple(local.contrast_limits) == (-500, 0)
+    assert np.abs(local.data - before).mean() > 1 and local.metadata["prdit"]["t"] == 700
+
+    dock.parts.keep.click()
+    kept = np.array(local.data)
+    dock.question.level.setValue(200)
+    split(qtbot, dock)
+    assert len(results(dock)) == 12 and local.name == "local part, noise 700, seed 0"
+    np.testing.assert_array_equal(local.data, kept)
+    assert results(dock)["local part"].metadata["prdit"]["t"] == 200
+
+
+def test_the_sentence_tells_what_the_layers_show(qtbot: QtBot, dock: ResidualInspector) -> None:
+    split(qtbot, dock)
+    shown = {name: layer.data.astype(float) for name, layer in results(dock).items()}
+    scan = shown["scan, as the model sees it"]
+    alone, both = (
+        np.sqrt(np.square(shown[name] - scan).mean()) for name in ("local part", "local + global")
+    )
+    text = dock.shares.summary.text()
+    assert f"{alone:.0f} HU off, with it {both:.0f} HU" in text
+    assert f"{1 - both / alone:.0%} less" in text
+
+
+def test_a_plot_by_size_and_by_noise_level(qtbot: QtBot, dock: ResidualInspector) -> None:
+    assert "Press Split" in dock.shares.summary.text()
+    assert dock.shares.plot.energy.isHidden()
+    split(qtbot, dock)
+    axis = dock.shares.plot.energy.plot.getAxis("bottom")
+    assert [word for _, word in axis._tickLevels[0]] == ["> 80", "40–80", "20–40", "< 20"]
+    assert not dock.shares.plot.error.isHidden()
+    dock.go_levels.click()
+    finish(qtbot, dock)
+    curves = dock.shares.plot.energy.plot.listDataItems()
+    assert len(curves) == 5  # four sizes and all together
+    for curve in curves:
+        ts, shares = curve.getData()
+        assert list(ts) == [100, 500, 900]
+        assert np.all((shares >= 0) & (shares <= 100))
+    assert list(results(dock)) == X0_LAYERS  # untouched
+    dock.shares.by.setCurrentText("by size of detail")
+    assert "Noise level 400" in dock.shares.summary.text()
+
+
+# --- what is split ------------------------------------------------------------------------------
+
+
+def test_only_scans_can_be_chosen(qtbot: QtBot, dock: ResidualInspector) -> None:
+    viewer, choice = dock.viewer, dock.question.source
+    viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="photo", rgb=True)
+    viewer.add_image(np.zeros((8, 8)), name="flat")
+    viewer.add_image(np.zeros((2, 8, 8, 8)), name="film")
+    viewer.add_image([np.zeros((8, 8, 8)), np.zeros((4, 4, 4))], name="tiles", multiscale=True)
+    split(qtbot, dock)  # its layers are no choices either
+    assert choice.chosen is viewer.layers["phantom"]
+    assert [choice.itemText(i) for i in range(choice.count())] == ["phantom", *choice.refused]
+    assert choice.refused == [
+        "photo (a colour picture)",
+        "flat (2D, not 3D)",
+        "film (4D, not 3D)",
+        "tiles (a pyramid of resolutions)",
+    ]
+
+
+def test_the_choice_follows_the_layers(qtbot: QtBot, dock: ResidualInspector) -> None:
+    viewer, choice = dock.viewer, dock.question.source
+    other = viewer.add_image(np.full((20, 20, 20), -1000.0), name="other")
+    assert choice.chosen is viewer.layers["phantom"]
+    choice.setCurrentIndex(1)
+    other.name = "renamed"
+    assert choice.chosen is other and choice.currentText() == "renamed"
+    viewer.layers.remove(other)
+    assert choice.chosen is viewer.layers["phantom"]
+    viewer.layers.clear()
+    assert choice.chosen is None
+
+
+def test_no_scan_is_said_and_the_next_run_works(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.viewer.layers.clear()
+    dock.viewer.add_image(np.zeros((8, 8)), name="flat")
+    split(qtbot, dock)
+    assert dock.message.kind == "error" and "flat (2D, not 3D)" in dock.message.text()
+    dock.viewer.add_layer(Layer.create(*phantom()[0]))
+    split(qtbot, dock)
+    assert dock.message.text() == "" and list(results(dock)) == X0_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda scan: setattr(scan, "units", ("um",) * 3), "give its scale in mm"),
+        (lambda scan: setattr(scan, "rotate", (0, 0, 20)), "rotated"),
+        (lambda scan: setattr(scan, "data", np.full((9, 9, 9), np.nan)), "NaN"),
+    ],
+)
+def test_a_scan_that_cannot_be_used_is_said_and_the_next_run_works(
+    qtbot: QtBot, dock: ResidualInspector, change: Callable[[Image], None], reason: str
+) -> None:
+    bad = dock.viewer.add_image(np.full((20, 20, 20), -1000.0), name="bad")
+    change(bad)
+    dock.question.source.setCurrentIndex(1)
+    split(qtbot, dock)
+    assert dock.message.kind == "error" and reason in dock.message.text()
+    dock.question.source.setCurrentIndex(0)
+    split(qtbot, dock)
+    assert dock.message.text() == "" and list(results(dock)) == X0_LAYERS
+
+
+def test_values_that_are_no_hu_are_doubted(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.viewer.add_image(np.random.default_rng(0).uniform(0, 255, (40, 40, 40)), scale=[4] * 3)
+    dock.question.source.setCurrentIndex(1)
+    split(qtbot, dock)
+    assert dock.message.kind == "warning" and "Hounsfield" in dock.message.text()
+
+
+def test_an_oblique_scan_keeps_its_place() -> None:
+    """napari shows it unturned; the model gets it as it lies in the patient."""
+    turned = np.diag([-2.0, -2.0, 2.0, 1.0])
+    turned[1:3, 1:3] = 2 * np.array([[-np.cos(0.2), np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]])
+    oblique = Volume(np.full((6, 7, 8), -1000, np.int16), turned)
+    layer = Layer.create(*image_layer(oblique, "oblique"))
+    data, attributes, _ = layer.as_layer_data_tuple()
+    np.testing.assert_allclose(LayerSource(data, attributes, 1, 0).volume().affine, turned)
+
+
+def test_a_step_of_a_run_has_parts_but_no_truth(qtbot: QtBot, dock: ResidualInspector) -> None:
+    x_t, t = state()
+    dock.inspect_state("demo", x_t, t)
+    finish(qtbot, dock)
+    shown = results(dock)
+    assert list(shown) == ["noisy scan", "local part", "global residual", "local + global"]
+    np.testing.assert_allclose(
+        shown["local part"].data + shown["global residual"].data,
+        shown["local + global"].data,
+        atol=1e-2,
+    )
+    assert "synthetic" in shown["local part"].metadata["prdit"]["notice"]
+    assert not dock.parts.flips["error"].isEnabled()
+    assert "no error" in dock.shares.summary.text() and dock.shares.plot.error.isHidden()
+    assert dock.question.level.isHidden() and not dock.go_levels.isEnabled()
+    assert f"<b>{t:.0f}</b>" in dock.question.level_words.text()
+    dock.question.source.setCurrentIndex(0)  # back to the scan
+    assert not dock.question.level.isHidden() and dock.go_levels.isEnabled()
+    split(qtbot, dock)
+    assert set(results(dock)) == set(X0_LAYERS)
+
+
+def test_a_step_of_another_model_is_refused(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.inspect_state("demo", np.zeros((8, 8, 8), np.float32), 400)
+    finish(qtbot, dock)
+    assert dock.message.kind == "error" and "generated with" in dock.message.text()
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def test_a_second_click_is_answered(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.go.click()
+    assert not dock.go.isEnabled() and dock.halt.isEnabled()
+    dock.split()
+    assert dock.message.kind == "warning" and "still at work" in dock.message.text()
+    finish(qtbot, dock)
+    assert list(results(dock)) == X0_LAYERS and dock.go.isEnabled()
+
+
+def test_a_deleted_part_is_said_and_comes_back(qtbot: QtBot, dock: ResidualInspector) -> None:
+    split(qtbot, dock)
+    dock.viewer.layers.remove("error")
+    flipped(dock, "error")
+    assert dock.message.kind == "warning" and "deleted" in dock.message.text()
+    split(qtbot, dock)
+    assert set(results(dock)) == set(X0_LAYERS) and visible(dock) == ["error"]
+
+
+def test_layers_deleted_on_the_way_do_no_harm(qtbot: QtBot, dock: ResidualInspector) -> None:
+    split(qtbot, dock)
+    dock.go.click()
+    dock.viewer.layers.clear()
+    finish(qtbot, dock)
+    assert dock.message.kind == "note" and list(results(dock)) == X0_LAYERS
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged"])
+def test_an_unreadable_checkpoint_is_said_and_the_next_run_works(
+    qtbot: QtBot, dock: ResidualInspector, tmp_path: Path, what: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    if what == "damaged":
+        (bad / "checkpoint.json").write_text("{")
+    dock.question.checkpoint.choose(str(bad))
+    assert dock.message.kind == "error" and "bad" in dock.message.text()
+    split(qtbot, dock)
+    assert dock.message.kind == "error" and "bad" in dock.message.text()
+    assert "\n" not in dock.message.text() and not results(dock)
+    dock.question.checkpoint.choose("demo")
+    split(qtbot, dock)
+    assert dock.message.text() == "" and list(results(dock)) == X0_LAYERS
+
+
+@pytest.mark.parametrize("ask", ["split", "split_levels"])
+def test_out_of_memory_is_said_and_the_next_run_works(
+    qtbot: QtBot, dock: ResidualInspector, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    def starve(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prdit_core.Prior, "decompose", starve)
+        getattr(dock, ask)()
+        finish(qtbot, dock)
+    assert dock.message.kind == "error" and "ran out of memory" in dock.message.text()
+    assert dock.progress.isHidden() and not results(dock)
+    split(qtbot, dock)
+    assert dock.message.kind == "note" and list(results(dock)) == X0_LAYERS
+
+
+def test_a_stopped_series_keeps_what_it_has(
+    qtbot: QtBot, dock: ResidualInspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_level = dock.shares.add_level
+
+    def stop_after(shares: Any) -> int:
+        dock.halt.click()
+        return add_level(shares)
+
+    monkeypatch.setattr("napari_prdit.inspector.LEVELS", (200.0,) * 500)
+    monkeypatch.setattr(dock.shares, "add_level", stop_after)
+    dock.go_levels.click()
+    finish(qtbot, dock)
+    assert dock.message.text() == "stopped" and dock.go_levels.isEnabled()
+    points = len(dock.shares.plot.error.plot.listDataItems()[0].getData()[0])
+    assert 1 <= points < 500
+    split(qtbot, dock)
+    assert list(results(dock)) == X0_LAYERS
+
+
+def test_a_dock_that_is_let_go_leaves_no_thread_and_no_ear(
+    qtbot: QtBot, dock: ResidualInspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """napari's cross takes a dock out of the window, and nothing else."""
+    from qtpy.QtWidgets import QMainWindow
+
+    monkeypatch.setattr("napari_prdit.inspector.LEVELS", (200.0,) * 500)
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.setCentralWidget(dock)
+    dock.go_levels.click()
+    qtbot.waitUntil(lambda: dock.progress.value() > 0, timeout=PATIENCE_MS)
+    dock.setParent(None)
+    assert not dock.job.running
+    before = dock.question.source.count()
+    dock.viewer.add_layer(Layer.create(*phantom()[0]))
+    assert dock.question.source.count() == before
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def test_every_noise_level_has_words() -> None:
+    words = [noise_in_words(t) for t in range(1, 1001)]
+    assert len(set(words)) == 5 and words[0] != words[-1]
+
+
+def test_sizes_read_from_coarse_to_fine() -> None:
+    assert sizes_in_words((np.inf, 80, 2.5, 0)) == ["> 80", "2.5–80", "< 2.5"]
+
+
+def test_a_global_part_that_does_harm_is_told_so() -> None:
+    one = np.ones(2)
+    energies = PartEnergies(9 * one, one, 10 * one, error_local=200 * one, error_total=450 * one)
+    text = summary(EnergyShares(400, (np.inf, 2, 0), energies, energies), "x0")
+    assert "10.0% of the energy" in text and "20 HU off, with it 30 HU: 50% more" in text
+
+
+# --- in the window ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_real_scan_in_a_real_window(
+    make_napari_viewer: Callable[..., Any], qtbot: QtBot, real_data: Path
+) -> None:
+    """From the menu's dock to pixels: the residual is coloured, the image is grey."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 900)
+    for layer in read_scan(str(real_data / "ct/lidc-idri-0314")):
+        viewer.add_layer(Layer.create(*layer))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Inspect local and global part")
+    split(qtbot, dock)
+    scan = viewer.layers[0]
+    low, high = results(dock)["local part"].extent.world
+    assert np.all(high - low > 200)  # a cube of the chest, within the scan's place
+    middle = (scan.extent.world[0] + scan.extent.world[1]) / 2
+    assert np.all((low < middle) & (middle < high))
+
+    def pixels(part: str) -> np.ndarray:
+        dock.parts.flips[part].click()
+        qtbot.wait(100)
+        return viewer.screenshot(flash=False)[..., :3].astype(float)
+
+    image, residual = pixels("total"), pixels("global-residual")
+    assert image.std() > 20 and residual.std() > 5
+    assert np.ptp(image, axis=-1).max() < 30  # grey
+    assert np.ptp(residual, axis=-1).max() > 60
+    dock.shut_down()

@@ -1,0 +1,144 @@
+"""The plugin in a real window of napari: its menu, the command palette, what is dropped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from npe2 import PluginManifest
+from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QApplication, QDialog, QMainWindow, QRadioButton
+
+from prdit_core.data.io import read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari import Viewer
+    from pytestqt.qtbot import QtBot
+    from qtpy.QtWidgets import QMenu
+
+pytestmark = pytest.mark.slow
+
+MANIFEST = PluginManifest.from_distribution("napari-prdit")
+WIDGETS = [widget.display_name for widget in MANIFEST.contributions.widgets or []]
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
+    return make_napari_viewer(show=True)
+
+
+def main_window() -> QMainWindow:
+    (window,) = [top for top in QApplication.topLevelWidgets() if isinstance(top, QMainWindow)]
+    return window
+
+
+def submenu(menu: Any, title: str) -> QMenu:
+    (found,) = [action for action in menu.actions() if action.text().replace("&", "") == title]
+    return found.menu()
+
+
+def palette() -> dict[str, Any]:
+    """Entries of the command palette by their titles."""
+    from napari._app_model import get_app_model
+
+    menus = get_app_model().menus
+    items = menus.get_menu(menus.COMMAND_PALETTE_ID)
+    return {item.command.title: item.command for item in items}
+
+
+def test_the_menu_has_every_dock_under_its_plain_title(viewer: Viewer) -> None:
+    menu = submenu(submenu(main_window().menuBar(), "Plugins"), "PRDiT CT synthesis")
+    titles = [action.text() for action in menu.actions()]
+    assert titles == WIDGETS
+    assert titles[0] == "Generate CT volume"
+
+
+@pytest.mark.parametrize("title", WIDGETS)
+def test_a_click_in_the_menu_opens_the_dock(viewer: Viewer, qtbot: QtBot, title: str) -> None:
+    menu = submenu(submenu(main_window().menuBar(), "Plugins"), "PRDiT CT synthesis")
+    (action,) = [action for action in menu.actions() if action.text() == title]
+    action.trigger()
+    (dock,) = [name for name in viewer.window.dock_widgets if title in name]
+    qtbot.waitUntil(viewer.window.dock_widgets[dock].isVisible)
+
+
+def test_the_palette_offers_docks_and_samples_and_nothing_that_needs_a_file(
+    viewer: Viewer,
+) -> None:
+    offered = {command.id for command in palette().values() if str(command.enablement) != "False"}
+    samples = {f"napari-prdit.{sample.key}" for sample in MANIFEST.contributions.sample_data or []}
+    docks = {widget.command for widget in MANIFEST.contributions.widgets or []}
+    assert {name for name in offered if name.startswith("napari-prdit.")} == docks | samples
+    assert palette().keys() >= set(WIDGETS)
+
+
+@pytest.mark.parametrize("name", ["abdomen-20-slices-dicom", "elastix-right-lung.mha"])
+def test_what_is_dropped_on_the_window_opens(
+    viewer: Viewer, qtbot: QtBot, real_data: Path, name: str
+) -> None:
+    """napari asks who shall read what its own reader might, too, such as any folder."""
+    source = real_data / "ct" / name
+    QTimer.singleShot(500, choose_us)
+    drop(source)
+    (layer,) = viewer.layers
+    expected = read_volume(source)
+    np.testing.assert_array_equal(layer.data, expected.voxels_hu)
+    np.testing.assert_allclose(layer.scale, expected.spacing_mm)
+    assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].std() > 5
+
+
+def drop(path: Path) -> None:
+    from napari.qt import QtViewer
+
+    (canvas,) = [widget for widget in QApplication.allWidgets() if isinstance(widget, QtViewer)]
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    canvas.dropEvent(
+        QDropEvent(
+            QPointF(10, 10),
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )
+
+
+def choose_us() -> None:
+    """Answer the question of napari, if it asks."""
+    dialog = QApplication.activeModalWidget()
+    if isinstance(dialog, QDialog):
+        (choice,) = [b for b in dialog.findChildren(QRadioButton) if "PRDiT" in b.text()]
+        choice.click()
+        dialog.accept()
+
+
+OPEN_ALL = """
+import sys
+import napari
+viewer = napari.Viewer(show=False)
+for title in {titles!r}:
+    viewer.window.add_plugin_dock_widget("napari-prdit", title)
+assert len(viewer.window.dock_widgets) == len({titles!r}), viewer.window.dock_widgets
+print(*(name for name in ("torch", "matplotlib", "lightning_fabric") if name in sys.modules))
+viewer.close()
+"""
+
+
+def test_opening_napari_and_every_dock_loads_no_torch(display: None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OPEN_ALL.format(titles=WIDGETS)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
