@@ -7,12 +7,13 @@ are therefore caught where they arise and travel as data.
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QCoreApplication, QObject, Signal
+from qtpy.QtCore import QObject, Signal
 
 from prdit_core.errors import PrditError
 
@@ -117,12 +118,10 @@ class Job(QObject):
         super().__init__(parent)
         self.control = Control()
         self._worker: GeneratorWorker | None = None
-        # A dock that goes with its window gets no close event; then `self` is no longer there.
-        controls = self._controls = [self.control]
-        self.destroyed.connect(lambda: controls[0].stop())
-        application = QCoreApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(lambda: controls[0].stop())
+        # A dock that goes with its window gets no close event. Connections to `destroyed` would
+        # be called when their closures are gone already.
+        self._controls = [self.control]
+        weakref.finalize(self, _stop, self._controls)
 
     @property
     def running(self) -> bool:
@@ -161,6 +160,10 @@ class Job(QObject):
     def _finish(self) -> None:
         self._worker = None
         self.ended.emit()
+
+
+def _stop(controls: list[Control]) -> None:
+    controls[0].stop()
 
 
 def guarded(work: Callable[[Control], Generator[Any]], control: Control) -> Iterator[Any]:

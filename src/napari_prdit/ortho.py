@@ -11,7 +11,7 @@ the left of a coronal plane, and the front is on the left of a sagittal one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,21 +59,25 @@ class Plane:
 SIDES = (Plane("Coronal", 1, ("right", "left")), Plane("Sagittal", 2, ("front", "back")))
 
 
-def _without_echo(act: Callable[[Planes, Event], None]) -> Callable[[Planes, Event], None]:
+def _without_echo(act: Callable[[Planes, Any], None]) -> Callable[[Planes, Any], None]:
     """Let the outermost change through; what it sets in motion is not answered."""
 
     @wraps(act)
-    def acted(self: Planes, event: Event) -> None:
+    def acted(self: Planes, what: Any) -> None:
         if self.busy:
             return
         self.busy = True
         try:
-            act(self, event)
+            act(self, what)
         finally:
             self.busy = False
         self.changed()
 
     return acted
+
+
+def _at_once(act: Callable[[], None]) -> None:
+    act()
 
 
 class Planes:
@@ -85,6 +89,9 @@ class Planes:
         The viewer whose volumes are shown.
     changed
         Is called after the point, the layers or their looks have changed.
+    soon
+        Calls what it is given when there is time. The first picture of a canvas costs a third of a
+        second, so the twins of a new layer need not keep the layer itself from being painted.
 
     Attributes
     ----------
@@ -92,23 +99,32 @@ class Planes:
     busy : whether a change is being passed on
     """
 
-    def __init__(self, main: ViewerModel, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        main: ViewerModel,
+        changed: Callable[[], None],
+        soon: Callable[[Callable[[], None]], None] = _at_once,
+    ) -> None:
         self.main = main
         self.changed = changed
+        self._soon = soon
+        self._open = True
         self.busy = False
         self.sides = {plane: _side_view() for plane in SIDES}
-        self._families: dict[Image, tuple[Image, ...]] = {}
+        self._twins: dict[Plane, dict[Image, Image]] = {plane: {} for plane in SIDES}
         for emitter in self._list_changes():
-            emitter.connect(self._match)
+            emitter.connect(self._match_soon)
         for viewer in self._viewers():
             viewer.dims.events.point.connect(self._follow)
             viewer.mouse_drag_callbacks.append(self._click)
-        self._match(None)
+        for plane in self.sides:
+            self._match(plane)
 
     @property
     def layers(self) -> list[Image]:
         """Our volumes that have twins, from bottom to top."""
-        return [layer for layer in our_layers(self.main) if layer in self._families]
+        paired = [layer for twins in self._twins.values() for layer in twins]
+        return [layer for layer in our_layers(self.main) if layer in paired]
 
     @property
     def point(self) -> tuple[float, ...]:
@@ -123,24 +139,26 @@ class Planes:
 
     def move_to(self, point: Sequence[float]) -> None:
         """Let the planes cross at a point, or at the nearest one of our volumes."""
-        if self._families:
+        if self.layers:
             inside = np.clip(point[-3:], *np.transpose(self.bounds))
             _put(self.main, inside.tolist())
 
     def refresh(self, layer: Image) -> None:
         """Look again at a volume that has changed in place."""
-        for twin in self._families.get(layer, ()):
+        for twin in self._family(layer)[1:]:
             twin.refresh(extent=False, thumbnail=False, highlight=False)
 
     def close(self) -> None:
         """Leave the viewer as if nobody had ever followed it."""
+        self._open = False
         for emitter in self._list_changes():
-            emitter.disconnect(self._match)
+            emitter.disconnect(self._match_soon)
         for viewer in self._viewers():
             viewer.dims.events.point.disconnect(self._follow)
             viewer.mouse_drag_callbacks.remove(self._click)
-        for layer in list(self._families):
-            self._part(layer)
+        for plane, twins in self._twins.items():
+            for layer in list(twins):
+                self._part(plane, layer)
 
     def _viewers(self) -> tuple[ViewerModel, ...]:
         return (self.main, *self.sides.values())
@@ -149,44 +167,56 @@ class Planes:
         events = self.main.layers.events
         return events.inserted, events.removed, events.reordered, self.main.events.theme
 
+    def _match_soon(self, _event: Event) -> None:
+        for plane in self.sides:
+            self._soon(partial(self._match_if_open, plane))
+
+    def _match_if_open(self, plane: Plane) -> None:
+        if self._open:
+            self._match(plane)
+
     @_without_echo
-    def _match(self, event: Event) -> None:
+    def _match(self, plane: Plane) -> None:
         """Twins for every volume of ours, for none else, in the same order."""
-        ours = our_layers(self.main)
-        for layer in [layer for layer in self._families if layer not in ours]:
-            self._part(layer)
-        for layer in [layer for layer in ours if layer not in self._families]:
-            self._pair(layer)
-        for number, (plane, side) in enumerate(self.sides.items()):
-            side.theme = self.main.theme
-            side.canvas.overlays.scale_bar.visible = bool(ours)
-            for place, layer in enumerate(ours):
-                side.layers.move(side.layers.index(self._families[layer][number]), place)
-            if ours:
-                side.dims.order = plane.order
+        ours, side, twins = our_layers(self.main), self.sides[plane], self._twins[plane]
+        for layer in [layer for layer in twins if layer not in ours]:
+            self._part(plane, layer)
+        for layer in [layer for layer in ours if layer not in twins]:
+            self._pair(plane, layer)
+        side.theme = self.main.theme
+        side.canvas.overlays.scale_bar.visible = bool(ours)
+        for place, layer in enumerate(ours):
+            side.layers.move(side.layers.index(twins[layer]), place)
+        if ours:
+            side.dims.order = plane.order
         self._meet()
 
-    def _pair(self, layer: Image) -> None:
-        twins = tuple(Layer.create(*layer.as_layer_data_tuple()) for _ in self.sides)
-        for side, twin in zip(self.sides.values(), twins, strict=True):
-            side.layers.append(twin)
-        self._families[layer] = twins
-        for one in (layer, *twins):
+    def _pair(self, plane: Plane, layer: Image) -> None:
+        twin = Layer.create(*layer.as_layer_data_tuple())
+        self.sides[plane].layers.append(twin)
+        self._twins[plane][layer] = twin
+        for one in (layer, twin):
             for name in SHARED:
                 getattr(one.events, name).connect(self._share)
 
-    def _part(self, layer: Image) -> None:
-        twins = self._families.pop(layer)
-        for one in (layer, *twins):
+    def _part(self, plane: Plane, layer: Image) -> None:
+        twin = self._twins[plane].pop(layer)
+        for one in (layer, twin):
             disconnect_events(one.events, self)
-        for side, twin in zip(self.sides.values(), twins, strict=True):
-            side.layers.remove(twin)
+        self.sides[plane].layers.remove(twin)
+
+    def _family(self, member: Image) -> list[Image]:
+        """A volume and its twins, found by any of them."""
+        for layer in our_layers(self.main):
+            twins = [twins[layer] for twins in self._twins.values() if layer in twins]
+            if member is layer or member in twins:
+                return [layer, *twins]
+        return []
 
     @_without_echo
     def _share(self, event: Event) -> None:
         """What one of a family shows anew, the others show too."""
-        families = ((layer, *twins) for layer, twins in self._families.items())
-        for other in next(family for family in families if event.source in family):
+        for other in self._family(event.source):
             if other is not event.source:
                 setattr(other, event.type, getattr(event.source, event.type))
         self._meet()

@@ -93,8 +93,9 @@ def test_from_the_menu_to_a_finished_volume(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("state", ["working", "paused"])
 def test_closing_napari_while_it_generates_leaves_no_thread(
-    make_napari_viewer: MakeViewer, qtbot: QtBot
+    make_napari_viewer: MakeViewer, qtbot: QtBot, state: str
 ) -> None:
     viewer = make_napari_viewer(show=True)
     menu_action(viewer, *MENUS).trigger()
@@ -103,7 +104,10 @@ def test_closing_napari_while_it_generates_leaves_no_thread(
     dock.steps.setValue(5000)
     dock.go.click()
     qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
-    control, worker = dock.job.control, dock.job._worker
+    if state == "paused":
+        dock.pause.click()
+        qtbot.waitUntil(lambda: "paused" in dock.message.text(), timeout=PATIENCE_MS)
+    worker = dock.job._worker
     assert worker is not None
     viewer.close()
-    qtbot.waitUntil(lambda: control.stopped and not worker.is_running, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=PATIENCE_MS)

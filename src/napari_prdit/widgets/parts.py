@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -171,6 +172,14 @@ def scrolled(*parts: QWidget) -> QScrollArea:
     assert bar is not None  # every scroll area has one
     area.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
     return area
+
+
+def window_is_gone(widget: QWidget) -> bool:
+    """Whether the main window that a dock was in is closed; docks get no event of their own."""
+    above = widget.parentWidget()
+    while above is not None and not isinstance(above, QMainWindow):
+        above = above.parentWidget()
+    return above is not None and not above.isVisible()
 
 
 def duration(seconds: float) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QDockWidget,
@@ -31,12 +32,15 @@ from napari_prdit.widgets.parts import Message, button
 from napari_prdit.widgets.plane_picture import Crosshair, Picture, placed, views_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari
     from napari.components import ViewerModel
     from napari.layers import Image
     from napari.qt import QtViewer
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
+SOON_MS = 50  # long enough for the main view to be painted first
 BELOW_SHARE = 0.4  # of the height of the window
 PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
@@ -142,7 +146,7 @@ class PlanesDock(QWidget):
         if self.planes is not None or not self.isVisible():
             return
         self._building = True
-        self.planes = Planes(self.viewer, self._follow)
+        self.planes = Planes(self.viewer, self._follow, OneByOne(self).later)
         self._pictures = [Picture(plane, side) for plane, side in self.planes.sides.items()]
         for picture in self._pictures:
             self._stack.addWidget(picture)
@@ -191,6 +195,28 @@ class PlanesDock(QWidget):
         self.reading.say(f"Axial, {placed(0, point[0])}\nCrosshair: {value}")
         for picture in self._pictures:
             picture.say(point[picture.plane.across])
+
+
+class OneByOne(QObject):
+    """Does what it is given, one thing at a time, with time to paint in between."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._timer = QTimer(self)
+        self._timer.setInterval(SOON_MS)
+        self._timer.timeout.connect(self._next)
+
+    def later(self, act: Callable[[], None]) -> None:
+        """Put `act` at the end of the queue."""
+        self._waiting.append(act)
+        self._timer.start()
+
+    def _next(self) -> None:
+        act = self._waiting.popleft()
+        if not self._waiting:
+            self._timer.stop()
+        act()
 
 
 def planes_of(viewer: ViewerModel) -> PlanesDock | None:

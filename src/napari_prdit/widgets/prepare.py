@@ -108,7 +108,7 @@ class PrepareData(QWidget):
     def _build(self, folder: Path) -> None:
         form = Form("")
         self._add_scans(form)
-        self.out = PathDrop([str(folder / "scans"), str(folder / "phantoms")])
+        self.out = PathDrop([str(folder / "my-data")])
         form.add("into folder", self.out, "Where the prepared data go; made if it is not there")
         self.go = button("Prepare scans", "Cut, resample and store all scans", self.prepare)
         self.halt = button(

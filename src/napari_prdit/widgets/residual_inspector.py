@@ -18,7 +18,7 @@ from napari_prdit.inspector import (
 )
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.widgets.flip_box import FlipBox
-from napari_prdit.widgets.parts import Message, button, row, scrolled
+from napari_prdit.widgets.parts import Message, button, row, scrolled, window_is_gone
 from napari_prdit.widgets.shares_box import SharesBox
 from napari_prdit.widgets.split_question import SplitQuestion
 from prdit_core.errors import UsageError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import napari.viewer
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import QCloseEvent
+    from qtpy.QtGui import QCloseEvent, QHideEvent
 
     from napari_prdit.jobs import Control
     from prdit_core.verbs.shares import EnergyShares
@@ -92,6 +92,12 @@ class ResidualInspector(QWidget):
         """Leave no thread behind."""
         self.shut_down()
         super().closeEvent(event)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """With the window goes the work."""
+        super().hideEvent(event)
+        if window_is_gone(self):
+            self.shut_down()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""

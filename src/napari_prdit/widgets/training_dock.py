@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 POLL_MS = 700
 # Looking at all runs may take this part of the time, however slow the disk is.
-SHARE = 1 / 10
+SHARE = 1 / 4
 
 
 class TrainingDock(QWidget):
@@ -47,7 +47,7 @@ class TrainingDock(QWidget):
         self._timer.timeout.connect(self.refresh)
         self._devices = Child(self)
         self._devices.ended.connect(self._take_devices)
-        self._asked_for_devices = False
+        self._devices_known = False
         self.choose_runs_folder(preferences().runs_folder)
 
     def choose_runs_folder(self, folder: str | Path) -> None:
@@ -83,14 +83,14 @@ class TrainingDock(QWidget):
         """Watch as long as somebody looks."""
         super().showEvent(event)
         self._timer.start()
-        if not self._asked_for_devices:
-            self._asked_for_devices = True
+        if not self._devices_known:
             self._devices.start(["devices", "--json"])
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Nobody looks."""
         super().hideEvent(event)
         self._timer.stop()
+        self._devices.kill()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End all that is ours; trainings go on."""
@@ -134,7 +134,8 @@ class TrainingDock(QWidget):
             self.tabs.setCurrentIndex(1)
 
     def _take_devices(self, code: int, answer: str) -> None:
-        if code == 0:
+        self._devices_known = code == 0
+        if self._devices_known:
             self.new.settings.offer_devices(answer)
 
     # The controls.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prdit_core.errors import UsageError
@@ -21,8 +22,6 @@ from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import ModelConfig, TrainConfig
     from prdit_core.data.datasets import PreparedData
@@ -119,6 +118,9 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
     device = choose_device(config.device)
     resolved = config.model_copy(
         update={
+            "data": config.data.resolve(),
+            "run": config.run.resolve(),
+            "start": _absolute(config.start),
             "objective": network.output,
             "batch_size": batch,
             "micro_batch": min(config.micro_batch or batch, batch // here.world),
@@ -238,6 +240,11 @@ def _intensity(config: TrainConfig, data: PreparedData, start: Header) -> Intens
             f"preprocess --like {shown(config.start or '')}"
         )
     return start.intensity
+
+
+def _absolute(start: str | None) -> str | None:
+    """A folder so that it is found from anywhere; names of the catalogue stay."""
+    return str(Path(start).resolve()) if start is not None and Path(start).is_dir() else start
 
 
 def _same_grid(start: Header, data: PreparedData) -> bool:
