@@ -54,8 +54,8 @@ def measure(size: int, steps: int) -> str:
     dock = GenerateDock(viewer)
     viewer.window.add_dock_widget(dock, area="right")
     show_planes(viewer)
-    dock.device.setCurrentText("cpu")
-    dock.steps.setValue(steps)
+    dock.walk.device.setCurrentText("cpu")
+    dock.walk.steps.setValue(steps)
     pictures, ticks = [], []
     show = dock.live.show
     dock.live.show = lambda voxels: (show(voxels), pictures.append(1))[0]

@@ -35,7 +35,7 @@ TRAINING = "--iterations 400 --batch-size 4 --lr 1e-3 --save-every 50 --preview-
 def generate(viewer: Viewer) -> None:
     """A volume of the bundled model."""
     dock = opened(viewer, "Generate CT volume")
-    dock.seed.setValue(3)
+    dock.walk.seed.setValue(3)
     dock.generate()
     wait(lambda: not dock.job.running)
 

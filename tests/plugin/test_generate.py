@@ -33,8 +33,8 @@ def viewer() -> ViewerModel:
 def dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[GenerateDock]:
     made = GenerateDock(viewer)
     qtbot.addWidget(made)
-    made.device.setCurrentText("cpu")
-    made.steps.setValue(6)
+    made.walk.device.setCurrentText("cpu")
+    made.walk.steps.setValue(6)
     yield made
     made.shut_down()
 
@@ -48,7 +48,7 @@ def test_opening_the_dock_loads_no_torch(display: None) -> None:
         "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
         "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "
         "GenerateDock; d = GenerateDock(ViewerModel()); assert 'torch' not in sys.modules; "
-        "assert '32 x 32 x 32' in d.about.text()"
+        "assert '32 x 32 x 32' in d.model.about.text()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
@@ -57,7 +57,7 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
     from prdit_core import generate, load
     from prdit_core.machine import use_threads
 
-    dock.seed.setValue(5)
+    dock.walk.seed.setValue(5)
     dock.generate()
     finish(qtbot, dock)
     (layer,) = dock.viewer.layers
@@ -73,7 +73,7 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
 def test_the_copied_command_makes_the_same_volume(
     qtbot: QtBot, dock: GenerateDock, tmp_path: Path
 ) -> None:
-    dock.seed.setValue(2)
+    dock.walk.seed.setValue(2)
     dock.generate()
     finish(qtbot, dock)
     dock._copy()
@@ -102,7 +102,7 @@ def test_the_volume_emerges_live(
         shown.append(np.array(dock.viewer.layers[0].data))
 
     monkeypatch.setattr(dock.live, "show", watched)
-    dock.steps.setValue(200)
+    dock.walk.steps.setValue(200)
     dock.generate()
     finish(qtbot, dock)
     final = dock.viewer.layers[0].data
@@ -111,7 +111,7 @@ def test_the_volume_emerges_live(
 
 
 def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) -> None:
-    dock.steps.setValue(500)
+    dock.walk.steps.setValue(500)
     dock.generate()
     qtbot.waitUntil(lambda: dock.progress.value() > 2, timeout=PATIENCE_MS)
     dock.pause.click()
@@ -142,7 +142,7 @@ def test_the_next_run_reuses_the_layer_unless_it_was_kept(qtbot: QtBot, dock: Ge
     (first,) = dock.viewer.layers
     dock.keep.click()
     kept = np.array(first.data)
-    dock.seed.setValue(9)
+    dock.walk.seed.setValue(9)
     dock.generate()
     finish(qtbot, dock)
     names = [layer.name for layer in dock.viewer.layers]
@@ -153,7 +153,7 @@ def test_the_next_run_reuses_the_layer_unless_it_was_kept(qtbot: QtBot, dock: Ge
 def test_several_volumes_give_a_contact_sheet_and_statistics(
     qtbot: QtBot, dock: GenerateDock
 ) -> None:
-    dock.count.setValue(3)
+    dock.walk.count.setValue(3)
     dock.generate()
     finish(qtbot, dock)
     assert dock.sheet.count() == 3 and not dock.sheet.isHidden()
@@ -168,7 +168,7 @@ def test_several_volumes_give_a_contact_sheet_and_statistics(
 
 
 def test_going_back_in_time_and_another_ending(qtbot: QtBot, dock: GenerateDock) -> None:
-    dock.steps.setValue(10)
+    dock.walk.steps.setValue(10)
     dock.generate()
     finish(qtbot, dock)
     layer = dock.viewer.layers[0]
@@ -189,7 +189,7 @@ def test_going_back_in_time_and_another_ending(qtbot: QtBot, dock: GenerateDock)
 
 
 def test_a_deleted_layer_does_not_disturb_the_run(qtbot: QtBot, dock: GenerateDock) -> None:
-    dock.steps.setValue(100)
+    dock.walk.steps.setValue(100)
     dock.generate()
     qtbot.waitUntil(lambda: len(dock.viewer.layers) == 1, timeout=PATIENCE_MS)
     dock.viewer.layers.clear()
@@ -243,13 +243,13 @@ def test_out_of_memory_is_said_and_the_next_run_works(
 
 
 def test_presets_set_the_controls_and_own_settings_are_called_own(dock: GenerateDock) -> None:
-    dock._take_preset("paper")
+    dock.walk.take_preset("paper")
     request = dock.request()
     assert (request.steps, request.sampler, request.k) == (1000, "euler", 2.0)
-    dock.steps.setValue(999)
-    assert dock.preset.currentText() == "own"
-    dock.steps.setValue(1000)
-    assert dock.preset.currentText() == "paper"
+    dock.walk.steps.setValue(999)
+    assert dock.walk.preset.currentText() == "own"
+    dock.walk.steps.setValue(1000)
+    assert dock.walk.preset.currentText() == "paper"
 
 
 def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: Path) -> None:
@@ -259,15 +259,17 @@ def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: P
     mime.setUrls([QUrl.fromLocalFile(str(BUNDLED / "demo"))])
     buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     event = QDropEvent(QPointF(1, 1), Qt.DropAction.CopyAction, mime, buttons, keys)
-    dock.checkpoint.dropEvent(event)
-    assert dock.checkpoint.text == str(BUNDLED / "demo") and "32 x 32" in dock.about.text()
+    dock.model.checkpoint.dropEvent(event)
+    assert (
+        dock.model.checkpoint.text == str(BUNDLED / "demo") and "32 x 32" in dock.model.about.text()
+    )
 
 
 def test_the_dice_gives_other_seeds(dock: GenerateDock) -> None:
     seeds = set()
     for _ in range(5):
-        dock._roll()
-        seeds.add(dock.seed.value())
+        dock.walk.roll()
+        seeds.add(dock.walk.seed.value())
     assert len(seeds) > 1
 
 
@@ -280,7 +282,7 @@ def test_every_control_explains_itself(dock: GenerateDock) -> None:
 
 
 def test_closing_while_it_works_leaves_no_thread(qtbot: QtBot, dock: GenerateDock) -> None:
-    dock.steps.setValue(2000)
+    dock.walk.steps.setValue(2000)
     dock.generate()
     qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
     dock.close()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
 
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.planes import planes_of
@@ -47,18 +46,19 @@ def test_from_the_menu_to_a_finished_volume(
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1400, 900)
     menu_action(viewer, *MENUS).trigger()
-    docks = [w for w in QApplication.allWidgets() if isinstance(w, GenerateDock)]
-    (dock,) = docks
-    dock.device.setCurrentText("cpu")
-    dock.steps.setValue(200)
+    (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
+    dock.walk.device.setCurrentText("cpu")
+    dock.walk.steps.setValue(200)
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     qtbot.wait(1000)  # all views have been painted once
     frames: list[float] = []
+    streaming: list[int] = []  # number of ticks at each frame
     show = dock.live.show
 
     def counted(voxels: Any) -> None:
         show(voxels)
         frames.append(float(voxels.mean()))
+        streaming.append(len(ticks))
 
     monkeypatch.setattr(dock.live, "show", counted)
     clocks = (time.perf_counter, time.thread_time)
@@ -87,8 +87,10 @@ def test_from_the_menu_to_a_finished_volume(
 
     waited, worked = np.diff(ticks, axis=0).T
     print(f"ticks: median {1000 * np.median(waited):.0f} ms, worst {1000 * waited.max():.0f} ms")
-    # Of the worst only this thread's own work is judged: the machine may be busy with others'.
-    assert np.median(waited) < 0.05 and worked.max() < 1.0
+    # Of the worst only this thread's own work is judged, since the machine may be busy with that
+    # of others, and only from the second frame on: the first picture in each canvas compiles
+    # shaders, which software OpenGL does on the CPU.
+    assert np.median(waited) < 0.05 and worked[streaming[1] :].max() < 1.0
     dock.shut_down()
 
 
@@ -99,9 +101,9 @@ def test_closing_napari_while_it_generates_leaves_no_thread(
 ) -> None:
     viewer = make_napari_viewer(show=True)
     menu_action(viewer, *MENUS).trigger()
-    (dock,) = [w for w in QApplication.allWidgets() if isinstance(w, GenerateDock)]
-    dock.device.setCurrentText("cpu")
-    dock.steps.setValue(5000)
+    (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
+    dock.walk.device.setCurrentText("cpu")
+    dock.walk.steps.setValue(5000)
     dock.go.click()
     qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
     if state == "paused":

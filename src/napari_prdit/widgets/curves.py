@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import pyqtgraph
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_prdit.run_tail import LOSSES
+from napari_prdit.widgets.plain_plot import THEME_CHANGES, PlainPlot
 
 if TYPE_CHECKING:
     from napari_prdit.run_tail import LossHistory
@@ -37,12 +37,7 @@ class LossCurves(QWidget):
         super().__init__()
         self.setToolTip(TOOLTIP)
         self._legend = QLabel()
-        self._plot = pyqtgraph.PlotWidget(background=None)
-        self._plot.setFixedHeight(HEIGHT)
-        self._plot.setFrameStyle(0)
-        self._plot.setMouseEnabled(x=False, y=False)  # the wheel scrolls the dock
-        self._plot.setMenuEnabled(False)
-        self._plot.hideButtons()
+        self._plot = PlainPlot(HEIGHT)
         self._plot.setLogMode(x=False, y=True)
         self._plot.showGrid(x=True, y=True, alpha=0.15)
         self._plot.getAxis("left").setTicks([_ticks()])
@@ -65,8 +60,7 @@ class LossCurves(QWidget):
     def changeEvent(self, event: QEvent | None) -> None:
         """Follow the theme."""
         super().changeEvent(event)
-        changed = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
-        if event is not None and event.type() in changed and hasattr(self, "circles"):
+        if event is not None and event.type() in THEME_CHANGES and hasattr(self, "circles"):
             self._paint()
 
     def _paint(self) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QLabel,
     QProgressBar,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_prdit.generation import (
-    PRESETS,
     Done,
     Prepared,
     Progress,
@@ -28,27 +24,21 @@ from napari_prdit.generation import (
     generate_work,
 )
 from napari_prdit.jobs import Failed, Job, Mailbox
-from napari_prdit.known_checkpoints import described, known
 from napari_prdit.layers import image_layer
 from napari_prdit.preferences import preferences
 from napari_prdit.preview import LiveLayer, Refresher
 from napari_prdit.replay import Recording
 from napari_prdit.widgets.contact_sheet import ContactSheet
+from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.parts import (
-    Form,
     Message,
-    PathDrop,
     button,
-    choice,
     duration,
-    number,
     row,
     scrolled,
     window_is_gone,
 )
 from napari_prdit.widgets.time_travel import TimeTravel
-from prdit_core.config import SamplerName
-from prdit_core.errors import PrditError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -59,9 +49,6 @@ if TYPE_CHECKING:
     from napari_prdit.generation import Frame
     from napari_prdit.jobs import Control
     from prdit_core import Volume
-
-LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
-OWN = "own"
 
 
 class GenerateDock(QWidget):
@@ -86,19 +73,11 @@ class GenerateDock(QWidget):
 
     def choose_checkpoint(self, name: str) -> None:
         """Take a catalogue name, a checkpoint folder or a run folder."""
-        self.checkpoint.choose(name)
+        self.model.checkpoint.choose(name)
 
     def request(self) -> Request:
         """What the controls say."""
-        return Request(
-            checkpoint=self.checkpoint.text,
-            seed=self.seed.value(),
-            count=self.count.value(),
-            steps=self.steps.value(),
-            sampler=self.sampler.currentText(),
-            k=self.k.value(),
-            device=self.device.currentText(),
-        )
+        return self.walk.request(self.model.checkpoint.text)
 
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""
@@ -251,6 +230,8 @@ class GenerateDock(QWidget):
 
     def _build(self) -> None:
         self.message = Message()
+        self.model, self.walk = ModelForm(), WalkForm()
+        self.model.refused.connect(lambda why: self.message.say(why, "error" if why else "note"))
         self.progress = QProgressBar()
         self.progress.setToolTip("Steps of the volume at hand")
         self.sheet = ContactSheet()
@@ -263,8 +244,8 @@ class GenerateDock(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(
             scrolled(
-                self._model_form(),
-                self._walk_form(),
+                self.model,
+                self.walk,
                 self._buttons(),
                 self.progress,
                 self.message,
@@ -274,71 +255,6 @@ class GenerateDock(QWidget):
             )
         )
         self._show_running(False)
-
-    def _model_form(self) -> Form:
-        form = Form("Model")
-        folders = (preferences().checkpoint_folder, preferences().runs_folder)
-        self.checkpoint = PathDrop(known(folders))
-        self.checkpoint.changed.connect(self._describe)
-        form.add(
-            "checkpoint",
-            self.checkpoint,
-            "A trained model: the bundled demo, a checkpoint folder, or the folder of a training "
-            "run. Drop a folder here, or type its path.",
-        )
-        browse = button(
-            "Browse ...",
-            "Choose a checkpoint or run folder",
-            lambda: self.checkpoint.browse("Checkpoint or run folder"),
-        )
-        form.rows.addRow("", browse)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
-        self.about.setToolTip("What this model makes, and from what it learnt")
-        form.rows.addRow(self.about)
-        return form
-
-    def _walk_form(self) -> Form:
-        form = Form("From noise to a volume")
-        self.preset = choice([*PRESETS, OWN])
-        self.preset.setCurrentText("balanced")
-        self.preset.textActivated.connect(self._take_preset)
-        form.add(
-            "preset",
-            self.preset,
-            "\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items()),
-        )
-        self.steps = number(1, 100_000, PRESETS["balanced"].steps)
-        form.add("steps", self.steps, "More steps take longer and give finer volumes")
-        self.sampler = choice(get_args(SamplerName))
-        form.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
-        self.k = QDoubleSpinBox()
-        self.k.setRange(1.0, 10.0)
-        self.k.setSingleStep(0.5)
-        self.k.setValue(PRESETS["balanced"].k)
-        form.add(
-            "k",
-            self.k,
-            "1: no noise is added on the way. 2 to 3: every step goes further and adds some noise "
-            "back, which gives more natural texture",
-        )
-        for control in (self.steps.valueChanged, self.k.valueChanged):
-            control.connect(lambda _value: self._is_own())
-        self.sampler.currentTextChanged.connect(lambda _text: self._is_own())
-        self._seed_row(form)
-        self.count = number(1, 1000, 1)
-        form.add("volumes", self.count, "How many; more than one gives a contact sheet")
-        self.device = choice(["auto", "cpu", "cuda", "mps"])
-        self.device.setCurrentText(preferences().device)
-        form.add("device", self.device, "Where to compute; auto takes a GPU if there is one")
-        return form
-
-    def _seed_row(self, form: Form) -> None:
-        self.seed = number(0, LARGEST_SEED, 0)
-        dice = button("Dice", "Another seed by chance", self._roll)
-        form.add(
-            "seed", row(self.seed, dice), "Same seed and settings: the same volume, bit for bit"
-        )
 
     def _buttons(self) -> QWidget:
         self.go = button("Generate", "Start", self.generate)
@@ -356,32 +272,6 @@ class GenerateDock(QWidget):
         )
         planes = button("Planes", "Show coronal and sagittal planes too", self._open_planes)
         return row(self.keep, self.copy, planes)
-
-    def _describe(self, name: str) -> None:
-        try:
-            self.about.setText(described(name))
-            self.message.say("")
-        except PrditError as error:
-            self.about.setText("")
-            self.message.say(str(error), "error")
-
-    def _take_preset(self, name: str) -> None:
-        if name == OWN:
-            return
-        preset = PRESETS[name]
-        self.steps.setValue(preset.steps)
-        self.sampler.setCurrentText(preset.sampler)
-        self.k.setValue(preset.k)
-        self.preset.setCurrentText(name)
-
-    def _is_own(self) -> None:
-        """Name the preset that the controls make up, if any."""
-        now = (self.steps.value(), self.sampler.currentText(), self.k.value())
-        names = [n for n, p in PRESETS.items() if (p.steps, p.sampler, p.k) == now]
-        self.preset.setCurrentText(names[0] if names else OWN)
-
-    def _roll(self) -> None:
-        self.seed.setValue(random.SystemRandom().randint(0, LARGEST_SEED))
 
     def _pause_or_resume(self) -> None:
         control = self.job.control

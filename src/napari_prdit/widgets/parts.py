@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+_LAID_OUT = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
 COLOURS = {"note": "", "warning": "#c98500", "error": "#d9534f"}
 
 
@@ -155,6 +156,26 @@ class PathDrop(QComboBox):
             self.choose(str(Path(paths[0])))
 
 
+class _Column(QScrollArea):
+    """Scrolls up and down only, so it is as wide as its content needs, whatever the style."""
+
+    def __init__(self, inner: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(inner)
+        inner.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the content when it is laid out, styled or shown anew."""
+        inner, bar = self.widget(), self.verticalScrollBar()
+        assert inner is not None and bar is not None  # from the start
+        if event is not None and event.type() in _LAID_OUT:
+            self.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
+        return super().eventFilter(watched, event)
+
+
 def scrolled(*parts: QWidget) -> QScrollArea:
     """Parts below each other, with a scroll bar where the dock is too small."""
     inner = QWidget()
@@ -163,15 +184,7 @@ def scrolled(*parts: QWidget) -> QScrollArea:
     for part in parts:
         column.addWidget(part)
     column.addStretch(1)
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QScrollArea.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(inner)
-    bar = area.verticalScrollBar()
-    assert bar is not None  # every scroll area has one
-    area.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
-    return area
+    return _Column(inner)
 
 
 def window_is_gone(widget: QWidget) -> bool:

@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_prdit.inspector import sizes_in_words
+from napari_prdit.widgets.plain_plot import THEME_CHANGES, PlainPlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,8 @@ class SharesPlot(QWidget):
     def changeEvent(self, event: QEvent | None) -> None:
         """Follow the theme."""
         super().changeEvent(event)
-        changed = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
-        if event is not None and event.type() in changed and hasattr(self, "_draw"):
+        if event is not None and event.type() in THEME_CHANGES and hasattr(self, "_draw"):
             self._draw()
-            for panel in (self.energy, self.error):
-                panel.plot.resetCachedContent()  # the background, which pyqtgraph keeps
-                panel.plot.viewport().update()
 
     def _keep(self, draw: Callable[[], None]) -> None:
         self._draw = draw
@@ -139,12 +136,7 @@ class Panel(QWidget):
         self._legend.setTextFormat(Qt.TextFormat.RichText)
         self._across = QLabel()
         self._across.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        self.plot = pyqtgraph.PlotWidget(background=None)
-        self.plot.setFixedHeight(HEIGHT)
-        self.plot.setFrameStyle(0)
-        self.plot.setMouseEnabled(x=False, y=False)  # the wheel scrolls the dock
-        self.plot.setMenuEnabled(False)
-        self.plot.hideButtons()
+        self.plot = PlainPlot(HEIGHT)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)

@@ -1,0 +1,132 @@
+"""What a volume depends on: the model, and how it walks from noise to a volume."""
+
+from __future__ import annotations
+
+import random
+from typing import get_args
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QLabel
+
+from napari_prdit.generation import PRESETS, Request
+from napari_prdit.known_checkpoints import described, known
+from napari_prdit.preferences import preferences
+from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
+from prdit_core.config import SamplerName
+from prdit_core.errors import PrditError
+
+LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
+OWN = "own"
+
+
+class ModelForm(Form):
+    """Which checkpoint, and what it is.
+
+    Signals
+    -------
+    refused : why the chosen one cannot be used; empty if it can
+    """
+
+    refused = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__("Model")
+        folders = (preferences().checkpoint_folder, preferences().runs_folder)
+        self.checkpoint = PathDrop(known(folders))
+        self.checkpoint.changed.connect(self._describe)
+        self.add(
+            "checkpoint",
+            self.checkpoint,
+            "A trained model: the bundled demo, a checkpoint folder, or the folder of a training "
+            "run. Drop a folder here, or type its path.",
+        )
+        browse = button(
+            "Browse ...",
+            "Choose a checkpoint or run folder",
+            lambda: self.checkpoint.browse("Checkpoint or run folder"),
+        )
+        self.rows.addRow("", browse)
+        self.about = QLabel()
+        self.about.setWordWrap(True)
+        self.about.setToolTip("What this model makes, and from what it learnt")
+        self.rows.addRow(self.about)
+
+    def _describe(self, name: str) -> None:
+        try:
+            self.about.setText(described(name))
+            self.refused.emit("")
+        except PrditError as error:
+            self.about.setText("")
+            self.refused.emit(str(error))
+
+
+class WalkForm(Form):
+    """Steps, sampler, k, seed, number of volumes, device."""
+
+    def __init__(self) -> None:
+        super().__init__("From noise to a volume")
+        self.preset = choice([*PRESETS, OWN])
+        self.preset.setCurrentText("balanced")
+        self.preset.textActivated.connect(self.take_preset)
+        self.steps = number(1, 100_000, PRESETS["balanced"].steps)
+        self.sampler = choice(get_args(SamplerName))
+        self.k = QDoubleSpinBox()
+        self.k.setRange(1.0, 10.0)
+        self.k.setSingleStep(0.5)
+        self.k.setValue(PRESETS["balanced"].k)
+        for control in (self.steps.valueChanged, self.k.valueChanged):
+            control.connect(lambda _value: self._name_preset())
+        self.sampler.currentTextChanged.connect(lambda _text: self._name_preset())
+        self.seed = number(0, LARGEST_SEED, 0)
+        self.count = number(1, 1000, 1)
+        self.device = choice(["auto", "cpu", "cuda", "mps"])
+        self.device.setCurrentText(preferences().device)
+        self._lay_out()
+
+    def request(self, checkpoint: str) -> Request:
+        """What the controls say."""
+        return Request(
+            checkpoint=checkpoint,
+            seed=self.seed.value(),
+            count=self.count.value(),
+            steps=self.steps.value(),
+            sampler=self.sampler.currentText(),
+            k=self.k.value(),
+            device=self.device.currentText(),
+        )
+
+    def take_preset(self, name: str) -> None:
+        """Set steps, sampler and k."""
+        if name == OWN:
+            return
+        preset = PRESETS[name]
+        self.steps.setValue(preset.steps)
+        self.sampler.setCurrentText(preset.sampler)
+        self.k.setValue(preset.k)
+        self.preset.setCurrentText(name)
+
+    def roll(self) -> None:
+        """Another seed by chance."""
+        self.seed.setValue(random.SystemRandom().randint(0, LARGEST_SEED))
+
+    def _name_preset(self) -> None:
+        """Name the preset that the controls make up, if any."""
+        now = (self.steps.value(), self.sampler.currentText(), self.k.value())
+        names = [n for n, p in PRESETS.items() if (p.steps, p.sampler, p.k) == now]
+        self.preset.setCurrentText(names[0] if names else OWN)
+
+    def _lay_out(self) -> None:
+        presets = "\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items())
+        self.add("preset", self.preset, presets)
+        self.add("steps", self.steps, "More steps take longer and give finer volumes")
+        self.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
+        self.add(
+            "k",
+            self.k,
+            "1: no noise is added on the way. 2 to 3: every step goes further and adds some noise "
+            "back, which gives more natural texture",
+        )
+        dice = button("Dice", "Another seed by chance", self.roll)
+        self.add("seed", row(self.seed, dice), "Same seed and settings: the same volume")
+        self.add("volumes", self.count, "How many; more than one gives a contact sheet")
+        self.add("device", self.device, "Where to compute; auto takes a GPU if there is one")
