@@ -169,10 +169,10 @@ class _Column(QScrollArea):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Follow the content when it is laid out, styled or shown anew."""
-        inner, bar = self.widget(), self.verticalScrollBar()
-        assert inner is not None and bar is not None  # from the start
-        if event is not None and event.type() in _LAID_OUT:
-            self.setMinimumWidth(inner.minimumSizeHint().width() + bar.sizeHint().width())
+        if event is not None and event.type() in _LAID_OUT and isinstance(watched, QWidget):
+            bar = self.verticalScrollBar()
+            beside = 0 if bar is None else bar.sizeHint().width()
+            self.setMinimumWidth(watched.minimumSizeHint().width() + beside)
         return super().eventFilter(watched, event)
 
 
