@@ -216,9 +216,10 @@ class GenerateDock(QWidget):
         if self._last is None:
             return
         moment = self.recording.at(index)
-        _, inspector = self.viewer.window.add_plugin_dock_widget(
-            "napari-prdit", "Inspect local and global part"
+        place, inspector = self.viewer.window.add_plugin_dock_widget(
+            "napari-prdit", "Inspect local and global part", tabify=True
         )
+        place.raise_()
         inspector.inspect_state(self._last.checkpoint, moment.x_t[0, 0], moment.t)
 
     def _open_planes(self) -> None:

@@ -106,8 +106,8 @@ def train(
     """Train stage 1 (Local Denoiser), stage 2 (Global Residual DiT), or a whole model further.
 
     Ctrl-C finishes the step and saves; --resume goes on, with the same bytes as in one go.
-    Defaults are the paper's settings. Several processes: torchrun --nproc-per-node N -m
-    prdit_core.cli train ..., or srun prdit-core train ...
+    Defaults are the paper's settings. Several processes: torchrun --standalone --nproc-per-node N
+    --no-python -- prdit-core train ..., or srun prdit-core train ...
     """
     given = {
         "stage": stage,
