@@ -54,6 +54,8 @@ def claimed(settings: Settings, begin: Begin, fabric: Fabric) -> Iterator[list[s
             return changed
 
         yield by_first(fabric, claim)
+        # A process that leaves early can keep the others from leaving at all.
+        fabric.barrier()
 
 
 def begin_history(
