@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
     from prdit_core import Prior, SampleStep, Volume
+    from prdit_core.intensity import Intensity
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The checkpoint is loaded: grid, place and window of what will come."""
+    """The checkpoint is loaded: grid, place and units of what will come."""
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
-    window_hu: tuple[float, float]
-    model_range: tuple[float, float]
+    intensity: Intensity
     total: int
     count: int
 
@@ -217,8 +217,7 @@ def _prepared(prior: Prior, request: Request) -> Prepared:
     return Prepared(
         shape=geometry.shape,
         affine=axial_affine(geometry.spacing_mm, geometry.shape),
-        window_hu=prior.intensity.window_hu,
-        model_range=prior.intensity.model_range,
+        intensity=prior.intensity,
         total=request.steps,
         count=request.count,
     )

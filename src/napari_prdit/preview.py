@@ -37,7 +37,8 @@ class LiveLayer:
 
     def prepare(self, run: Prepared) -> None:
         """Have a layer of this grid and window, filled with air."""
-        air = np.full(run.shape, run.window_hu[0], dtype=np.float32)
+        window = run.intensity.window_hu
+        air = np.full(run.shape, window[0], dtype=np.float32)
         volume = Volume(air, run.affine, {})
         data, attributes, _ = image_layer(volume, NAME)
         attributes["interpolation2d"] = "linear"  # coarse voxels look like what they are: samples
@@ -50,8 +51,8 @@ class LiveLayer:
                 self.viewer.layers.remove(layer)
             self._layer = layer = self.viewer.add_image(data, **attributes)
             self._look_at_the_middle()
-        layer.contrast_limits_range = run.window_hu
-        layer.contrast_limits = run.window_hu
+        layer.contrast_limits_range = window
+        layer.contrast_limits = window
         layer.metadata = {OURS: {"kind": "image"}}
         self._refresh(layer)
 

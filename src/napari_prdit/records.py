@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.data.discovery import suffix_of
 from prdit_core.errors import OutputError
 from prdit_core.files import sha256_of, shown, write_json
+from prdit_core.provenance import volume_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,15 +32,7 @@ def check_place(file: Path) -> None:
 
 def write_record(volume: Volume, file: Path) -> Path:
     """Write the metadata of a volume beside the file it was written to."""
-    record = {
-        **volume.metadata,
-        "shape": list(volume.shape),
-        "spacing_mm": list(volume.spacing_mm),
-        "affine": volume.affine.tolist(),
-        _FILE: file.name,
-        _DIGEST: sha256_of(_voxels_of(file)),
-    }
-    return write_json(_place(file), record)
+    return write_json(_place(file), volume_record(volume, file, _voxels_of(file)))
 
 
 def recorded(file: Path) -> dict[str, Any]:

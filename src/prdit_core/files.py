@@ -104,6 +104,11 @@ def sweep(folder: Path) -> None:
 def write_json(path: Path, content: Any) -> Path:
     """Write JSON atomically, with sorted keys so that equal content gives equal bytes."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text atomically, with the same line ends on every system."""
     return write_atomically(path, lambda part: _write_text(part, text))
 
 

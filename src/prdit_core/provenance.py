@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.files import sha256_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.volume import Volume
 
 SYNTHETIC = "synthetic, not for diagnosis"
 DERIVED = "derived from a scan by a model, not for diagnosis"
@@ -39,6 +46,24 @@ def stamp(
         "threads": threads,
         "version": package_version(),
         "torch": torch_version(),
+    }
+
+
+def volume_record(volume: Volume, file: Path, voxels: Path) -> dict[str, Any]:
+    """What a JSON beside a saved volume says: its metadata, its geometry, and which file it is.
+
+    Parameters
+    ----------
+    file : the volume as users name it
+    voxels : where its voxels lie, which is another file for .mhd
+    """
+    return {
+        **volume.metadata,
+        "shape": list(volume.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "affine": volume.affine.tolist(),
+        "volume": file.name,
+        "sha256": sha256_of(voxels),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QProgressBar,
@@ -36,22 +36,22 @@ from napari_prdit.widgets.parts import (
     duration,
     row,
     scrolled,
-    window_is_gone,
 )
 from napari_prdit.widgets.time_travel import TimeTravel
+from napari_prdit.widgets.working_dock import WorkingDock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QHideEvent, QShowEvent
+    from qtpy.QtGui import QShowEvent
 
     from napari_prdit.generation import Frame
     from napari_prdit.jobs import Control
     from prdit_core import Volume
 
 
-class GenerateDock(QWidget):
+class GenerateDock(WorkingDock):
     """Settings above, what happens below; all results are layers of the viewer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -95,23 +95,6 @@ class GenerateDock(QWidget):
         if not self._planes_shown:
             self._planes_shown = True
             QTimer.singleShot(0, self._open_planes)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Leave no thread behind."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def hideEvent(self, event: QHideEvent | None) -> None:
-        """With the window goes the work."""
-        super().hideEvent(event)
-        if window_is_gone(self):
-            self.shut_down()
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self.shut_down()
 
     def shut_down(self) -> None:
         """End work and timers."""
@@ -204,12 +187,9 @@ class GenerateDock(QWidget):
         if self._grid is None or self.job.running:
             return
         moment = self.recording.at(index)
-        low, high = self._grid.window_hu
-        model_low, model_high = self._grid.model_range
-        share = (moment.x0[0, 0].clip(model_low, model_high) - model_low) / (model_high - model_low)
         if self.live.layer is None:
             self.live.prepare(self._grid)
-        self.live.show(low + share * (high - low))
+        self.live.show(self._grid.intensity.to_hu(moment.x0[0, 0]))
 
     def _inspect(self, index: int) -> None:
         """Hand a recorded state to the inspector of local and global part."""

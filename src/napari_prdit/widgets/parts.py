@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -185,14 +184,6 @@ def scrolled(*parts: QWidget) -> QScrollArea:
         column.addWidget(part)
     column.addStretch(1)
     return _Column(inner)
-
-
-def window_is_gone(widget: QWidget) -> bool:
-    """Whether the main window that a dock was in is closed; docks get no event of their own."""
-    above = widget.parentWidget()
-    while above is not None and not isinstance(above, QMainWindow):
-        above = above.parentWidget()
-    return above is not None and not above.isVisible()
 
 
 def duration(seconds: float) -> str:

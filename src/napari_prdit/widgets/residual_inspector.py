@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
 from napari_prdit.inspector import (
@@ -18,9 +17,10 @@ from napari_prdit.inspector import (
 )
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.widgets.flip_box import FlipBox
-from napari_prdit.widgets.parts import Message, button, row, scrolled, window_is_gone
+from napari_prdit.widgets.parts import Message, button, row, scrolled
 from napari_prdit.widgets.shares_box import SharesBox
 from napari_prdit.widgets.split_question import SplitQuestion
+from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import napari.viewer
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtGui import QCloseEvent, QHideEvent
 
     from napari_prdit.jobs import Control
     from prdit_core.verbs.shares import EnergyShares
@@ -41,7 +40,7 @@ INTRODUCTION = (
 )
 
 
-class ResidualInspector(QWidget):
+class ResidualInspector(WorkingDock):
     """Settings above, parts to flip through below, and who contributes what as a plot."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -87,23 +86,6 @@ class ResidualInspector(QWidget):
         self.question.checkpoint.choose(checkpoint)
         self.question.source.offer(StateSource(x_t, t))
         self.split()
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Leave no thread behind."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def hideEvent(self, event: QHideEvent | None) -> None:
-        """With the window goes the work."""
-        super().hideEvent(event)
-        if window_is_gone(self):
-            self.shut_down()
-
-    def changeEvent(self, event: QEvent | None) -> None:
-        """The cross of a napari dock neither closes nor deletes what is in it, but lets it go."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self.shut_down()
 
     def shut_down(self) -> None:
         """End work, and listen to the viewer no more."""

@@ -11,7 +11,7 @@ from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown, write_json
 from prdit_core.machine import package_version
 from prdit_core.pictures import Panel, save_picture
-from prdit_core.provenance import SYNTHETIC, torch_version
+from prdit_core.provenance import SYNTHETIC, torch_version, volume_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,15 +95,7 @@ class Outputs:
         )
         panel = Panel(volume.voxels_hu, volume.spacing_mm, (low, high), caption)
         save_picture([panel], _beside(file, ".png"))
-        record = {
-            **volume.metadata,
-            "shape": list(volume.shape),
-            "spacing_mm": list(volume.spacing_mm),
-            "affine": volume.affine.tolist(),
-            "volume": file.name,
-            "sha256": sha256_of(file),
-        }
-        write_json(_beside(file, ".json"), record)
+        write_json(_beside(file, ".json"), volume_record(volume, file, file))
         return file
 
     def files(self, indices: Sequence[int]) -> list[dict[str, str]]:

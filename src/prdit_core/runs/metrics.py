@@ -11,7 +11,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.files import write_atomically
+from prdit_core.files import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def keep_until(file: Path, iteration: int) -> int:
     kept = [line for line in lines if line["iteration"] <= iteration]
     text = "".join(json.dumps(line) + "\n" for line in kept)
     if file.exists():
-        write_atomically(file, lambda part: _write(part, text))
+        write_text(file, text)
     return sum(line["iteration"] > iteration and line["kind"] == "train" for line in lines)
 
 
@@ -54,7 +54,3 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
