@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 Begin = Literal["new", "resume", "change"]
 
+# Groups must outlive the DDP reducers that share them: a reducer that holds the last one ends
+# gloo's threads while it keeps the interpreter's lock, which they may be waiting for.
+_LEFT: list[object] = []
+
 
 @contextmanager
 def claimed(settings: Settings, begin: Begin, fabric: Fabric) -> Iterator[list[str]]:
@@ -114,4 +118,5 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _leave() -> None:
     if torch.distributed.is_initialized():
+        _LEFT.append(torch.distributed.group.WORLD)
         torch.distributed.destroy_process_group()
