@@ -12,20 +12,17 @@ WINDOW_PACKAGES = xvfb xauth libgl1 libgl1-mesa-dri libegl1 libfontconfig1 libfr
 	libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-sync1 libxcb-util1 libxcb-xfixes0 \
 	libxcb-xkb1 libxkbcommon0 libxkbcommon-x11-0
 
-# The recipe of the bundled model. Calling it again goes on where it was stopped; it also goes on
-# with more GLOBAL_ITERATIONS, while more LOCAL_ITERATIONS need a new DEMO_WORK.
+# The recipe of the bundled model: a base at 32^3 in two stages, settled at a lower rate, and refiners
+# to 64^3 and 128^3. Calling it again goes on where it was stopped.
 DEMO_WORK ?= work/demo
-DEMO_PHANTOMS ?= 1500
-DEMO_SIZE ?= 32
 DEMO_SEED ?= 1
-DEMO_BATCH ?= 4
-LOCAL_ITERATIONS ?= 2500
-LOCAL_LR ?= 1e-3
-GLOBAL_ITERATIONS ?= 8000
-GLOBAL_LR ?= 5e-4
-SAVE_EVERY ?= 500
-DEMO_TRAIN = --data $(DEMO_WORK)/data --seed 0 --batch-size $(DEMO_BATCH) \
-	--save-every $(SAVE_EVERY) --resume
+DEMO_LOCAL ?= 2500
+DEMO_GLOBAL ?= 8000
+DEMO_SETTLE ?= 2000
+DEMO_REFINE_64 ?= 3500
+DEMO_REFINE_128 ?= 2200
+DEMO_TRAIN = --seed 0 --save-every 250 --resume
+DEMO_REFINE = $(DEMO_TRAIN) --stage refine --batch-size 4 --crop 32 --lr 1e-3
 
 PYTHON_HERE = .venv/bin/python
 PRDIT = .venv/bin/prdit-core
@@ -58,13 +55,21 @@ screenshots: .venv/.dev  ## pictures of every dock in light and dark, for docs/i
 		$(PYTHON_HERE) scripts/screenshots.py $(ARGS)
 
 demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
-	$(PRDIT) phantoms --count $(DEMO_PHANTOMS) --size $(DEMO_SIZE) --seed $(DEMO_SEED) \
-		--out $(DEMO_WORK)/data
-	$(PRDIT) train --stage local --run $(DEMO_WORK)/local $(DEMO_TRAIN) \
-		--iterations $(LOCAL_ITERATIONS) --lr $(LOCAL_LR)
+	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
+	$(PRDIT) phantoms --count 900 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) phantoms --count 260 --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
+	$(PRDIT) train --stage local --run $(DEMO_WORK)/local --data $(DEMO_WORK)/data-32 \
+		$(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_LOCAL) --lr 1e-3
 	$(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
-		$(DEMO_TRAIN) --iterations $(GLOBAL_ITERATIONS) --lr $(GLOBAL_LR)
-	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/global src/prdit_core/bundled/demo
+		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_GLOBAL) --lr 5e-4
+	$(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
+		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4
+	$(PRDIT) train --from $(DEMO_WORK)/settled --run $(DEMO_WORK)/refined-64 \
+		--data $(DEMO_WORK)/data-64 $(DEMO_REFINE) --iterations $(DEMO_REFINE_64)
+	$(PRDIT) train --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
+		--data $(DEMO_WORK)/data-128 $(DEMO_REFINE) --iterations $(DEMO_REFINE_128)
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 \
+		src/prdit_core/bundled/demo
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

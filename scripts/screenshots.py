@@ -26,7 +26,7 @@ OUT = Path(__file__).resolve().parents[1] / "docs/images/plugin"
 PLUGIN = "napari-prdit"
 SIZE = (1400, 900)
 THEMES = ("dark", "light")
-PATIENCE_S = 300
+PATIENCE_S = 600
 # A training that has something to show within a minute or two on two cores.
 ROOM = Path(tempfile.gettempdir()) / "PRDiT"
 TRAINING = "--iterations 400 --batch-size 4 --lr 1e-3 --save-every 50 --preview-every 50".split()
@@ -134,7 +134,8 @@ def shoot(name: str) -> None:
         settle()
         picture = viewer.screenshot(canvas_only=False, flash=False)
         file = OUT / f"{name}-{theme}.png"
-        Image.fromarray(picture[..., :3]).quantize(256).save(file, optimize=True)
+        colours = Image.fromarray(picture[..., :3]).quantize(256, Image.Quantize.FASTOCTREE)
+        colours.save(file, optimize=True)
         print(file)
     viewer.close()
     settle()

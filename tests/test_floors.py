@@ -18,7 +18,7 @@ FLOORS = (
     | {"noise", "machine", "provenance"},
     {"models", "data", "codecs", "pictures"},
     {"sampling", "checkpoints", "metrics", "runs"},
-    {"training", "inverse"},
+    {"training", "inverse", "reports"},
     {"verbs"},
     {"cli"},
 )

@@ -28,14 +28,19 @@ PUBLIC = (
     "decompose_levels",
     "decompose_state",
     "energy_shares",
+    "evaluate",
+    "evaluate_steps",
     "generate",
     "generate_steps",
     "import_official",
     "load",
+    "open_sets",
     "preprocess",
+    "read_evaluation",
     "read_volume",
     "train",
     "train_steps",
+    "write_report",
     "write_volume",
 )
 HELP = """
@@ -72,7 +77,10 @@ def test_the_plugin_opens_volumes_without_torch() -> None:
     assert "torch" not in loaded_by("from napari_prdit.sample_data import phantom; phantom()")
 
 
-COMMANDS = "generate decompose preprocess phantoms train runs import info devices".split()
+COMMANDS = (
+    *("generate", "decompose", "preprocess", "phantoms", "train", "train-encoder"),
+    *("evaluate", "runs", "import", "info", "devices"),
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])

@@ -41,9 +41,10 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Request:
-    """Everything a series of volumes depends on."""
+    """Everything a series of volumes depends on; the size is one of a chain's, else None."""
 
     checkpoint: str
+    size: int | None
     seed: int
     count: int
     steps: int
@@ -54,6 +55,7 @@ class Request:
     def command(self) -> str:
         """The same volumes by the command line."""
         words = ["prdit-core", "generate", "--checkpoint", self.checkpoint]
+        words += [] if self.size is None else ["--size", str(self.size)]
         for name in ("count", "seed", "steps", "sampler", "k", "device"):
             value = getattr(self, name)
             words += [f"--{name}", f"{value:g}" if name == "k" else str(value)]
@@ -197,7 +199,7 @@ def _loaded(request: Request) -> Prior:
 
     _warm_up()
     use_threads()
-    prior = load(request.checkpoint, choose_device(request.device))
+    prior = load(request.checkpoint, choose_device(request.device)).at_size(request.size)
     prior.check_hu()
     return prior
 

@@ -101,7 +101,7 @@ class StateSource:
 
     Attributes
     ----------
-    x_t : (D, H, W) in model units
+    x_t : (D, H, W) in model units; its size is the one it was generated at
     t : its noise level
     """
 
@@ -118,10 +118,11 @@ class StateSource:
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint, and the device it shall work on."""
+    """A checkpoint, the device it shall work on, and one of a chain's sizes, or None."""
 
     checkpoint: str
     device: str
+    size: int | None = None
 
     def loaded(self) -> Prior:
         """Load and verify it."""
@@ -129,7 +130,7 @@ class Model:
         from prdit_core.machine import choose_device, use_threads
 
         use_threads()
-        return load(self.checkpoint, choose_device(self.device))
+        return load(self.checkpoint, choose_device(self.device)).at_size(self.size)
 
 
 def split_work(model: Model, source: Source, control: Control) -> Generator[Result]:
@@ -174,27 +175,38 @@ def sizes_in_words(limits_mm: Sequence[float]) -> list[str]:
 
 
 def summary(shares: EnergyShares, quantity: str) -> str:
-    """What the global part adds, in a sentence or two; `quantity` is x0 or eps."""
+    """What the other parts add to the local one, in some sentences; `quantity` is x0 or eps."""
     whole = getattr(shares, quantity).summed()
     what = {"x0": "clean scan", "eps": "noise"}[quantity]
+    refined = "" if whole.refiner is None else f", {whole.refiner_share[0]:.1%} from the refiner"
     share = (
         f"Noise level {shares.t:.0f}, predicted {what}: {whole.residual_share[0]:.1%} of the "
-        "energy comes from the global part."
+        f"energy comes from the global part{refined}."
     )
     return f"{share} {_gain(whole)}"
 
 
 def _gain(whole: PartEnergies) -> str:
-    """How much closer to the truth the sum is than the local part alone."""
+    """How much closer to the truth each part brings the prediction."""
     if whole.error_local is None or whole.error_total is None:
         return "Nobody knows the truth of a generated volume, so there is no error."
-    alone, both = math.sqrt(whole.error_local[0]), math.sqrt(whole.error_total[0])
-    change = (both - alone) / alone if alone else 0.0
-    word = "less" if change <= 0 else "more"
+    alone, total = math.sqrt(whole.error_local[0]), math.sqrt(whole.error_total[0])
+    if whole.error_base is None:
+        return (
+            f"Without it the prediction is {alone:.0f} HU off, with it {total:.0f} HU: "
+            f"{_change(alone, total)}."
+        )
+    base = math.sqrt(whole.error_base[0])
     return (
-        f"Without it the prediction is {alone:.0f} HU off, with it {both:.0f} HU: "
-        f"{abs(change):.0%} {word}."
+        f"The local part alone is {alone:.0f} HU off, with the global part {base:.0f} HU "
+        f"({_change(alone, base)}), with the refiner {total:.0f} HU ({_change(base, total)})."
     )
+
+
+def _change(before: float, after: float) -> str:
+    """Such as "12% less"."""
+    change = (after - before) / before if before else 0.0
+    return f"{abs(change):.0%} {'less' if change <= 0 else 'more'}"
 
 
 def _size(low: float, high: float) -> str:

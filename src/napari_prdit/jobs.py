@@ -174,7 +174,7 @@ def guarded(work: Callable[[Control], Generator[Any]], control: Control) -> Iter
     except PrditError as error:
         yield Failed(str(error))
     except MemoryError:
-        yield Failed("out of memory; choose a smaller model, or close other programs")
+        yield Failed("out of memory; choose a smaller model or size, or close other programs")
     except Exception as error:
         yield Failed(_explained(error))
 
@@ -183,5 +183,5 @@ def _explained(error: Exception) -> str:
     """Out of memory is a RuntimeError in torch; anything else is a fault of ours."""
     text = " ".join(str(error).split())
     if "out of memory" in text.lower() or "can't allocate memory" in text:
-        return "the device ran out of memory; choose a smaller model or the CPU"
+        return "the device ran out of memory; choose a smaller model or size, or the CPU"
     return f"unexpected {type(error).__name__}: {text}"

@@ -35,13 +35,27 @@ def described(name: str) -> str:
     entry = CATALOGUE.get(name)
     lines = [
         _grid(header),
-        f"{_parts(header)}, {(path / WEIGHTS).stat().st_size / 2**20:.1f} MB",
+        _lower(header),
+        f"{_parts(header)}, {(path / WEIGHTS).stat().st_size / 2**20:.1f}\N{NO-BREAK SPACE}MB",
         _units(header),
         _origin(header),
     ]
     if entry is not None:
         lines.append(f"{entry.description}; licence {entry.licence}")
     return "\n".join(line for line in lines if line)
+
+
+def resolutions(name: str) -> dict[int, str]:
+    """Edges of the volumes that a checkpoint makes and what they mean, the highest first.
+
+    Only chains have several. Raises as `described`.
+    """
+    header = read_header(find(name))
+    finest_mm = header.geometry.spacing_mm[0]
+    return {
+        edge: f"{edge}: voxels of {finest_mm * 2**times:g} mm"
+        for times, edge in enumerate(_sizes(header))
+    }
 
 
 def _is_one(path: Path) -> bool:
@@ -55,9 +69,20 @@ def _grid(header: Header) -> str:
     return f"{depth} x {height} x {width} voxels of {spacing} mm{doubt}"
 
 
+def _lower(header: Header) -> str:
+    lower = " or ".join(str(edge) for edge in _sizes(header)[1:])
+    return f"also {lower} along each edge" if lower else ""
+
+
+def _sizes(header: Header) -> tuple[int, ...]:
+    """Edges, the highest first."""
+    return header.model.sizes(header.geometry.shape[0])[::-1]
+
+
 def _parts(header: Header) -> str:
-    depth = header.model.depth
-    return f"local part and global part of {depth} blocks" if depth else "local part only"
+    depth, refiners = header.model.depth, len(header.model.refiners)
+    parts = f"local part and global part of {depth} blocks" if depth else "local part only"
+    return f"{parts}, {refiners} refiner{'s' * (refiners > 1)}" if refiners else parts
 
 
 def _units(header: Header) -> str:

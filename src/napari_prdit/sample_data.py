@@ -31,5 +31,6 @@ def generated() -> list[LayerData]:
     from prdit_core.machine import use_threads
 
     use_threads()
-    volume = prdit_core.generate(prdit_core.load("demo"), seed=0)
+    prior = prdit_core.load("demo")
+    volume = prdit_core.generate(prior.at_size(min(prior.sizes)), seed=0)
     return [image_layer(volume, "generated chest")]

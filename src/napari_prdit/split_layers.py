@@ -52,6 +52,12 @@ PARTS = {
         "What the global part adds (orange) or takes away (blue), since it sees the whole volume.",
         signed=True,
     ),
+    "x0-refiner": Part(
+        "refiner",
+        "Details that half the resolution cannot show: what the refiner adds (orange) or takes "
+        "away (blue).",
+        signed=True,
+    ),
     "x0-total": Part("local + global", "Both added: what the model takes the clean scan to be."),
     "x0-error": Part(
         "error", "Prediction minus scan: orange too dense, blue not dense enough.", signed=True
@@ -60,11 +66,35 @@ PARTS = {
     "eps-global-residual": Part(
         "noise, global residual", "How the global part corrects that noise.", signed=True
     ),
+    "eps-refiner": Part(
+        "noise, refiner", "How the refiner corrects that noise voxel by voxel.", signed=True
+    ),
     "eps-total": Part(
         "noise, local + global", "Both added: what the model takes the noise to be.", signed=True
     ),
     "eps-error": Part("noise, error", "Predicted minus true noise.", signed=True),
 }
+# A chain has a third part, and its base works at the lowest resolution.
+CHAIN_PARTS = PARTS | {
+    "x0-local": Part(
+        "local part",
+        "Each small block cleaned on its own at the lowest resolution, blind to all others, then "
+        "enlarged.",
+    ),
+    "x0-total": Part(
+        "local + global + refiner", "All added: what the model takes the clean scan to be."
+    ),
+    "eps-total": Part(
+        "noise, local + global + refiner",
+        "All added: what the model takes the noise to be.",
+        signed=True,
+    ),
+}
+
+
+def parts_of(volumes: Mapping[str, Volume]) -> Mapping[str, Part]:
+    """How the volumes of a result are shown."""
+    return CHAIN_PARTS if "x0-refiner" in volumes else PARTS
 
 
 class SplitLayers:
@@ -73,17 +103,20 @@ class SplitLayers:
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self._layers: dict[str, Image] = {}
+        self._parts: Mapping[str, Part] = PARTS
 
     def show(self, volumes: Mapping[str, Volume], wanted: Iterable[str], visible: str) -> None:
         """Have a layer for each part that is wanted and there, and no other of this set.
 
         Layers that the user deleted come back; those of images keep the window the user gave them.
         """
-        keys = [key for key in wanted if key in volumes]
-        for key in set(self._layers) - set(keys):
+        keys, parts = [key for key in wanted if key in volumes], parts_of(volumes)
+        kept = keys if parts is self._parts else []  # else their names would lie
+        for key in set(self._layers) - set(kept):
             self._remove(key)
+        self._parts = parts
         for key in keys:
-            self._put(key, _layer_data(key, volumes[key]))
+            self._put(key, _layer_data(key, parts[key], volumes[key]))
         self.flip(visible)
         self._look_inside(self._layers[keys[0]])
 
@@ -140,9 +173,8 @@ class SplitLayers:
             self.viewer.dims.point = (*self.viewer.dims.point[:-3], *((low + high) / 2))
 
 
-def _layer_data(key: str, volume: Volume) -> LayerData:
+def _layer_data(key: str, part: Part, volume: Volume) -> LayerData:
     """An image layer in the model's window, or a difference in colours symmetric about zero."""
-    part = PARTS[key]
     data, attributes, kind = image_layer(volume, part.layer)
     ours: dict[str, Any] = attributes["metadata"][OURS]
     attributes["metadata"] = {

@@ -70,12 +70,28 @@ def resume(folder: RunFolder) -> None:
     launch = read_launch(folder)
     if folder.exists:
         file = folder.path / RESUMED_WITH
-        file.write_text(_toml(_recorded(folder)), encoding="utf-8")
+        settings = settings_of(folder).model_dump(mode="json", exclude_none=True)
+        file.write_text(_toml(settings), encoding="utf-8")
         _launch(folder, ["train", "--resume", "--config", str(file)])
     elif launch is not None:  # it never came so far as to write them down
         _launch(folder, launch.words)
     else:
         raise UsageError(f"{shown(folder.path)} holds no settings; start a new run")
+
+
+def settings_of(folder: RunFolder) -> TrainConfig:
+    """Settings of a run by its config.json, for the folder where the run lies now.
+
+    Raises
+    ------
+    UsageError
+        If nothing readable tells what the settings were.
+    """
+    try:
+        content = json.loads(folder.config.read_text(encoding="utf-8"))
+        return TrainConfig.model_validate({**content["settings"], "run": folder.path})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{shown(folder.config)} is damaged; start a new run") from error
 
 
 def stop(folder: RunFolder) -> None:
@@ -136,16 +152,6 @@ def _detached(command: list[str], output: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, stdin=quiet, stdout=output, stderr=output, start_new_session=True
     )
-
-
-def _recorded(folder: RunFolder) -> dict[str, Any]:
-    """Settings of config.json, for the folder where the run lies now."""
-    try:
-        content = json.loads(folder.config.read_text(encoding="utf-8"))
-        settings = TrainConfig.model_validate({**content["settings"], "run": folder.path})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{shown(folder.config)} is damaged; start a new run") from error
-    return settings.model_dump(mode="json", exclude_none=True)
 
 
 def _toml(settings: dict[str, Any]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
 
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
 Precision = Literal["auto", "bf16-mixed", "32-true"]
-StageName = Literal["local", "global", "finetune"]
+StageName = Literal["local", "global", "refine", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 WeightsName = Literal["ema", "model"]
@@ -25,37 +29,59 @@ SamplerName = Literal[
 ]
 
 
-class ModelConfig(BaseModel):
-    """Everything that fixes the names and shapes of a PRDiT network (Tables 9 and 10).
-
-    Attributes
-    ----------
-    patch, stride, padding : edge of a patch, distance of patches, reflected border, in voxels
-    channels : image channels C
-    width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
-    norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
-    output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels)
-    """
+class PatchGeometry(BaseModel):
+    """How a volume is cut: edge of a patch, distance of patches, reflected border, in voxels."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     patch: int = Field(ge=1, le=64)
     stride: int = Field(ge=1, le=64)
     padding: int = Field(ge=0, le=32)
+
+    @model_validator(mode="after")
+    def _tiles(self) -> Self:
+        if self.patch != self.stride + 2 * self.padding:
+            raise ValueError(
+                f"patch {self.patch} must be stride {self.stride} + 2 x padding {self.padding}, "
+                "so that the tiles of all patches fill the volume"
+            )
+        return self
+
+
+class RefinerConfig(PatchGeometry):
+    """A high-resolution refiner: a Local Denoiser at twice the resolution below it (A.8.1).
+
+    Attributes
+    ----------
+    width : of its own time embedding
+    """
+
+    width: int = Field(ge=6, le=8192)
+
+
+class ModelConfig(PatchGeometry):
+    """Everything that fixes the names and shapes of a PRDiT network (Tables 9 and 10).
+
+    Attributes
+    ----------
+    patch, stride, padding : of the base
+    channels : image channels C
+    width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
+    norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
+    output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels)
+    refiners : stages of a chain above the base, each doubling the resolution (3.4)
+    """
+
     channels: int = Field(default=1, ge=1, le=64)
     width: int = Field(ge=6, le=8192)
     depth: int = Field(ge=0, le=128)
     heads: int = Field(ge=1, le=128)
     norm: Norm = "layer"
     output: Output = "image-and-noise"
+    refiners: tuple[RefinerConfig, ...] = Field(default=(), max_length=6)
 
     @model_validator(mode="after")
-    def _fits(self) -> ModelConfig:
-        if self.patch != self.stride + 2 * self.padding:
-            raise ValueError(
-                f"patch {self.patch} must be stride {self.stride} + 2 x padding {self.padding}, "
-                "so that the tiles of all patches fill the volume"
-            )
+    def _fits(self) -> Self:
         if self.depth and self.width % 6:
             raise ValueError(
                 f"width {self.width} is no multiple of 6, which the position table of the global "
@@ -63,7 +89,17 @@ class ModelConfig(BaseModel):
             )
         if self.depth and self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        if self.refiners and self.output != "image-and-noise":
+            raise ValueError("a refiner needs a model that predicts image-and-noise")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_chain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of refiners where there are none: digests of older checkpoints stay valid."""
+        content: dict[str, Any] = dump(self)
+        if not self.refiners:
+            content.pop("refiners", None)
+        return content
 
     @property
     def token_width(self) -> int:
@@ -80,21 +116,63 @@ class ModelConfig(BaseModel):
         """o = stride^3 times output channels."""
         return self.output_channels * self.stride**3
 
+    @property
+    def scale(self) -> int:
+        """Edge of the volumes by that of the volumes the base sees."""
+        return int(2 ** len(self.refiners))
+
+    @property
+    def edge_multiple(self) -> int:
+        """What edges of the volumes must be multiples of, at every resolution of the chain."""
+        scales = (2**n for n in range(len(self.refiners) - 1, -1, -1))
+        above = (r.stride * scale for r, scale in zip(self.refiners, scales, strict=True))
+        return math.lcm(self.stride * self.scale, *above)
+
+    def sizes(self, edge: int) -> tuple[int, ...]:
+        """Edges of the volumes at every resolution of the chain, lowest first."""
+        return tuple(edge // 2**n for n in range(len(self.refiners), -1, -1))
+
+    def refined_by(self, *refiners: RefinerConfig) -> ModelConfig:
+        """The same base with these stages above it.
+
+        Raises
+        ------
+        ValidationError
+            If the network cannot be refined.
+        """
+        return ModelConfig(**{**dict(self), "refiners": refiners})
+
+    def of_refiner(self, number: int) -> ModelConfig:
+        """Refiner `number` as what it is: a network without global part, on its own patches."""
+        return ModelConfig(
+            **dict(self.refiners[number]),
+            channels=self.channels,
+            depth=0,
+            heads=1,
+            norm=self.norm,
+            output=self.output,
+        )
+
 
 class TrainConfig(BaseModel):
     """Settings of one training run; None means the paper's value for the stage and depth.
 
     Attributes
     ----------
-    stage : "local" (stage 1), "global" (stage 2) or "finetune" (everything, at a small rate)
+    stage : "local" (stage 1), "global" (stage 2), "refine" (stage 3: a refiner on top of a model
+        of half the resolution) or "finetune" (everything, at a small rate)
     model : ``small`` or a name such as ``PRDiT-B/12/4``; None takes that of a whole model at
-        `start`, else chooses small below 128^3
+        `start`, else chooses small below 128^3. For "refine" its patches and width are those of
+        the refiner; None takes those of the model below
     start : checkpoint to go on from; only the stage "local" can do without
     objective : what the network predicts: "image-and-noise" (PRDiT) or "velocity", which is
         flow matching (PRDiT-FM)
     batch_size : volumes per iteration over all processes, never more than there are training cases
     micro_batch : volumes one process holds at once; gradients are accumulated over the batch
     activations : of the global part's blocks; "recompute" computes them twice to hold fewer
+    consistency : weight of the low-frequency consistency term of a chain (3.4); None: 0.1
+    crop : edge of the box that a refiner is trained on at each iteration, somewhere in the volume;
+        None: the whole volume (the paper)
     noise_std : standard deviation of the process's noise; None: 0.5, or 1 for flow matching
     precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
     ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
@@ -121,6 +199,8 @@ class TrainConfig(BaseModel):
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    consistency: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
+    crop: int | None = Field(default=None, ge=2, le=4096)
     noise_std: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
     precision: Precision = "auto"
     preview_every: int = Field(default=1000, ge=1)

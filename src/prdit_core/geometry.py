@@ -28,6 +28,13 @@ class Geometry(BaseModel):
     field_of_view_mm: Millimetres
     exact: bool = True
 
+    def coarser(self, times: int) -> Geometry:
+        """The same field of view in voxels `times` as large; edges must be multiples of it."""
+        depth, height, width = (edge // times for edge in self.shape)
+        z, y, x = (mm * times for mm in self.spacing_mm)
+        content = {"shape": (depth, height, width), "spacing_mm": (z, y, x)}
+        return self.model_copy(update=content)
+
 
 def cubic(size: int, field_of_view_mm: float, *, exact: bool = True) -> Geometry:
     """A cube of `size` voxels that spans `field_of_view_mm`."""

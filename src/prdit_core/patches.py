@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from torch.nn import functional
@@ -9,9 +10,12 @@ from torch.nn import functional
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 Grid = tuple[int, int, int]
+Box = tuple[slice, slice, slice]  # voxels along (D, H, W)
 
 
 def grid_of(shape: tuple[int, ...], stride: int, padding: int) -> Grid:
@@ -43,8 +47,16 @@ def extract_patches(x: Tensor, patch: int, stride: int, padding: int) -> Tensor:
     (B, N, C patch^3) tokens, row-major over the grid; inside a token channel-major, then row-major.
     """
     grid_of(tuple(x.shape), stride, padding)
-    if padding:
-        x = functional.pad(x, (padding,) * 6, mode="reflect")
+    return cut_patches(pad_reflected(x, padding), patch, stride)
+
+
+def pad_reflected(x: Tensor, padding: int) -> Tensor:
+    """A volume (B, C, D, H, W) with a border reflected on six faces, its edge not repeated."""
+    return functional.pad(x, (padding,) * 6, mode="reflect") if padding else x
+
+
+def cut_patches(x: Tensor, patch: int, stride: int) -> Tensor:
+    """All patches of a volume that has its border, or of a box of it; else as `extract_patches`."""
     windows = x.unfold(2, patch, stride).unfold(3, patch, stride).unfold(4, patch, stride)
     batch, _, depth, height, width = windows.shape[:5]
     ordered = windows.permute(0, 2, 3, 4, 1, 5, 6, 7)  # B D H W C p p p
@@ -66,3 +78,9 @@ def assemble_tiles(tokens: Tensor, grid: Grid, stride: int) -> Tensor:
     tiles = tokens.reshape(tokens.shape[0], *grid, stride, stride, stride, -1)
     ordered = tiles.permute(0, 7, 1, 4, 2, 5, 3, 6)  # B C gd s gh s gw s
     return ordered.reshape(tokens.shape[0], -1, depth * stride, height * stride, width * stride)
+
+
+def boxes(shape: Grid, edge: int) -> Iterator[Box]:
+    """Boxes of at most `edge` voxels along each axis that fill a volume, row-major."""
+    cuts = [[slice(a, min(a + edge, n)) for a in range(0, n, edge)] for n in shape]
+    yield from itertools.product(*cuts)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from prdit_core.checkpoints.official import renamed_state
-from prdit_core.config import ModelConfig
+from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.models.prdit import PRDiT
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def recipe_weight(seed: int, name: str, shape: tuple[int, ...]) -> Tensor:
 def official_state(numbers: dict[str, Any]) -> dict[str, Tensor]:
     """Official state dict of a fixture, stored or generated and checked against its digest."""
     state = {}
-    for name, shape in zip(numbers["sd_keys"], numbers["sd_shapes"], strict=True):
+    for number, name in enumerate(numbers["sd_keys"]):
         if f"sd/{name}" in numbers:
             state[str(name)] = tensor(numbers[f"sd/{name}"])
             continue
-        weight = recipe_weight(int(numbers["weight_seed"]), str(name), ast.literal_eval(str(shape)))
+        shape = ast.literal_eval(str(numbers["sd_shapes"][number]))
+        weight = recipe_weight(int(numbers["weight_seed"]), str(name), shape)
         exact = weight.double()
         found = [exact.sum().item(), exact.square().sum().item(), weight.numel()]
         np.testing.assert_allclose(found, numbers[f"digest/{name}"], rtol=1e-9, atol=1e-6)
@@ -56,10 +57,19 @@ def official_state(numbers: dict[str, Any]) -> dict[str, Tensor]:
     return state
 
 
+def official_file(path: Path, numbers: dict[str, Any], **entries: Any) -> Path:
+    """A file as the authors' training writes it; raw weights differ from the averaged ones."""
+    ema = official_state(numbers)
+    raw = {name: weight + 0.5 for name, weight in ema.items()}
+    torch.save({"model": raw, "ema": ema, "epoch": 3, "train_steps": 12, **entries}, path)
+    return path
+
+
 def config_of(numbers: dict[str, Any], family: str) -> ModelConfig:
-    """Our configuration of a fixture of the family prdit, fm or tf."""
-    theirs = ast.literal_eval(str(numbers["config"]))
-    return ModelConfig(
+    """Our configuration of a fixture of the family prdit (also of high resolution), fm or tf."""
+    whole = ast.literal_eval(str(numbers["config"]))
+    theirs = whole.get("base", whole)
+    config = ModelConfig(
         patch=theirs["patch_size"],
         stride=theirs["stride"],
         padding=theirs["padding"],
@@ -69,6 +79,16 @@ def config_of(numbers: dict[str, Any], family: str) -> ModelConfig:
         heads=theirs["num_heads"],
         norm="rms" if family == "tf" else "layer",
         output="velocity" if family == "fm" else "image-and-noise",
+    )
+    return config.refined_by(_refiner_of(whole)) if "base" in whole else config
+
+
+def _refiner_of(theirs: dict[str, int]) -> RefinerConfig:
+    return RefinerConfig(
+        patch=theirs["sr_patch_size"],
+        stride=theirs["sr_stride"],
+        padding=theirs["sr_padding"],
+        width=theirs["sr_hidden_size"],
     )
 
 

@@ -19,7 +19,7 @@ STEPS = 12
 
 @pytest.fixture(scope="module")
 def prior() -> Prior:
-    return load("demo")
+    return load("demo").at_size(32)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from toys import TINY, tiny_checkpoint
+from toys import TINY, TINY_CHAIN, tiny_checkpoint
 from typer.testing import CliRunner, Result
 
 import prdit_core
@@ -68,6 +68,12 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8^3 refined to 16^3."""
+    return tiny_checkpoint(tmp_path_factory.mktemp("model") / "chain", size=16, model=TINY_CHAIN)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +174,7 @@ def test_a_folder_called_demo_does_not_hide_the_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
-        run("generate", "--out", "demo", *TINY_RUN)
+        run("generate", "--out", "demo", "--size", 32, *TINY_RUN)
 
 
 @pytest.mark.slow
@@ -260,12 +266,77 @@ def test_ctrl_c_keeps_what_is_finished(checkpoint: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "out").glob(".*"))
 
 
+# --- resolutions of a chain -------------------------------------------------------------------
+
+
+def test_a_chain_generates_at_each_of_its_resolutions(chain: Path, tmp_path: Path) -> None:
+    for name, words in {"base": ("--size", 8), "top": ("--size", 16), "default": ()}.items():
+        generate(chain, tmp_path / f"{name}.nii", *words)
+    base, top = (nib.load(tmp_path / f"{name}.nii") for name in ("base", "top"))
+    assert (base.shape, base.header.get_zooms()) == ((8,) * 3, (16.0,) * 3)
+    assert (top.shape, top.header.get_zooms()) == ((16,) * 3, (8.0,) * 3)
+    assert digest(tmp_path / "top.nii") == digest(tmp_path / "default.nii")
+    told = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("base", "top")]
+    assert [record["size"] for record in told] == [8, 16]
+    assert told[0]["checkpoint_sha256"] == told[1]["checkpoint_sha256"]
+
+
+def test_the_lowest_resolution_is_the_model_below(chain: Path, tmp_path: Path) -> None:
+    header = read_header(chain)
+    weights = load_file(chain / WEIGHTS)
+    below = save_checkpoint(
+        tmp_path / "below",
+        header.model_copy(update={"model": TINY, "geometry": header.geometry.coarser(2)}),
+        {name: w for name, w in weights.items() if not name.startswith("refiners.")},
+    )
+    generate(chain, tmp_path / "chain.nii", "--size", 8)
+    generate(below, tmp_path / "below.nii")
+    a, b = (np.asarray(nib.load(tmp_path / f"{n}.nii").dataobj) for n in ("chain", "below"))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("size", [0, 12, 32])
+def test_a_size_that_the_model_has_not_is_refused_with_those_it_has(
+    chain: Path, tmp_path: Path, size: int
+) -> None:
+    assert "8, 16" in generate(chain, tmp_path / "out", "--size", size, code=2).stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_volumes_of_another_size_are_not_mixed_in(chain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(chain, out, "--size", 8)
+    before = digests(out)
+    said = generate(chain, out, "--count", 2, code=6).stderr
+    assert "shape [8, 8, 8] instead of [16, 16, 16]" in said
+    assert digests(out) == before
+    assert "1 were there already" in generate(chain, out, "--size", 8).stdout
+    generate(chain, out, "--size", 16, "--overwrite")
+    assert digests(out) != before
+
+
+def test_decompose_tells_what_the_refiner_adds(chain: Path, tmp_path: Path) -> None:
+    phantom = make_phantom(0, 0, spacing_mm=5.0).volume
+    scan = prdit_core.write_volume(phantom, tmp_path / "scan.nii.gz")
+    words = ("decompose", "--checkpoint", chain, "--volume", scan, "--threads", 1, "--out")
+    run(*words, tmp_path / "parts")
+    local, residual, refiner, total = (
+        np.asarray(nib.load(tmp_path / "parts" / f"x0-{name}.nii.gz").dataobj, dtype=float)
+        for name in ("local", "global-residual", "refiner", "total")
+    )
+    np.testing.assert_allclose(local + residual + refiner, total, atol=2.1)  # roundings to int16
+    run(*words, tmp_path / "base", "--size", 8)
+    assert nib.load(tmp_path / "base" / "x0-total.nii.gz").shape == (8, 8, 8)
+    assert not list((tmp_path / "base").glob("*refiner*"))
+
+
 # --- the bundled model ------------------------------------------------------------------------
 
 
 def test_the_bundled_model_makes_a_chest(tmp_path: Path) -> None:
     """Air outside, two lungs, soft tissue and bone, in the places where a chest has them."""
-    run("generate", "--checkpoint", "demo", "--seed", 1, "--steps", 30, "--out", tmp_path / "v.nii")
+    words = ("--checkpoint", "demo", "--size", 32, "--seed", 1, "--steps", 30)
+    run("generate", *words, "--out", tmp_path / "v.nii")
     volume = prdit_core.read_volume(tmp_path / "v.nii")
     hu = np.asarray(volume.voxels_hu, dtype=float)
     assert volume.spacing_mm == (10.0, 10.0, 10.0)

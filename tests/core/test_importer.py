@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 GEOMETRY = {"size": 16, "patch": 4, "stride": 2, "padding": 1, "channels": 1, "heads": 6}
 
 
-def official_file(path: Path, numbers: dict[str, Any], **entries: Any) -> Path:
-    """A file as the authors' training writes it; raw weights differ from the averaged ones."""
-    ema = recorded.official_state(numbers)
-    raw = {name: weight + 0.5 for name, weight in ema.items()}
-    torch.save({"model": raw, "ema": ema, "epoch": 3, "train_steps": 12, **entries}, path)
-    return path
-
-
 @pytest.fixture
 def numbers(parity: Path) -> dict[str, Any]:
     return recorded.load(parity / "prdit_model_p4s2d2.npz")
@@ -38,7 +30,7 @@ def numbers(parity: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def file(tmp_path: Path, numbers: dict[str, Any]) -> Path:
-    return official_file(tmp_path / "official.pt", numbers)
+    return recorded.official_file(tmp_path / "official.pt", numbers)
 
 
 CASES = [
@@ -58,7 +50,7 @@ def test_an_imported_file_predicts_the_recorded_numbers(
 ) -> None:
     numbers = recorded.load(parity / f"{family}_model_{case}.npz")
     theirs = ast.literal_eval(str(numbers["config"]))
-    source = official_file(tmp_path / "official.pt", numbers)
+    source = recorded.official_file(tmp_path / "official.pt", numbers)
     out = prdit_core.import_official(
         source,
         tmp_path / "ours",
@@ -119,7 +111,7 @@ def test_what_shapes_cannot_tell_must_be_said(left_out: str, file: Path, tmp_pat
 def test_several_fitting_geometries_are_listed(parity: Path, tmp_path: Path) -> None:
     """1728 = 1 x 12^3 = 8 x 6^3, and both have a stride that fits."""
     numbers = recorded.load(parity / "prdit_model_p12s8d0.npz")
-    source = official_file(tmp_path / "f.pt", numbers)
+    source = recorded.official_file(tmp_path / "f.pt", numbers)
     with pytest.raises(UsageError, match=r"several geometries.*--patch 12.*--patch 6"):
         prdit_core.import_official(source, tmp_path / "c", norm="layer", size=32)
     prdit_core.import_official(source, tmp_path / "c", norm="layer", size=32, channels=1)
@@ -137,7 +129,7 @@ def test_the_file_s_own_configuration_is_believed(
     container: type, numbers: dict[str, Any], tmp_path: Path
 ) -> None:
     theirs = ast.literal_eval(str(numbers["config"]))
-    source = official_file(tmp_path / "f.pt", numbers, config=container(**theirs))
+    source = recorded.official_file(tmp_path / "f.pt", numbers, config=container(**theirs))
     prior = prdit_core.load(prdit_core.import_official(source, tmp_path / "c", norm="layer"))
     assert (prior.model.config.heads, prior.geometry.shape) == (6, (16, 16, 16))
     with pytest.raises(UsageError, match="says heads 6, but --heads 4"):
@@ -183,8 +175,7 @@ def test_a_truncated_file_is_refused(share: float, file: Path, tmp_path: Path) -
 
 def test_other_networks_are_refused(tmp_path: Path) -> None:
     torch.save({"ema": {"encoder.weight": torch.zeros(2, 2)}}, tmp_path / "other.pt")
-    torch.save({"ema": {"base.x": torch.zeros(2), "sr.y": torch.zeros(2)}}, tmp_path / "sr.pt")
-    for name in ("other.pt", "sr.pt", "missing.pt"):
+    for name in ("other.pt", "missing.pt"):
         with pytest.raises(PrditError):
             prdit_core.import_official(tmp_path / name, tmp_path / "c", norm="layer", **GEOMETRY)
 
@@ -231,3 +222,8 @@ def test_several_channels_load_and_denoise_but_have_no_hu(tmp_path: Path) -> Non
     assert prior.denoise(torch.randn(prior.shape), 500.0).x0.shape == (1, 2, 8, 8, 8)
     with pytest.raises(UsageError, match="2 channels"):
         prdit_core.generate(prior, steps=2)
+
+
+def test_a_file_without_refiner_has_no_refiner_s_options(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="leave out --refiner-stride"):
+        prdit_core.import_official(file, tmp_path / "c", norm="layer", **GEOMETRY, refiner_stride=2)

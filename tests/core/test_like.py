@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from thorax import chest, save
-from toys import TINY, tiny_checkpoint
+from toys import TINY, TINY_CHAIN, tiny_checkpoint
 from typer.testing import CliRunner
 
 from prdit_core.checkpoints.catalog import load
@@ -115,6 +115,18 @@ def test_what_an_import_assumed_is_called_approximate(scan: Path, tmp_path: Path
     assert data.geometry == cubic(SIZE, 320)
 
 
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_data_are_made_for_every_resolution_of_a_chain_and_for_one_more_refiner(
+    scan: Path, tmp_path: Path, size: int
+) -> None:
+    model = tiny_checkpoint(tmp_path / "model", size=16, model=TINY_CHAIN)
+    done = preprocess(scan, "--like", model, "--size", size, "--out", tmp_path / "data")
+    assert f"{size}^3 voxels, field of view 128 mm" in done.stderr
+    data, header = PreparedData.open(tmp_path / "data"), read_header(model)
+    assert data.intensity == header.intensity
+    assert data.geometry == cubic(size, header.geometry.field_of_view_mm)
+
+
 def test_without_like_the_defaults_stay(scan: Path, tmp_path: Path) -> None:
     preprocess(scan, "--out", tmp_path / "data")
     manifest = PreparedData.open(tmp_path / "data").manifest
@@ -129,15 +141,26 @@ def test_without_like_the_defaults_stay(scan: Path, tmp_path: Path) -> None:
     [
         ("--preset", "chest-320"),
         ("--preset", ""),
-        ("--size", "32"),
-        ("--size", "0"),
         ("--field-of-view", "320"),
     ],
 )
-def test_like_stands_alone(scan: Path, tmp_path: Path, words: tuple[str, str]) -> None:
+def test_like_takes_window_and_field_of_view_from_nowhere_else(
+    scan: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
     done = preprocess(scan, "--like", "demo", *words, "--out", tmp_path / "data", code=2)
     (line,) = done.stderr.splitlines()
     assert line.endswith(f"leave out {words[0]}")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("size", "words"), [(4, "not 4"), (64, "not 64"), (0, "not 0")])
+def test_a_size_that_no_model_of_the_chain_has_is_refused(
+    scan: Path, tmp_path: Path, size: int, words: str
+) -> None:
+    model = tiny_checkpoint(tmp_path / "model", size=16, model=TINY_CHAIN)
+    done = preprocess(scan, "--like", model, "--size", size, "--out", tmp_path / "data", code=2)
+    (line,) = done.stderr.splitlines()
+    assert "size 8, 16, or 32 for a refiner" in line and words in line
     assert not (tmp_path / "data").exists()
 
 

@@ -68,9 +68,9 @@ def test_any_volume_whose_edges_fit_the_stride(shape: tuple[int, ...], channels:
     t = torch.tensor([3.0, 700.0])
     out = model(x, t)
     assert out.shape == (2, 2 * channels, *shape)
-    local, residual = model.parts(x, t)
-    assert residual is not None
-    torch.testing.assert_close(local + residual, out)
+    parts = model.parts(x, t)
+    assert parts.global_residual is not None and parts.refiner is None
+    torch.testing.assert_close(parts.local + parts.global_residual, out)
 
 
 def test_an_edge_that_does_not_fit_is_an_error_not_a_crop() -> None:

@@ -9,9 +9,16 @@ import pytest
 import recorded
 import torch
 
+from prdit_core.geometry import cubic
+from prdit_core.intensity import Intensity
+from prdit_core.models.highres_refiner import bytes_per_token, downsample, upsample
 from prdit_core.models.layers import position_table, time_features
+from prdit_core.models.prior import Prior
 from prdit_core.models.zoo import SIZES, model_config
 from prdit_core.patches import extract_patches
+from prdit_core.sampling.grid import time_grid
+from prdit_core.sampling.sampler import SAMPLERS, sample_steps
+from prdit_core.schedule import CosineSchedule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +42,7 @@ def test_network_reproduces_the_release(family: str, case: str, parity: Path) ->
     numbers = recorded.load(parity / f"{family}_model_{case}.npz")
     model = recorded.network(numbers, family)
     x, t = recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])
-    local, residual = model.parts(x, t)
+    local, residual, _ = model.parts(x, t)
     close(model(x, t), numbers["out"])
     close(local, numbers["coarse"])
     if residual is None:
@@ -110,3 +117,54 @@ def test_registered_names_of_the_patch_12_family(parity: Path) -> None:
         config = model_config(name)
         assert (config.patch, config.stride, config.padding) == (12, 8, 2)
         assert config.width == SIZES[size][0]
+
+
+@torch.inference_mode()
+def test_a_refined_network_reproduces_the_release(parity: Path) -> None:
+    """Fig. 3 part by part: what the base sees and says, how that is enlarged, what is added."""
+    numbers = recorded.load(parity / "sr_model.npz")
+    model = recorded.network(numbers, "prdit")
+    x, t = recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])
+    close(downsample(x), numbers["x_low"], atol=0)
+    base, out = model.pyramid(x, t)
+    close(base, numbers["base_out"])
+    close(model.stopped_at(0)(downsample(x), t), numbers["base_out"])
+    close(upsample(base), numbers["base_upsampled"])
+    close(model.refiners[0](x, t), numbers["local"])
+    close(out, numbers["out"])
+    local, residual, refined = model.parts(x, t)
+    close(local + residual, numbers["base_upsampled"])
+    close(refined, numbers["local"])
+
+
+@pytest.mark.parametrize("edge", [1, 3, 8])
+@torch.inference_mode()
+def test_a_refined_network_reproduces_the_release_in_tiles(edge: int, parity: Path) -> None:
+    """Tiles of 1, 3 and all 8 tokens along an axis; 3 leaves a rest."""
+    numbers = recorded.load(parity / "sr_model.npz")
+    model = recorded.network(numbers, "prdit")
+    refiner = model.refiners[0]
+    refiner.tile_bytes = len(numbers["x"]) * edge**3 * bytes_per_token(refiner.config)
+    close(model(recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])), numbers["out"])
+
+
+@pytest.mark.parametrize(("walk", "k"), [("gen", 1.0), ("pc", 2.0)])
+def test_trajectories_of_a_refined_network(walk: str, k: float, parity: Path) -> None:
+    """Cold and hot walk of the release through base and refiner at every step (Alg. 1)."""
+    numbers = recorded.load(parity / "sr_model.npz")
+    schedule = CosineSchedule(noise_std=0.5, last_t=999)
+    model = recorded.network(numbers, "prdit")
+    prior = Prior(model, schedule, Intensity(), cubic(16, 320), "recorded", "")
+    draws = [recorded.tensor(draw) for draw in numbers["pc_unit_noise"]] if k > 1 else []
+    *_, step = sample_steps(
+        prior.denoise,
+        schedule,
+        recorded.tensor(numbers["z"]),
+        sampler=SAMPLERS["euler"],
+        grid=time_grid("release", 8),
+        k=k,
+        noise=lambda _: draws.pop(0),
+    )
+    assert not draws
+    close(step.x, numbers[f"{walk}_x_final"], atol=2e-4)
+    close(step.x0, numbers[f"{walk}_x0_final"], atol=2e-4)

@@ -52,6 +52,15 @@ def test_gradients_of_stage_two(parity: Path) -> None:
     np.testing.assert_allclose(norm.item(), numbers["grad_norm_all"], rtol=1e-4)
 
 
+def test_what_stage_three_trains(parity: Path) -> None:
+    """Base frozen, the refiner's time embedding and local part trained (A.8)."""
+    numbers = recorded.load(parity / "sr_model.npz")
+    model = recorded.network(numbers, "prdit").train()
+    freeze(model, STAGES["refine"])
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {renamed(str(name)) for name in numbers["trainable_keys"]}
+
+
 def test_flow_matching_process_and_loss(parity: Path) -> None:
     numbers = recorded.load(parity / "fm_forward_loss.npz")
     schedule = LinearSchedule()

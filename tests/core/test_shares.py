@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import TINY, tiny_checkpoint
+from PIL import Image
+from toys import TINY, TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.metrics.spectrum import octaves
+from prdit_core.verbs.preview import preview
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -39,7 +41,19 @@ def phantom() -> Volume:
 
 @pytest.fixture(scope="module")
 def demo() -> prdit_core.Prior:
-    return prdit_core.load("demo")
+    return prdit_core.load("demo").at_size(32)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> prdit_core.Prior:
+    """8^3 refined to 16^3."""
+    folder = tmp_path_factory.mktemp("chain") / "tiny"
+    return prdit_core.load(tiny_checkpoint(folder, size=16, model=TINY_CHAIN))
+
+
+@pytest.fixture(scope="module")
+def refined(chain: prdit_core.Prior, phantom: Volume) -> Decomposed:
+    return prdit_core.decompose(chain, phantom, 400, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +148,92 @@ def test_a_model_without_global_part_has_no_residual(tmp_path: Path, phantom: Vo
     np.testing.assert_array_equal(energies.residual_share, 0)
     np.testing.assert_allclose(energies.agreement, 1)
     np.testing.assert_allclose(energies.error_local, energies.error_total)
+
+
+# --- shares of a chain ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantity", ["x0", "eps"])
+def test_the_parts_of_a_chain_sum_up_and_each_has_its_energy(
+    refined: Decomposed, quantity: str
+) -> None:
+    local, residual, refiner, total, error = (
+        refined.parts[f"{quantity}-{part}"].voxels_hu.astype(float)
+        for part in ("local", "global-residual", "refiner", "total", "error")
+    )
+    np.testing.assert_allclose(local + residual + refiner, total, atol=0.01)
+    truth = total - error
+    whole = getattr(prdit_core.energy_shares(refined), quantity).summed()
+    assert whole.refiner[0] == pytest.approx(refiner.var(), rel=1e-4)
+    assert whole.error_local[0] == pytest.approx(mean_square(local - truth), rel=1e-4)
+    assert whole.error_base[0] == pytest.approx(mean_square(local + residual - truth), rel=1e-4)
+    assert whole.error_total[0] == pytest.approx(mean_square(error), rel=1e-4)
+
+
+def test_shares_of_a_chain_are_shares_of_three_parts(refined: Decomposed) -> None:
+    energies = prdit_core.energy_shares(refined).x0
+    parts = energies.local + energies.global_residual + energies.refiner
+    np.testing.assert_allclose(energies.residual_share * parts, energies.global_residual)
+    np.testing.assert_allclose(energies.refiner_share * parts, energies.refiner)
+    np.testing.assert_allclose(energies.agreement * parts, energies.total)
+
+
+def test_a_model_that_is_no_chain_has_no_refiner(found: Decomposed) -> None:
+    assert not any("refiner" in name for name in found.parts)
+    energies = prdit_core.energy_shares(found).x0
+    assert energies.refiner is None and energies.error_base is None
+    np.testing.assert_array_equal(energies.refiner_share, 0)
+
+
+def test_the_base_of_a_chain_is_split_as_a_plain_model(
+    chain: prdit_core.Prior, phantom: Volume
+) -> None:
+    parts = prdit_core.decompose(chain.at_size(8), phantom, 400).parts
+    assert "x0-refiner" not in parts and parts["x0-total"].shape == (8, 8, 8)
+    assert parts["x0-total"].metadata["size"] == 8
+
+
+def test_a_state_is_split_at_the_resolution_it_has(
+    chain: prdit_core.Prior, refined: Decomposed
+) -> None:
+    window = chain.intensity.window_hu
+    for prior in (chain, chain.at_size(8)):
+        (state,) = (step.x_t[0, 0].numpy() for step in prdit_core.generate_steps(prior, steps=1))
+        found = prdit_core.decompose_state(chain, state, 1000)
+        shown = (found.parts["noisy"].voxels_hu - window[0]) / chain.intensity.hu_per_unit - 1
+        np.testing.assert_allclose(shown, state, atol=1e-4)
+        assert ("x0-refiner" in found.parts) == (prior is chain)
+
+
+def test_pictures_of_a_chain_show_what_its_refiner_adds(
+    refined: Decomposed, found: Decomposed
+) -> None:
+    captions = [panel.caption for panel in refined.panels()]
+    assert len(captions) == len(found.panels()) + 1 and captions[4].startswith("x0, refiner (blue")
+    assert captions[-1] == "x0, local + global residual + refiner"
+    assert found.panels()[-1].caption == "x0, local + global residual"
+
+
+def test_the_preview_of_a_chain_has_a_row_for_its_base(
+    chain: prdit_core.Prior, tmp_path: Path
+) -> None:
+    heights = []
+    for prior in (chain.at_size(8), chain):
+        example = Example(np.zeros(prior.geometry.shape, np.float32))
+        file = preview(prior, example, "nothing", seed=0, path=tmp_path / f"{len(heights)}.png")
+        with Image.open(file) as picture:
+            heights.append(picture.height)
+    assert heights[1] > 1.2 * heights[0]
+
+
+class Example:
+    """A data set of one volume."""
+
+    def __init__(self, voxels: np.ndarray) -> None:
+        self._voxels = voxels
+
+    def read(self, _index: int) -> np.ndarray:
+        return self._voxels
 
 
 # --- decompose and its relatives ---------------------------------------------------------------

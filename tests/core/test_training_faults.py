@@ -404,7 +404,7 @@ def test_volumes_that_patches_do_not_fill_are_refused(data: Path, tmp_path: Path
     thirds = TINY.model_copy(update={"patch": 3, "stride": 3, "padding": 0, "depth": 0})
     start = tiny_checkpoint(tmp_path / "start", size=9, model=thirds)
     config = settings(data, tmp_path / "run", start=str(start))
-    assert "its stride is 3" in refused(*words(config), code=2)
+    assert "edges must be multiples of 3" in refused(*words(config), code=2)
 
 
 CHANGES: dict[str, dict[str, Any]] = {

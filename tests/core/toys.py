@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from prdit_core.checkpoints.store import Header, save_checkpoint
-from prdit_core.config import ModelConfig
+from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prdit import PRDiT
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prdit_core.schedule import Schedule
 
 TINY = ModelConfig(patch=4, stride=2, padding=1, width=24, depth=1, heads=2)
+TINY_CHAIN = TINY.refined_by(RefinerConfig(patch=4, stride=2, padding=1, width=24))
 
 
 class Mixture:

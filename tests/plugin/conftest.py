@@ -10,9 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+from toys import TINY_CHAIN, tiny_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SCREEN = ["-screen", "0", "1600x1000x24", "+extension", "GLX", "-nolisten", "tcp"]
 # Qt ends the process if the server goes first, so the server stays until this process is gone,
@@ -57,6 +59,12 @@ def display() -> Iterator[None]:
 def qapp_args(display: None) -> list[str]:
     """Of the application of pytest-qt, which finds the display when it is made."""
     return ["napari-prdit tests"]
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that makes 16^3, and 8^3 without its refiner."""
+    return tiny_checkpoint(tmp_path_factory.mktemp("chain") / "tiny", size=16, model=TINY_CHAIN)
 
 
 @pytest.fixture(autouse=True)

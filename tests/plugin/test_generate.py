@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QGuiApplication
+from toys import tiny_checkpoint
 
+from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[GenerateDock]:
     qtbot.addWidget(made)
     made.walk.device.setCurrentText("cpu")
     made.walk.steps.setValue(6)
+    made.model.size_choice.choose(32)
     yield made
     made.shut_down()
 
@@ -43,12 +47,20 @@ def finish(qtbot: QtBot, dock: GenerateDock) -> None:
     qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
 
 
+def copied(dock: GenerateDock) -> list[str]:
+    """Words of the command that goes to the clipboard."""
+    dock.copy.click()
+    clipboard = QGuiApplication.clipboard()
+    assert clipboard is not None
+    return shlex.split(clipboard.text())
+
+
 def test_opening_the_dock_loads_no_torch(display: None) -> None:
     code = (
         "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
         "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "
         "GenerateDock; d = GenerateDock(ViewerModel()); assert 'torch' not in sys.modules; "
-        "assert '32 x 32 x 32' in d.model.about.text()"
+        "assert 'trained: stage' in d.model.about.text()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
@@ -62,7 +74,7 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
     finish(qtbot, dock)
     (layer,) = dock.viewer.layers
     use_threads()
-    expected = generate(load("demo"), seed=5, steps=6)
+    expected = generate(load("demo").at_size(32), seed=5, steps=6)
     np.testing.assert_array_equal(layer.data, expected.voxels_hu)
     ours = layer.metadata["prdit"]
     assert {k: ours[k] for k in expected.metadata} == dict(expected.metadata)
@@ -76,10 +88,7 @@ def test_the_copied_command_makes_the_same_volume(
     dock.walk.seed.setValue(2)
     dock.generate()
     finish(qtbot, dock)
-    dock._copy()
-    clipboard = QGuiApplication.clipboard()
-    assert clipboard is not None
-    words = shlex.split(clipboard.text())
+    words = copied(dock)
     command = [sys.executable, "-m", "prdit_core.cli", *words[1:-1], str(tmp_path / "out")]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     import nibabel
@@ -89,6 +98,87 @@ def test_the_copied_command_makes_the_same_volume(
     shown = np.rint(dock.viewer.layers[0].data)
     # the command writes int16; nibabel is (x, y, z) towards right and front
     assert sorted(saved.ravel().tolist()) == sorted(shown.ravel().tolist())
+
+
+# --- resolutions of a chain ---------------------------------------------------------------------
+
+
+def test_only_a_chain_asks_for_the_size(dock: GenerateDock, chain: Path, tmp_path: Path) -> None:
+    size = dock.model.size_choice
+    dock.choose_checkpoint(str(chain))
+    assert not size.isHidden() and dock.request().size == 16
+    assert [size.itemText(row) for row in range(size.count())] == [
+        "16: voxels of 8 mm",
+        "8: voxels of 16 mm",
+    ]
+    about = dock.model.about.text()
+    assert about.startswith("16 x 16 x 16 voxels of 8 x 8 x 8 mm\nalso 8 along each edge\n")
+    assert "1 refiner" in about
+    for name in (tiny_checkpoint(tmp_path / "plain"), tmp_path / "missing"):
+        dock.choose_checkpoint(str(name))
+        assert size.isHidden() and dock.request().size is None
+        assert "--size" not in copied(dock)
+
+
+def test_a_chosen_size_stays_with_models_that_have_it(
+    dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.model.size_choice.choose(8)
+    dock.choose_checkpoint(str(shutil.copytree(chain, tmp_path / "again")))
+    assert dock.request().size == 8
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_chain_generates_at_the_chosen_size(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, size: int
+) -> None:
+    from prdit_core import generate, load
+
+    dock.choose_checkpoint(str(chain))
+    dock.model.size_choice.choose(size)
+    dock.generate()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers
+    expected = generate(load(chain).at_size(size), steps=6)
+    np.testing.assert_array_equal(layer.data, expected.voxels_hu)
+    np.testing.assert_allclose(layer.scale, (128 / size,) * 3)
+    words = copied(dock)
+    assert words[words.index("--size") + 1] == str(size)
+
+
+def test_another_size_gets_a_layer_of_its_own_grid(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    for size in (8, 16):
+        dock.model.size_choice.choose(size)
+        dock.generate()
+        finish(qtbot, dock)
+        (layer,) = dock.viewer.layers
+        assert layer.data.shape == (size,) * 3 and layer.metadata["prdit"]["size"] == size
+
+
+def test_going_back_in_time_and_saving_keep_the_size_of_the_run(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.model.size_choice.choose(8)
+    dock.generate()
+    finish(qtbot, dock)
+    dock.model.size_choice.choose(16)  # for the next run, not for what is there
+    (layer,) = dock.viewer.layers
+    dock.travel.slider.setValue(2)
+    assert layer.data.shape == (8, 8, 8)
+    dock.branch(2, 4)
+    finish(qtbot, dock)
+    assert dock.message.kind == "note" and layer.metadata["prdit"]["branch_step"] == 2
+    saved = save_session(tmp_path / "s.prdit", [layer.as_layer_data_tuple()])
+    ((data, attributes, _),) = open_session(saved)
+    assert data.shape == (8, 8, 8) and attributes["metadata"]["prdit"]["size"] == 8
+
+
+# --- while it works -----------------------------------------------------------------------------
 
 
 def test_the_volume_emerges_live(
@@ -260,9 +350,8 @@ def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: P
     buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     event = QDropEvent(QPointF(1, 1), Qt.DropAction.CopyAction, mime, buttons, keys)
     dock.model.checkpoint.dropEvent(event)
-    assert (
-        dock.model.checkpoint.text == str(BUNDLED / "demo") and "32 x 32" in dock.model.about.text()
-    )
+    assert dock.model.checkpoint.text == str(BUNDLED / "demo")
+    assert "trained: stage" in dock.model.about.text()
 
 
 def test_the_dice_gives_other_seeds(dock: GenerateDock) -> None:

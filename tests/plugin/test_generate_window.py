@@ -48,6 +48,7 @@ def test_from_the_menu_to_a_finished_volume(
     menu_action(viewer, *MENUS).trigger()
     (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
     dock.walk.device.setCurrentText("cpu")
+    dock.model.size_choice.choose(32)
     dock.walk.steps.setValue(200)
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     qtbot.wait(1000)  # all views have been painted once
@@ -103,6 +104,7 @@ def test_closing_napari_while_it_generates_leaves_no_thread(
     menu_action(viewer, *MENUS).trigger()
     (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
     dock.walk.device.setCurrentText("cpu")
+    dock.model.size_choice.choose(32)
     dock.walk.steps.setValue(5000)
     dock.go.click()
     qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+from pyqtgraph import BarGraphItem
+from toys import tiny_checkpoint
 
 import prdit_core
 from napari_prdit.inspector import (
@@ -41,6 +43,7 @@ X0_LAYERS = [
     "local + global",
     "error",
 ]
+CHAIN_LAYERS = [*X0_LAYERS[:4], "refiner", "local + global + refiner", "error"]
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ def dock(qtbot: QtBot, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("napari_prdit.widgets.residual_inspector.LEVELS", LEVELS[::4])
     made = ResidualInspector(viewer)
     qtbot.addWidget(made)
+    made.question.size_choice.choose(32)
     yield made
     made.shut_down()
 
@@ -82,7 +86,7 @@ def visible(dock: ResidualInspector) -> list[str]:
 
 def state() -> tuple[np.ndarray, float]:
     """A step of a walk."""
-    for step in prdit_core.generate_steps(prdit_core.load("demo"), steps=6):
+    for step in prdit_core.generate_steps(prdit_core.load("demo").at_size(32), steps=6):
         if step.index == 3:
             return step.x_t[0, 0].numpy(), step.t
     raise AssertionError("the walk has such a step")
@@ -118,7 +122,10 @@ def test_the_layers_are_what_the_core_finds_and_say_how(
     dock.question.level.setValue(250)
     dock.question.seed.setValue(7)
     expected = prdit_core.decompose(
-        prdit_core.load("demo"), Volume(viewer.layers[0].data, source(viewer).affine), 250, seed=7
+        prdit_core.load("demo").at_size(32),
+        Volume(viewer.layers[0].data, source(viewer).affine),
+        250,
+        seed=7,
     )
     split(qtbot, dock)
     assert list(results(dock)) == X0_LAYERS
@@ -180,7 +187,8 @@ def test_one_part_is_visible_at_a_time(qtbot: QtBot, dock: ResidualInspector) ->
     assert not any(made.isEnabled() for made in dock.parts.flips.values())
     split(qtbot, dock)
     assert visible(dock) == ["local + global"]
-    names = dict(zip(dock.parts.flips, X0_LAYERS, strict=True))
+    shown = [part for part, made in dock.parts.flips.items() if not made.isHidden()]
+    names = dict(zip(shown, X0_LAYERS, strict=True))
     captions = set()
     for part, name in names.items():
         captions.add(flipped(dock, part))
@@ -254,6 +262,99 @@ def test_a_plot_by_size_and_by_noise_level(qtbot: QtBot, dock: ResidualInspector
     assert list(results(dock)) == X0_LAYERS  # untouched
     dock.shares.by.setCurrentText("by size of detail")
     assert "Noise level 400" in dock.shares.summary.text()
+
+
+# --- a chain ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def refined(qtbot: QtBot, dock: ResidualInspector, chain: Path) -> ResidualInspector:
+    """The dock, after the prediction of a chain was split."""
+    dock.question.checkpoint.choose(str(chain))
+    split(qtbot, dock)
+    return dock
+
+
+def test_a_chain_has_a_refiner_to_flip_to(refined: ResidualInspector) -> None:
+    assert list(results(refined)) == CHAIN_LAYERS
+    assert "refiner adds" in flipped(refined, "refiner") and visible(refined) == ["refiner"]
+    low, high = results(refined)["refiner"].contrast_limits
+    assert low == -high < 0
+    assert results(refined)["refiner"].metadata["prdit"]["kind"] == "residual"
+    assert "All added" in flipped(refined, "total")
+
+
+def test_the_three_parts_of_a_chain_add_up(refined: ResidualInspector) -> None:
+    refined.parts.noise.setChecked(True)
+    shown = {name: layer.data.astype(float) for name, layer in results(refined).items()}
+    assert len(shown) == 12
+    for noise in ("", "noise, "):
+        parts = ("local part", "global residual", "refiner")
+        total = shown[f"{noise}local + global + refiner"]
+        np.testing.assert_allclose(sum(shown[noise + part] for part in parts), total, atol=0.02)
+
+
+def test_the_sentence_and_the_plot_tell_of_the_refiner(refined: ResidualInspector) -> None:
+    text = refined.shares.summary.text()
+    assert "from the refiner" in text and "with the refiner" in text
+    plot = refined.shares.plot
+    assert "refiner" in plot.energy._legend.text() and plot.refiner.isHidden()
+    for panel in (plot.energy, plot.error):
+        drawn = panel.plot.getPlotItem().items
+        assert sum(isinstance(item, BarGraphItem) for item in drawn) == 3
+
+
+def test_all_noise_levels_of_a_chain_have_curves_of_the_refiner(
+    qtbot: QtBot, refined: ResidualInspector
+) -> None:
+    refined.go_levels.click()
+    finish(qtbot, refined)
+    plot = refined.shares.plot
+    shown = [panel.plot.listDataItems() for panel in (plot.energy, plot.refiner, plot.error)]
+    assert len(shown[0]) == len(shown[1]) > 2 and len(shown[2]) == 3
+    assert not plot.refiner.isHidden()
+    of_all = [curves[-1].getData()[1] for curves in shown[:2]]
+    assert np.all(np.min(of_all, axis=0) > 0) and np.all(np.sum(of_all, axis=0) < 100)
+
+
+def test_a_plain_model_looks_as_ever_after_a_chain(
+    qtbot: QtBot, refined: ResidualInspector, tmp_path: Path
+) -> None:
+    flipped(refined, "refiner")
+    plain = tiny_checkpoint(tmp_path / "plain", size=16)
+    refined.question.checkpoint.choose(str(plain))
+    split(qtbot, refined)
+    assert list(results(refined)) == X0_LAYERS and visible(refined) == ["local + global"]
+    assert refined.parts.flips["refiner"].isHidden()
+    assert "refiner" not in refined.shares.summary.text()
+    assert "refiner" not in refined.shares.plot.energy._legend.text()
+
+
+def test_a_chain_is_inspected_at_the_chosen_size(
+    qtbot: QtBot, dock: ResidualInspector, chain: Path
+) -> None:
+    dock.question.checkpoint.choose(str(chain))
+    dock.question.size_choice.choose(8)
+    split(qtbot, dock)
+    assert list(results(dock)) == X0_LAYERS
+    assert results(dock)["local part"].data.shape == (8, 8, 8)
+
+
+@pytest.mark.parametrize(("size", "parts"), [(8, 4), (16, 5)])
+def test_a_step_of_a_chain_is_split_at_the_size_it_was_generated_at(
+    qtbot: QtBot, dock: ResidualInspector, chain: Path, size: int, parts: int
+) -> None:
+    prior = prdit_core.load(chain).at_size(size)
+    (step,) = prdit_core.generate_steps(prior, steps=1)
+    dock.question.checkpoint.choose(str(chain))
+    dock.question.size_choice.choose(24 - size)  # the other one, which is for scans
+    dock.inspect_state(str(chain), step.x_t[0, 0].numpy(), step.t)
+    assert dock.question.size_choice.isHidden()
+    finish(qtbot, dock)
+    shown = results(dock)
+    assert len(shown) == parts and shown["noisy scan"].data.shape == (size,) * 3
+    dock.question.source.setCurrentIndex(0)  # back to the scan
+    assert not dock.question.size_choice.isHidden()
 
 
 # --- what is split ------------------------------------------------------------------------------
@@ -485,6 +586,17 @@ def test_a_global_part_that_does_harm_is_told_so() -> None:
     energies = PartEnergies(9 * one, one, 10 * one, error_local=200 * one, error_total=450 * one)
     text = summary(EnergyShares(400, (np.inf, 2, 0), energies, energies), "x0")
     assert "10.0% of the energy" in text and "20 HU off, with it 30 HU: 50% more" in text
+
+
+def test_a_refiner_that_does_harm_is_told_so() -> None:
+    one = np.ones(2)
+    energies = PartEnergies(
+        *(8 * one, one, 10 * one, 200 * one, 450 * one), refiner=one, error_base=50 * one
+    )
+    text = summary(EnergyShares(400, (np.inf, 2, 0), energies, energies), "x0")
+    assert "10.0% of the energy comes from the global part, 10.0% from the refiner" in text
+    assert "alone is 20 HU off, with the global part 10 HU (50% less)" in text
+    assert "with the refiner 30 HU (200% more)" in text
 
 
 # --- in the window ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from PIL import Image
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QColor, QDropEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QPushButton, QWidget
+from toys import tiny_checkpoint
 
 from napari_prdit.run_watch import GRACE_S, look, runs_below
 from napari_prdit.training_runs import begin
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
+    from napari_prdit.widgets.prepare import PrepareData
+
 # A child imports torch first, on a machine that has other work to do.
 PATIENCE_MS = 180_000
 RUNS = 1  # of the tabs
-LOCAL, GLOBAL, FINETUNE = range(3)
+LOCAL, GLOBAL, REFINE, FINETUNE = range(4)
 NEVER = 1_000_000
 posix = pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
 
@@ -211,13 +214,48 @@ def test_the_form_makes_the_settings_of_the_command(dock: TrainingDock, data: Pa
     )
 
 
+def test_a_refiner_is_trained_on_top_of_a_model(
+    dock: TrainingDock, data: Path, chain: Path
+) -> None:
+    fill(dock, data)
+    dock.new.stage.stage.setCurrentIndex(REFINE)
+    dock.new.stage.start.choose(str(chain))
+    assert "twice the voxels" in dock.new.stage.about_stage.text()
+    settings = dock.new.settings
+    config = dock.new.config()
+    assert (config.stage, config.start) == ("refine", str(chain))
+    assert (config.consistency, config.crop) == (None, None)
+    settings.consistency.setText("0.5")
+    settings.crop.setValue(8)
+    config = dock.new.config()
+    assert (config.consistency, config.crop) == (0.5, 8)
+
+
+@pytest.mark.parametrize(
+    ("stage", "offered"),
+    [(LOCAL, []), (GLOBAL, []), (REFINE, ["consistency", "crop"]), (FINETUNE, ["consistency"])],
+)
+def test_what_is_for_refiners_is_offered_where_they_train(
+    dock: TrainingDock, data: Path, chain: Path, stage: int, offered: list[str]
+) -> None:
+    settings = dock.new.settings
+    dock.new.stage.stage.setCurrentIndex(REFINE)
+    settings.consistency.setText("0.5")
+    settings.crop.setValue(8)
+    dock.new.stage.stage.setCurrentIndex(stage)
+    names = ("consistency", "crop")
+    assert [name for name in names if not getattr(settings, name).isHidden()] == offered
+    left = {name for name in names if settings.given()[name] is not None}
+    assert left <= set(offered)  # nothing unseen goes into the run
+
+
 def test_only_stages_that_need_a_checkpoint_ask_for_one(dock: TrainingDock) -> None:
     stage = dock.new.stage
     assert stage.start.isHidden() and stage.checkpoint() is None
     stage.stage.setCurrentIndex(GLOBAL)
     stage.start.choose("demo")
     assert not stage.start.isHidden() and stage.checkpoint() == "demo"
-    assert "32 x 32 x 32 voxels" in stage.about_start.text()
+    assert "trained: stage" in stage.about_start.text()
 
 
 def test_every_proposed_name_is_free_and_says_the_stage(dock: TrainingDock, runs: Path) -> None:
@@ -440,6 +478,28 @@ def test_preparing_nothing_is_refused(dock: TrainingDock) -> None:
     assert prepare.message.kind == "error" and not prepare.child.running
 
 
+def test_data_like_a_model_have_its_sizes_or_that_of_a_refiner_of_it(
+    dock: TrainingDock, chain: Path, tmp_path: Path
+) -> None:
+    prepare = dock.new.data.prepare
+    models = [str(chain), str(tiny_checkpoint(tmp_path / "plain", size=32))]
+    prepare.offer_models(models)
+    everything = sizes(prepare)
+    prepare.fit.setCurrentIndex(prepare.fit.findText(f"like model {chain}"))
+    assert (sizes(prepare), prepare.edge.currentText()) == (["8", "16", "32"], "16")
+    prepare.fit.setCurrentIndex(prepare.fit.findText(f"like model {models[1]}"))
+    assert (sizes(prepare), prepare.edge.currentText()) == (["32", "64"], "32")
+    prepare.edge.setCurrentText("64")
+    prepare.offer_models([*models, "another"])  # runs come and go meanwhile
+    assert prepare.fit.currentText().endswith("plain") and prepare.edge.currentText() == "64"
+    prepare.fit.setCurrentIndex(0)
+    assert sizes(prepare) == everything == ["8", "16", "32", "64", "128", "256"]
+
+
+def sizes(prepare: PrepareData) -> list[str]:
+    return [prepare.edge.itemText(row) for row in range(prepare.edge.count())]
+
+
 @pytest.mark.slow
 def test_phantoms_are_made_and_chosen(qtbot: QtBot, dock: TrainingDock, tmp_path: Path) -> None:
     prepare = dock.new.data.prepare
@@ -462,7 +522,6 @@ def test_scans_that_cannot_be_prepared_say_why(
     prepare.scans.choose(str(tmp_path / "nowhere"))
     prepare.out.choose(str(tmp_path / "made"))
     prepare.fit.setCurrentIndex(prepare.fit.findText("like model demo"))
-    assert not prepare.edge.isEnabled()
     prepare.prepare()
     wait(qtbot, lambda: not prepare.child.running)
     assert prepare.message.kind == "error" and "nowhere" in prepare.message.text()

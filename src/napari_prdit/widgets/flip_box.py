@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QLabel, QPushButton
 
-from napari_prdit.split_layers import PARTS, SplitLayers
+from napari_prdit.split_layers import PARTS, SplitLayers, parts_of
 from napari_prdit.widgets.parts import Form, button, row
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 # Words on the buttons; x0 or eps comes before the names of all parts but those that are given.
 GIVEN = {"scan": "Scan", "noisy": "Noisy"}
-FOUND = {"local": "Local", "global-residual": "Global", "total": "Sum", "error": "Error"}
+FOUND = {
+    "local": "Local",
+    "global-residual": "Global",
+    "refiner": "Refiner",
+    "total": "Sum",
+    "error": "Error",
+}
 
 
 class FlipBox(Form):
-    """One button for each part; the layers of the other parts are hidden.
+    """One button for each part that the model has; the layers of the other parts are hidden.
 
     Signals
     -------
@@ -44,7 +50,7 @@ class FlipBox(Form):
         self.rows.addRow(self.caption)
         self.noise = QCheckBox("of the predicted noise")
         self.noise.setToolTip(
-            "The model also predicts the noise itself, in two parts as well. Show those, in layers "
+            "The model also predicts the noise itself, in as many parts. Show those, in layers "
             "and plot, instead of the parts of the clean scan."
         )
         self.noise.toggled.connect(lambda _on: self._turn())
@@ -68,6 +74,7 @@ class FlipBox(Form):
         """Have layers for the parts of a result, one of them visible."""
         self._volumes = volumes
         self._enable()
+        self.flips["refiner"].setVisible("x0-refiner" in volumes)
         if self.key not in volumes:
             self.flips["total"].setChecked(True)
         kinds = ("scan", "noisy", "x0", *(["eps"] if self.noise.isChecked() else []))
@@ -88,6 +95,7 @@ class FlipBox(Form):
                 self.flips[name] = made
             self.rows.addRow(row(*(self.flips[name] for name in names)))
         self.flips["total"].setChecked(True)
+        self.flips["refiner"].hide()
 
     def _key(self, name: str) -> str:
         return name if name in GIVEN else f"{self.quantity}-{name}"
@@ -111,7 +119,7 @@ class FlipBox(Form):
     def _explain(self) -> None:
         full = self.layers.full_colour_hu(self.key)
         scale = f" Full colour at {full:.0f} HU." if full is not None else ""
-        self.caption.setText(PARTS[self.key].says + scale)
+        self.caption.setText(parts_of(self._volumes)[self.key].says + scale)
 
     def _keep(self) -> None:
         if not self._volumes:

@@ -77,7 +77,7 @@ class GenerateDock(WorkingDock):
 
     def request(self) -> Request:
         """What the controls say."""
-        return self.walk.request(self.model.checkpoint.text)
+        return self.walk.request(self.model.checkpoint.text, self.model.size_choice.edge)
 
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""

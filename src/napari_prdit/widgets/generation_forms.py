@@ -9,9 +9,10 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
 from napari_prdit.generation import PRESETS, Request
-from napari_prdit.known_checkpoints import described, known
+from napari_prdit.known_checkpoints import described, known, resolutions
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
+from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.config import SamplerName
 from prdit_core.errors import PrditError
 
@@ -20,7 +21,7 @@ OWN = "own"
 
 
 class ModelForm(Form):
-    """Which checkpoint, and what it is.
+    """Which checkpoint, what it is, and at which of its resolutions.
 
     Signals
     -------
@@ -50,14 +51,24 @@ class ModelForm(Form):
         self.about.setWordWrap(True)
         self.about.setToolTip("What this model makes, and from what it learnt")
         self.rows.addRow(self.about)
+        self.size_choice = SizeChoice()
+        self.add(
+            "size",
+            self.size_choice,
+            "Voxels along each edge: this model works at several resolutions, and is much quicker "
+            "at the lower ones",
+        )
 
     def _describe(self, name: str) -> None:
+        about, why, sizes = "", "", {}
         try:
-            self.about.setText(described(name))
-            self.refused.emit("")
+            about, sizes = described(name), resolutions(name)
         except PrditError as error:
-            self.about.setText("")
-            self.refused.emit(str(error))
+            why = str(error)
+        self.about.setText(about)
+        self.size_choice.offer(sizes)
+        self.rows.setRowVisible(self.size_choice, self.size_choice.count() > 0)
+        self.refused.emit(why)
 
 
 class WalkForm(Form):
@@ -83,10 +94,11 @@ class WalkForm(Form):
         self.device.setCurrentText(preferences().device)
         self._lay_out()
 
-    def request(self, checkpoint: str) -> Request:
-        """What the controls say."""
+    def request(self, checkpoint: str, size: int | None) -> Request:
+        """What the controls say, for this model at this size."""
         return Request(
             checkpoint=checkpoint,
+            size=size,
             seed=self.seed.value(),
             count=self.count.value(),
             steps=self.steps.value(),

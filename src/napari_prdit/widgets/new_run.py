@@ -23,7 +23,12 @@ from prdit_core.errors import UsageError
 MOST = 100_000_000
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
 # A first try within an hour on a CPU at 32^3.
-ITERATIONS: dict[StageName, int] = {"local": 2000, "global": 5000, "finetune": 1000}
+ITERATIONS: dict[StageName, int] = {
+    "local": 2000,
+    "global": 5000,
+    "refine": 2000,
+    "finetune": 1000,
+}
 
 
 class NewRun(QWidget):
@@ -90,6 +95,7 @@ class NewRun(QWidget):
 
     def _take_stage(self) -> None:
         self.settings.iterations.setValue(ITERATIONS[self.stage.name])
+        self.settings.show_stage(self.stage.name)
         self._propose_name()
 
     def _propose_name(self) -> None:
@@ -109,7 +115,8 @@ class RunForm(Form):
             "iterations",
             self.iterations,
             "Steps of learning. The paper takes 104,000 for the local part, 130,000 for the global "
-            "part and 50,000 to fine-tune; a few thousand show whether it works",
+            "part, 250,000 for a refiner and 50,000 to fine-tune; a few thousand show whether it "
+            "works",
         )
         self.batch_size = number(1, 65_536, 4)
         tip = "Scans per step; more is steadier and slower. The paper takes 64"
@@ -145,7 +152,16 @@ class RunForm(Form):
             "preview_every": self.preview_every.value(),
             "micro_batch": self.micro_batch.value() or None,
             "activations": self.activations.currentText(),
+            "consistency": self.consistency.text().strip() or None,
+            "crop": self.crop.value() or None,
         }
+
+    def show_stage(self, stage: StageName) -> None:
+        """Offer what is for refiners only there, and forget what was set."""
+        self.consistency.clear()
+        self.crop.setValue(0)
+        self._rows.setRowVisible(self.consistency, stage in ("refine", "finetune"))
+        self._rows.setRowVisible(self.crop, stage == "refine")
 
     def propose_name(self, stage: str, runs_folder: Path) -> None:
         """A name that no run has yet."""
@@ -187,4 +203,20 @@ class RunForm(Form):
         self.activations = choice(get_args(Activations))
         tip = "recompute needs less memory, and a third more time"
         form.add("activations", self.activations, tip)
+        self._refining(form)
         return form
+
+    def _refining(self, form: Form) -> None:
+        self._rows = form.rows
+        self.consistency = QLineEdit()
+        self.consistency.setPlaceholderText("0.1 with a refiner")
+        form.add(
+            "consistency",
+            self.consistency,
+            "How much it counts that the refined volume, made coarse again, is that of the model "
+            "below; 0 leaves it out",
+        )
+        self.crop = number(0, 4096, 0)
+        self.crop.setSpecialValueText("whole volume")
+        tip = "Edge in voxels of the box that each step learns from; smaller ones are much quicker"
+        form.add("crop", self.crop, tip)

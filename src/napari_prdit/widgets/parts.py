@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 
 _LAID_OUT = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
 COLOURS = {"note": "", "warning": "#c98500", "error": "#d9534f"}
@@ -45,6 +45,16 @@ class Message(QLabel):
         self.kind = kind
         self.setStyleSheet(f"color: {COLOURS[kind]}" if COLOURS[kind] else "")
         self.setText(text)
+        self._keep_all_lines()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Wrap anew."""
+        super().resizeEvent(event)
+        self._keep_all_lines()
+
+    def _keep_all_lines(self) -> None:
+        """Qt takes a text of two short lines for one line and cuts it where room is scarce."""
+        self.setMinimumHeight(self.heightForWidth(self.width()) if self.text() else 0)
 
 
 class Form(QGroupBox):

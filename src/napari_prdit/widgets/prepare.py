@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, number, row
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.data.transforms import PRESETS
+from prdit_core.errors import PrditError
+from prdit_core.verbs.expected_data import sizes_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SIZES = ("8", "16", "32", "64", "128", "256")
+SIZES: tuple[str, ...] = ("8", "16", "32", "64", "128", "256")
 PHANTOMS = 100
 DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", "64"
 SOME_REJECTED = 4  # the exit code where some scans were of no use and the others were prepared
@@ -50,8 +53,7 @@ class PrepareData(QWidget):
             self.message.say("choose a folder of CT scans first", "error")
             return
         option, name = self.fit.currentData()
-        size = ["--size", self.edge.currentText()] if option == PRESET else []
-        self._start(["preprocess", scans, option, name, *size])
+        self._start(["preprocess", scans, option, name, "--size", self.edge.currentText()])
 
     def make_phantoms(self) -> None:
         """Make a data set of invented chests."""
@@ -61,6 +63,7 @@ class PrepareData(QWidget):
     def offer_models(self, models: Iterable[str]) -> None:
         """List what data can be made fit for: a new model, or one that is there."""
         before = self.fit.currentText()
+        self.fit.blockSignals(True)
         self.fit.clear()
         for name, preset in PRESETS.items():
             low, high = preset.window_hu
@@ -70,6 +73,9 @@ class PrepareData(QWidget):
             self.fit.addItem(f"like model {model}", (LIKE, model))
         kept = self.fit.findText(before) if before else list(PRESETS).index(DEFAULT_PRESET)
         self.fit.setCurrentIndex(max(kept, 0))
+        self.fit.blockSignals(False)
+        if self.fit.currentText() != before:
+            self._offer_sizes()
 
     def _start(self, words: list[str]) -> None:
         if self.child.running:
@@ -102,6 +108,18 @@ class PrepareData(QWidget):
             control.setEnabled(not running)
         self.halt.setEnabled(running)
         self.busy.setVisible(running)
+
+    def _offer_sizes(self) -> None:
+        """Any size for a new model; those of a model, and of its next refiner, to be like it."""
+        option, name = self.fit.currentData()
+        wanted, sizes = self.edge.currentText(), SIZES
+        if option == LIKE:
+            with suppress(PrditError):  # the command will say what is wrong with it
+                sizes = tuple(map(str, sizes_for(name)))
+                wanted = sizes[-2]
+        self.edge.clear()
+        self.edge.addItems(sizes)
+        self.edge.setCurrentText(wanted if wanted in sizes else DEFAULT_SIZE)
 
     # The controls.
 
@@ -147,7 +165,10 @@ class PrepareData(QWidget):
         )
         self.edge = choice(SIZES)
         self.edge.setCurrentText(DEFAULT_SIZE)
-        form.add("voxels", self.edge, "Along each edge of the cube; 128 needs a GPU to train on")
-        self.fit.currentIndexChanged.connect(
-            lambda _row: self.edge.setEnabled((self.fit.currentData() or [PRESET])[0] == PRESET)
+        form.add(
+            "voxels",
+            self.edge,
+            "Along each edge of the cube; 128 needs a GPU to train on. Twice the size of a model "
+            "is for a refiner on top of it",
         )
+        self.fit.currentIndexChanged.connect(lambda _row: self._offer_sizes())

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 INTRODUCTION = (
     "From a noisy volume PRDiT predicts a clean one as the sum of two parts: a <b>local part</b> "
     "that cleans each small block alone, and a <b>global residual</b> that sees the whole volume. "
-    "Cover a scan with noise and look at both."
+    "A model of several resolutions adds a <b>refiner</b>: details that half the resolution "
+    "cannot show. Cover a scan with noise and look at the parts."
 )
 
 
@@ -158,7 +159,7 @@ class ResidualInspector(WorkingDock):
         column.addWidget(scrolled(introduction, self.question, self._buttons(), *below))
 
     def _buttons(self) -> QWidget:
-        self.go = button("Split", "Predict once and show both parts as layers", self.split)
+        self.go = button("Split", "Predict once and show its parts as layers", self.split)
         self.go_levels = button(
             "All noise levels",
             f"Plot who contributes what at {len(LEVELS)} noise levels; makes no layers",

@@ -27,7 +27,12 @@ COLOURS: dict[State, str] = {
     "failed": "#d9534f",
     "dead": "#d9534f",
 }
-STAGES = {"local": "local part", "global": "global part", "finetune": "fine-tuning"}
+STAGES = {
+    "local": "local part",
+    "global": "global part",
+    "refine": "refiner",
+    "finetune": "fine-tuning",
+}
 ALARMING = ("failed", "dead")
 DOT = 12
 HEIGHT = 150

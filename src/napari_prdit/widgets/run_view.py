@@ -16,6 +16,8 @@ from napari_prdit.run_tail import LossHistory, Tail, add_metrics
 from napari_prdit.run_watch import CONSOLE
 from napari_prdit.training_runs import end, resume, stop
 from napari_prdit.widgets.curves import LossCurves
+from napari_prdit.widgets.evaluate_box import EvaluateBox
+from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Message, button, row
 from napari_prdit.widgets.previews import Previews
@@ -69,10 +71,16 @@ class RunView(QWidget):
         if run is not None and (before is None or before.folder != run.folder):
             self._attach(run)
         self._show_state()
+        self.evaluating.show_run(run)
         if run is not None:
             self._read_metrics()
             self._read_log(run)
             self.previews.show_folder(run.folder.previews)
+
+    def shut_down(self) -> None:
+        """End threads and children; trainings are none of them."""
+        self.plotting.stop_and_wait()
+        self.evaluating.shut_down()
 
     def _attach(self, run: Seen) -> None:
         folder = run.folder
@@ -174,9 +182,12 @@ class RunView(QWidget):
         self.previews = Previews()
         self.previews.opened.connect(lambda file: self.open_picture(Path(file)))
         self.log = LogView("What the run says; all of it is in log.txt of its folder")
+        self.evaluating = EvaluateBox(self._viewer)
+        tip = "Compare what its model makes with real scans, as a page with tables and pictures"
+        evaluating = Fold("Evaluate ...", tip, self.evaluating)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        parts = (self.about, *self._buttons(), self.curves, self.previews, self.log)
+        parts = (self.about, *self._buttons(), evaluating, self.curves, self.previews, self.log)
         for part in parts:
             column.addWidget(part)
 

@@ -22,26 +22,33 @@ if TYPE_CHECKING:
 
     from prdit_core.verbs.shares import EnergyShares, PartEnergies
 
-# Blue and orange as in the curves of training; what is both is in the colour of text.
-LOCAL, GLOBAL = "#2f8fd8", "#e0701a"
+    # Colour, words and mean square in HU²
+    Error = tuple[str, str, NDArray[np.float64]]
+
+# Blue and orange as in the curves of training; what is all together is in the colour of text.
+LOCAL, GLOBAL, REFINER = "#2f8fd8", "#e0701a", "#c74fa5"
 COARSE, FINE = "#8a63d2", "#2fae6b"
 HEIGHT = 160
 BAR, DIAMOND = "\N{BLACK RECTANGLE}", "\N{BLACK DIAMOND}"
-ALONE, BOTH = f"{BAR} local alone", f"{BAR} both"
+ALONE, BASE, BOTH, ALL = (
+    f"{BAR} {words}" for words in ("local alone", "local + global", "both", "all")
+)
 SIZES, LEVELS = "size of detail in mm", "noise level"
 ENERGY_TOOLTIP = (
-    "For details of each size, from coarse anatomy to fine texture: the energy (variance) of the\n"
-    "local part and of the global residual, together 100 %. The diamond is the energy of their\n"
-    "sum: above 100 % both say the same, below 100 % the global part takes back what the local\n"
-    "part said."
+    "For details of each size, from coarse anatomy to fine texture: the energy (variance) of each\n"
+    "part, together 100 %. The diamond is the energy of their sum: above 100 % the parts say the\n"
+    "same, below 100 % one takes back what another said."
 )
 ENERGY_LEVEL_TOOLTIP = (
-    "How much of the energy (variance) of both parts is the global residual's, for details of\n"
+    "How much of the energy (variance) of all parts is the global residual's, for details of\n"
     "each size in mm and for all together. With more noise a block knows less on its own."
 )
+REFINER_LEVEL_TOOLTIP = (
+    "The same of the refiner, which adds the details that half the resolution cannot show."
+)
 ERROR_TOOLTIP = (
-    "How far the prediction is from the truth (root of the mean square): the local part\n"
-    "alone, and both parts added. The difference is what the global part is good for."
+    "How far the prediction is from the truth (root of the mean square): the local part alone,\n"
+    "and with the other parts added. Each difference is what that part is good for."
 )
 
 
@@ -50,11 +57,11 @@ class SharesPlot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.energy, self.error = Panel(), Panel()
+        self.energy, self.refiner, self.error = Panel(), Panel(), Panel()
         self._draw: Callable[[], None] = self._nothing
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for panel in (self.energy, self.error):
+        for panel in self._panels:
             column.addWidget(panel)
         self.clear()
 
@@ -82,48 +89,68 @@ class SharesPlot(QWidget):
         self._draw = draw
         draw()
 
+    @property
+    def _panels(self) -> tuple[Panel, ...]:
+        return self.energy, self.refiner, self.error
+
     def _nothing(self) -> None:
-        self.energy.setVisible(False)
-        self.error.setVisible(False)
+        for panel in self._panels:
+            panel.hide()
 
     def _bands(self, energies: PartEnergies, limits_mm: Sequence[float]) -> None:
+        self._nothing()
         words, text = sizes_in_words(limits_mm), self.energy.text_colour
-        share = 100 * energies.residual_share
-        legend = {LOCAL: f"{BAR} local", GLOBAL: f"{BAR} global", text: f"{DIAMOND} sum"}
-        self.energy.begin("Energy, %", legend, SIZES)
+        parts = _shares(energies)
+        legend = {colour: f"{BAR} {name}" for name, (colour, _) in parts.items()}
+        self.energy.begin("Energy, %", legend | {text: f"{DIAMOND} sum"}, SIZES)
         self.energy.setToolTip(ENERGY_TOOLTIP)
-        self.energy.bars(100 - share, LOCAL, width=0.6)
-        self.energy.bars(share, GLOBAL, width=0.6, base=100 - share)
+        below = np.zeros(len(words))
+        for colour, share in parts.values():
+            self.energy.bars(100 * share, colour, width=0.6, base=100 * below)
+            below = below + share
         self.energy.diamonds(100 * energies.agreement)
         self.energy.name(words)
-        known = energies.error_local is not None and energies.error_total is not None
-        if known:
-            self.error.begin("Distance to truth, HU", {LOCAL: ALONE, text: BOTH}, SIZES)
-            self.error.setToolTip(ERROR_TOOLTIP)
-            self.error.bars(_root(energies.error_local), LOCAL, width=0.35, shift=-0.18)
-            self.error.bars(_root(energies.error_total), text, width=0.35, shift=0.18)
+        errors = _errors(energies, text)
+        if errors:
+            self._begin_errors(errors, SIZES)
+            width = 0.7 / len(errors)
+            for place, (colour, _, error) in enumerate(errors):
+                shift = (place - (len(errors) - 1) / 2) * (width + 0.01)
+                self.error.bars(np.sqrt(error), colour, width=width, shift=shift)
             self.error.name(words)
-        self.error.setVisible(known)
 
     def _levels(
         self, ts: Sequence[float], energies: Sequence[PartEnergies], limits_mm: Sequence[float]
     ) -> None:
+        self._nothing()
         words, text = sizes_in_words(limits_mm), self.energy.text_colour
-        colours = _ramp(len(words))
+        colours = [*_ramp(len(words)), text]
         named = [f"{BAR} {word}" for word in (*words, "all")]
-        legend = dict(zip([*colours, text], named, strict=True))
+        legend = dict(zip(colours, named, strict=True))
+        whole = [part.summed() for part in energies]
+
+        def curves(panel: Panel, share: str) -> None:
+            """For each size of detail, and for all."""
+            bands, together = ([getattr(e, share) for e in found] for found in (energies, whole))
+            for colour, values in zip(colours, np.hstack([bands, together]).T, strict=True):
+                panel.curve(ts, 100 * values, colour)
+
         self.energy.begin("Energy of global part, %", legend, LEVELS)
         self.energy.setToolTip(ENERGY_LEVEL_TOOLTIP)
-        shares = 100 * np.array([part.residual_share for part in energies])
-        for colour, share in zip(colours, shares.T, strict=True):
-            self.energy.curve(ts, share, colour)
-        whole = [part.summed() for part in energies]
-        self.energy.curve(ts, [100 * part.residual_share[0] for part in whole], text)
-        self.error.begin("Distance to truth, HU", {LOCAL: ALONE, text: BOTH}, LEVELS)
+        curves(self.energy, "residual_share")
+        if energies[0].refiner is not None:
+            self.refiner.begin("Energy of refiner, %", legend, LEVELS)
+            self.refiner.setToolTip(REFINER_LEVEL_TOOLTIP)
+            curves(self.refiner, "refiner_share")
+        errors = [_errors(part, text) for part in whole]
+        self._begin_errors(errors[0], LEVELS)
+        for same in zip(*errors, strict=True):
+            self.error.curve(ts, [np.sqrt(error[0]) for _, _, error in same], same[0][0])
+
+    def _begin_errors(self, errors: Sequence[Error], across: str) -> None:
+        legend = {colour: word for colour, word, _ in errors}
+        self.error.begin("Distance to truth, HU", legend, across)
         self.error.setToolTip(ERROR_TOOLTIP)
-        self.error.curve(ts, [_root(part.error_local)[0] for part in whole], LOCAL)
-        self.error.curve(ts, [_root(part.error_total)[0] for part in whole], text)
-        self.error.setVisible(True)
 
 
 class Panel(QWidget):
@@ -152,7 +179,8 @@ class Panel(QWidget):
     def begin(self, title: str, legend: Mapping[str, str], across: str) -> None:
         """Empty the plot; `legend` has a word for each colour."""
         words = [
-            f"<span style='color:{colour}'>{escape(word)}</span>" for colour, word in legend.items()
+            f"<span style='color:{colour}'>{escape(word).replace(' ', '&nbsp;')}</span>"
+            for colour, word in legend.items()
         ]
         self._legend.setText(f"<b>{title}</b> &nbsp; " + " &nbsp;".join(words))
         self.plot.clear()
@@ -194,11 +222,21 @@ class Panel(QWidget):
         self.plot.getAxis("bottom").setTicks([list(enumerate(words))])
 
 
-def _root(mean_square: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    """Errors in HU; callers have made sure that they are known."""
-    assert mean_square is not None
-    root: NDArray[np.float64] = np.sqrt(mean_square)
-    return root
+def _shares(energies: PartEnergies) -> dict[str, tuple[str, NDArray[np.float64]]]:
+    """Colour and share of the energy of each part by its name."""
+    residual, refiner = energies.residual_share, energies.refiner_share
+    parts = {"local": (LOCAL, 1 - residual - refiner), "global": (GLOBAL, residual)}
+    return parts if energies.refiner is None else parts | {"refiner": (REFINER, refiner)}
+
+
+def _errors(energies: PartEnergies, text: str) -> list[Error]:
+    """Of the local part alone and with what is added to it; none where the truth is not known."""
+    if energies.error_local is None or energies.error_total is None:
+        return []
+    alone = (LOCAL, ALONE, energies.error_local)
+    if energies.error_base is None:
+        return [alone, (text, BOTH, energies.error_total)]
+    return [alone, (GLOBAL, BASE, energies.error_base), (text, ALL, energies.error_total)]
 
 
 def _ramp(count: int) -> list[str]:

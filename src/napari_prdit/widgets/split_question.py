@@ -9,9 +9,10 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSlider, QWidget
 
 from napari_prdit.inspector import LayerSource, Model, StateSource, noise_in_words
-from napari_prdit.known_checkpoints import described, known
+from napari_prdit.known_checkpoints import described, known, resolutions
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.parts import Form, PathDrop, button, number, row
+from napari_prdit.widgets.size_choice import SizeChoice
 from napari_prdit.widgets.source_choice import SourceChoice
 from prdit_core.errors import PrditError, UsageError
 
@@ -47,14 +48,21 @@ class SplitQuestion(Form):
         )
         self.checkpoint.changed.connect(self._describe)
         self.add("model", self._with_browse(), "A checkpoint or run folder; drop it here")
+        self.size_choice = SizeChoice()
+        tip = "Voxels along each edge: this model works at several resolutions, its refiners above"
+        self.add("size", self.size_choice, f"{tip} the lowest")
         self._level_row()
         self._seed_row()
         self._follow_source()
         self.checkpoint.choose("demo")
 
     def model(self) -> Model:
-        """The checkpoint, on the device that was chosen in the preferences."""
-        return Model(self.checkpoint.text, preferences().device)
+        """The checkpoint, on the device that was chosen in the preferences.
+
+        A state of a run has the size that it was generated at.
+        """
+        size = self.size_choice.edge if self.has_levels else None
+        return Model(self.checkpoint.text, preferences().device, size)
 
     def asked(self) -> LayerSource | StateSource:
         """The scan as it is now, with its noise.
@@ -114,6 +122,7 @@ class SplitQuestion(Form):
     def _follow_source(self) -> None:
         for control in (self.level, self._seeding):
             self.rows.setRowVisible(control, self.has_levels)
+        self._show_size()
         self._say_level()
         self.picked.emit()
 
@@ -123,11 +132,20 @@ class SplitQuestion(Form):
         self.level_words.setText(f"<b>{t:.0f}</b> of 1000: {noise_in_words(t)}")
 
     def _describe(self, name: str) -> None:
+        sizes: dict[int, str] = {}
         try:
             self.checkpoint.setToolTip(described(name))
+            sizes = resolutions(name)
             self._message.say("")
         except PrditError as error:
             self._message.say(str(error), "error")
+        self.size_choice.offer(sizes)
+        self._show_size()
+
+    def _show_size(self) -> None:
+        """Only where there is a choice."""
+        wanted = self.has_levels and self.size_choice.count() > 0
+        self.rows.setRowVisible(self.size_choice, wanted)
 
     def _roll(self) -> None:
         self.seed.setValue(random.SystemRandom().randint(0, LARGEST_SEED))

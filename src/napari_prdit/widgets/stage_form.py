@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 TITLES: dict[str, StageName] = {
     "Local part first": "local",
     "Global part on top of it": "global",
+    "Refiner on top of both": "refine",
     "Fine-tune a finished model": "finetune",
 }
 ABOUT: dict[StageName, str] = {
     "local": "A new model learns what is near each voxel: edges, vessels, texture. Begin here.",
     "global": "On top of a local part, which stays as it is, it learns what spans the whole "
     "chest. Then the model is complete.",
+    "refine": "On top of a complete model, which stays as it is, it learns the details that only "
+    "twice the resolution shows. The data must have twice the voxels of the model along each edge.",
     "finetune": "All of a complete model goes on learning, slowly, on your scans.",
 }
 
@@ -33,7 +36,10 @@ class StageForm(Form):
     def __init__(self) -> None:
         super().__init__("What to train")
         self.stage = choice(TITLES)
-        tip = "A model has two parts, trained one after the other; a complete one can be fine-tuned"
+        tip = (
+            "A model has two parts, trained one after the other; a complete one can be refined, "
+            "again and again, and fine-tuned"
+        )
         self.add("stage", self.stage, tip)
         self.about_stage = Message()
         self.about_stage.setToolTip(tip)

@@ -102,7 +102,7 @@ class TrainingDock(QWidget):
         self._timer.stop()
         self._devices.kill()
         self.new.data.prepare.child.kill()
-        self.view.plotting.stop_and_wait()
+        self.view.shut_down()
 
     def _seen(self) -> list[Seen]:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prdit_core.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -36,7 +36,19 @@ _RENAMES = [
         (r"fine\.final_layer\.adaLN_modulation\.1\.", "global_residual.modulation.linear."),
     ]
 ]
+# A high-resolution model: its base, and a refiner whose parts are called as a base's are.
+# official prefix: (name the rest has in a base, where it lies with us)
+_HIGH_RESOLUTION = {
+    "base.": ("", ""),
+    "t_embedder_sr.": ("t_embedder.", "refiners.0."),
+    "sr.": ("coarse.", "refiners.0."),
+}
 _GATED = [(".fc1_g.", ".gate."), (".fc1_x.", ".value."), (".fc2.", ".out.")]
+
+
+def is_official(name: str) -> bool:
+    """Whether the release's networks, plain or of high resolution, have a weight that begins so."""
+    return name.removeprefix("module.").startswith(("t_embedder.", "base.t_embedder."))
 
 
 def renamed(official: str) -> str:
@@ -47,6 +59,13 @@ def renamed(official: str) -> str:
     CheckpointError
         If the name belongs to no PRDiT network.
     """
+    for prefix, (as_in_base, place) in _HIGH_RESOLUTION.items():
+        if official.startswith(prefix):
+            return place + _of_base(as_in_base + official.removeprefix(prefix))
+    return _of_base(official)
+
+
+def _of_base(official: str) -> str:
     for rule, name in _RENAMES:
         match = rule.match(official)
         if match is not None:
@@ -61,5 +80,26 @@ def renamed(official: str) -> str:
 
 
 def renamed_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All weights under our names; a `module.` prefix of distributed training is dropped."""
-    return {renamed(name.removeprefix("module.")): weight for name, weight in official.items()}
+    """All weights under our names; a `module.` prefix of distributed training is dropped.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not those of one PRDiT network, plain or with everything a refined one has.
+    """
+    state = {name.removeprefix("module."): weight for name, weight in official.items()}
+    _check_whole(state)
+    return {renamed(name): weight for name, weight in state.items()}
+
+
+def _check_whole(names: Iterable[str]) -> None:
+    """Either all names are those of a high-resolution model, base and refiner, or none is."""
+    found = {name: name.startswith(tuple(_HIGH_RESOLUTION)) for name in names}
+    if not any(found.values()):
+        return
+    for prefix in _HIGH_RESOLUTION:
+        if not any(name.startswith(prefix) for name in found):
+            raise CheckpointError(f"a high-resolution model without any weight {prefix}*")
+    other = [name for name, refined in found.items() if not refined]
+    if other:
+        raise CheckpointError(f"weight {other[0]!r} is no part of a high-resolution model")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +15,14 @@ from prdit_core.errors import CheckpointError
 from prdit_core.files import sha256_of, shown, write_folder_atomically, write_json
 from prdit_core.geometry import Geometry
 from prdit_core.intensity import Intensity
+from prdit_core.models.tensor_files import (
+    HEADER_LIMIT,
+    WIDTHS,
+    check_tensor_header,
+    load_tensors,
+    no_duplicates,
+    save_tensors,
+)
 from prdit_core.schedule import AnySchedule
 
 if TYPE_CHECKING:
@@ -27,9 +33,6 @@ if TYPE_CHECKING:
 HEADER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 FORMAT_VERSION = 1
-HEADER_LIMIT = 1 << 20
-# safetensors' names of the number formats we store, and bytes of each
-WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 class OtherFormat(CheckpointError):
@@ -58,11 +61,19 @@ class Header(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Header:
-        if any(edge % self.model.stride for edge in self.geometry.shape):
+        if any(edge % self.model.edge_multiple for edge in self.geometry.shape):
             raise ValueError(
-                f"volumes of {self.geometry.shape} do not fit the stride {self.model.stride}"
+                f"volumes of {self.geometry.shape} do not fit the model: edges must be multiples "
+                f"of {self.model.edge_multiple}"
             )
         return self
+
+    def stopped_at(self, refiners: int) -> Header:
+        """The lower part of a chain, with its first `refiners` refiners, out of the same files."""
+        above = len(self.model.refiners) - refiners
+        model = self.model.refined_by(*self.model.refiners[:refiners])
+        geometry = self.geometry.coarser(2**above)
+        return self.model_copy(update={"model": model, "geometry": geometry})
 
     @property
     def digest(self) -> str:
@@ -97,17 +108,6 @@ def save_checkpoint(
     return write_folder_atomically(path, fill)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Write tensors as safetensors; a full disk is an `OSError` like any other."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error)) from error
-
-
 def read_header(path: Path) -> Header:
     """Header of a checkpoint folder, without reading its weights.
 
@@ -125,7 +125,7 @@ def read_header(path: Path) -> Header:
     if len(text) > HEADER_LIMIT:
         raise CheckpointError(f"{shown(file)} is larger than {HEADER_LIMIT} bytes: refused")
     try:
-        content = json.loads(text, object_pairs_hook=_no_duplicates)
+        content = json.loads(text, object_pairs_hook=no_duplicates)
         version = content.get("version")
         if version != FORMAT_VERSION:
             raise OtherFormat(
@@ -181,22 +181,6 @@ def read_weights(path: Path, header: Header) -> dict[str, Tensor]:
     return load_tensors(path / WEIGHTS)
 
 
-def load_tensors(file: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file as float32, refused unless finite."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from prdit_core.errors import NumericalError
-    from prdit_core.models.prdit import check_finite
-
-    try:
-        state = {name: weight.float() for name, weight in load_file(file).items()}
-        check_finite(state, shown(file))
-    except (SafetensorError, NumericalError) as error:
-        raise CheckpointError(f"{shown(file)} cannot be used: {error}") from error
-    return state
-
-
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all weights of a network, without allocating them."""
     import torch
@@ -216,68 +200,3 @@ def _check_size(file: Path, config: ModelConfig) -> None:
             f"{shown(file)} does not fit its configuration: {os.path.getsize(file)} bytes cannot "
             f"hold a network {config.width} wide and {config.depth} deep"
         )
-
-
-def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare a safetensors file's own header with what the network needs, before loading it.
-
-    The library accepts huge headers and any names; here the header is capped, and names, shapes
-    and the file's length must be exactly the expected ones.
-    """
-    found = _tensor_header(file)
-    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
-    if missing or unknown:
-        raise CheckpointError(
-            f"{shown(file)} does not fit its configuration: missing {_some(missing)}, "
-            f"unexpected {_some(unknown)}"
-        )
-    size = 0
-    for name, entry in found.items():
-        if tuple(entry["shape"]) != expected[name] or entry["dtype"] not in WIDTHS:
-            raise CheckpointError(
-                f"{shown(file)}: {shown(name)} is {entry['dtype']} {entry['shape']}, "
-                f"expected {list(expected[name])}"
-            )
-        size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
-    declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
-    if size != declared:
-        raise CheckpointError(
-            f"{shown(file)} declares {declared} bytes of weights, expected {size}"
-        )
-
-
-def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 0 < length <= HEADER_LIMIT:
-                raise CheckpointError(f"{shown(file)} is damaged: its header claims {length} bytes")
-            header = json.loads(stream.read(length), object_pairs_hook=_no_duplicates)
-        header.pop("__metadata__", None)
-        end = max(entry["data_offsets"][1] for entry in header.values())
-        if os.path.getsize(file) != 8 + length + end:
-            raise CheckpointError(
-                f"{shown(file)} is damaged: {8 + length + end} bytes declared, "
-                f"{os.path.getsize(file)} found"
-            )
-        return {
-            name: {key: entry[key] for key in ("dtype", "shape", "data_offsets")}
-            for name, entry in header.items()
-        }
-    except OSError as error:
-        raise CheckpointError(f"{shown(file)} is missing or unreadable") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{shown(file)} is damaged: its header cannot be read") from error
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a name appears twice")
-    return content
-
-
-def _some(names: set[str]) -> str:
-    listed = sorted(names)
-    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-    return (", ".join(shown(name) for name in listed[:3]) or "nothing") + more

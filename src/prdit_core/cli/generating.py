@@ -28,6 +28,13 @@ Checkpoint = Annotated[
     typer.Option(help="Bundled name (demo), checkpoint folder, or run folder of `train`."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; see `devices`.")]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Voxels along each edge: one of the resolutions of the model, see `info`. "
+        "[the highest]"
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -45,6 +52,7 @@ def generate(
         Path, typer.Option(help="FILE.nii.gz for one volume, or a folder for numbered volumes.")
     ],
     checkpoint: Checkpoint = "demo",
+    size: Size = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
@@ -80,7 +88,7 @@ def generate(
 
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
-    prior = load(checkpoint, own_device(device))
+    prior = load(checkpoint, own_device(device)).at_size(size)
     outputs.check_writable()
     prior.check_hu()
     settings = Settings(
@@ -89,6 +97,7 @@ def generate(
         steps=steps,
         k=k,
         checkpoint_sha256=prior.digest,
+        shape=list(prior.geometry.shape),
         device=str(prior.device),
         threads=use_threads(threads),
     )
@@ -139,6 +148,7 @@ def decompose(
         float, typer.Option(help="Noise level, above 0 (clean) to 1000 (pure noise).")
     ] = 500.0,
     checkpoint: Checkpoint = "demo",
+    size: Size = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
@@ -152,7 +162,10 @@ def decompose(
     npz_clip: NpzClip = None,
     json: Json = False,
 ) -> None:
-    """Split what a model predicts for a scan into local part, global residual and their sum."""
+    """Split what a model predicts for a scan into local part, global residual and their sum.
+
+    A model of several resolutions has a third part, that of its refiners.
+    """
     from prdit_core.checkpoints.catalog import load
     from prdit_core.data.io import read_volume, write_volume
     from prdit_core.data.sources import refuse_overlap
@@ -174,7 +187,7 @@ def decompose(
     refuse_overlap([volume], out)
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{shown(out)} is not empty; choose another --out")
-    prior = load(checkpoint, choose_device(device))
+    prior = load(checkpoint, choose_device(device)).at_size(size)
     check_writable(out)
     use_threads(threads)
     scan = read_volume(volume, options)

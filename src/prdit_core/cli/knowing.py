@@ -22,6 +22,8 @@ from prdit_core.cli.reading import (
 from prdit_core.config import Norm, WeightsName
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.io import ReadOptions
 
@@ -36,7 +38,10 @@ def import_(
         Norm | None,
         typer.Option(help="layer: PRDiT and PRDiT-FM; rms: TF-PRDiT. Same names, another network."),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Edge of the volumes.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Edge of the volumes; of a high-resolution model, of its output."),
+    ] = None,
     patch: Annotated[int | None, typer.Option(min=1, help="Edge of a patch.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Distance of patches.")] = None,
     padding: Annotated[int | None, typer.Option(min=0, help="Reflected border.")] = None,
@@ -46,6 +51,11 @@ def import_(
         float | None,
         typer.Option(help="Standard deviation of the training noise; default: as in the release."),
     ] = None,
+    refiner_patch: Annotated[
+        int | None, typer.Option(min=1, help="As --patch, of a high-resolution model's refiner.")
+    ] = None,
+    refiner_stride: Annotated[int | None, typer.Option(min=1, help="Its --stride.")] = None,
+    refiner_padding: Annotated[int | None, typer.Option(min=0, help="Its --padding.")] = None,
     weights: Annotated[
         WeightsName, typer.Option(help="ema samples best; model: raw weights.")
     ] = "ema",
@@ -53,7 +63,8 @@ def import_(
 ) -> None:
     """Convert a checkpoint of the authors' releases (PRDiT, TF-PRDiT, PRDiT-FM) into one of ours.
 
-    What the file does not say must be given; nothing in it is executed.
+    A high-resolution model becomes a chain of two sizes. What the file does not say must be given;
+    nothing in it is executed.
     """
     from prdit_core.checkpoints.importer import import_official
     from prdit_core.checkpoints.store import read_header
@@ -69,6 +80,9 @@ def import_(
         channels=channels,
         heads=heads,
         noise_std=noise_std,
+        refiner_patch=refiner_patch,
+        refiner_stride=refiner_stride,
+        refiner_padding=refiner_padding,
         weights=weights,
     )
     header = read_header(path)
@@ -156,6 +170,7 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "checkpoint": name,
         "volume": f"{grid} voxels of {spacing} mm"
         + ("" if header.geometry.exact else " (approximate)"),
+        "sizes": list(header.model.sizes(header.geometry.shape[0])),
         "hu": f"{low:g} to {high:g}, {'exact' if header.intensity.exact else 'approximate'}",
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
@@ -195,12 +210,27 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _lines(content: dict[str, Any]) -> list[str]:
-    lines = []
+    texts = [(name, _text(value)) for name, value in _entries(content)]
+    return [f"{name:17}{text}" for name, text in texts if text]
+
+
+def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What to tell, line by line; each refiner of a network has a line of its own."""
     for name, value in content.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {inner}" for key, inner in value.items() if inner is not None)
-        elif isinstance(value, list):
-            value = "; ".join(str(entry) for entry in value)
-        if value not in ("", None):
-            lines.append(f"{name:17}{value}")
-    return lines
+        if name != "model":
+            yield name, value
+            continue
+        yield name, {key: inner for key, inner in value.items() if key != "refiners"}
+        refiners = value.get("refiners", [])
+        for size, refiner in zip(content["sizes"][1:], refiners, strict=True):
+            yield f"refiner to {size}", refiner
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        words = [(key, _text(inner)) for key, inner in value.items()]
+        return ", ".join(f"{key} {text}" for key, text in words if text)
+    if isinstance(value, list):
+        apart = "; " if any(isinstance(entry, str) for entry in value) else ", "
+        return apart.join(_text(entry) for entry in value)
+    return "" if value is None else str(value)

@@ -31,6 +31,7 @@ class Settings:
     steps: int
     k: float
     checkpoint_sha256: str
+    shape: list[int]
     device: str
     threads: int
 

@@ -58,8 +58,9 @@ def preprocess(
     like: Annotated[
         str | None,
         typer.Option(
-            help="Checkpoint to prepare data for (name, folder or run): takes its window, size and "
-            "field of view."
+            help="Checkpoint to prepare data for (name, folder or run): takes its window, field "
+            "of view and size, or with --size another of its resolutions, or twice the highest for "
+            "a refiner."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
@@ -129,12 +130,12 @@ def _chosen(
     preset: str | None, size: int | None, field_of_view_mm: float | None, like: str | None
 ) -> tuple[Preset, int]:
     """Preset and size, as named or as a checkpoint has them."""
-    rivals = {"--preset": preset, "--size": size, "--field-of-view": field_of_view_mm}
+    rivals = {"--preset": preset, "--field-of-view": field_of_view_mm}
     given = [option for option, value in rivals.items() if value is not None]
     if like is not None and given:
-        raise UsageError(f"--like takes all from the checkpoint; leave out {', '.join(given)}")
+        raise UsageError(f"--like takes them from the checkpoint; leave out {', '.join(given)}")
     if like is not None:
-        return _like(like)
+        return _like(like, size)
     named = _preset(DEFAULT_PRESET if preset is None else preset, field_of_view_mm)
     return named, DEFAULT_SIZE if size is None else size
 
@@ -150,11 +151,11 @@ def _preset(name: str, field_of_view_mm: float | None) -> Preset:
     return type(preset).model_validate(preset.model_dump() | {"field_of_view_mm": field_of_view_mm})
 
 
-def _like(checkpoint: str) -> tuple[Preset, int]:
-    """Preset and size of the data a checkpoint was trained on; say what they are."""
+def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
+    """Preset and size of data that are like those of a checkpoint; say what they are."""
     from prdit_core.verbs.expected_data import expected_by
 
-    expected = expected_by(checkpoint)
+    expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
     low, high = preset.window_hu
     say(

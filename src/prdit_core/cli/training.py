@@ -32,7 +32,8 @@ def train(
     stage: Annotated[
         StageName | None,
         typer.Option(
-            help="local: stage 1; global: stage 2, on top of stage 1; finetune: all of a model."
+            help="local: stage 1; global: stage 2, on top of stage 1; refine: stage 3, doubles the "
+            "resolution of a model; finetune: all of a model."
         ),
     ] = None,
     data: Annotated[
@@ -47,14 +48,19 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4."),
+        typer.Option(
+            help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4; for refine "
+            "the patches of the refiner. [refine: those of the model below]"
+        ),
     ] = None,
     objective: Annotated[
         Output | None, typer.Option(help="velocity is flow matching. [image-and-noise]")
     ] = None,
     iterations: Annotated[
         int | None,
-        typer.Option(help="Optimiser steps. [local 104000, global 130000, finetune 50000]"),
+        typer.Option(
+            help="Optimiser steps. [local 104000, global 130000, refine 250000, finetune 50000]"
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Volumes per step, of all processes. [16]")
@@ -65,6 +71,14 @@ def train(
     activations: Annotated[
         Activations | None,
         typer.Option(help="recompute: less memory, about a third slower. [keep]"),
+    ] = None,
+    consistency: Annotated[
+        float | None,
+        typer.Option(help="Weight of the low-frequency term of a chain; 0 leaves it out. [0.1]"),
+    ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(help="refine: edge of the box trained on per step. [the whole volume]"),
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [the paper's]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise. [0]")] = None,
@@ -103,7 +117,7 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print every event as JSON.")] = False,
 ) -> None:
-    """Train stage 1 (Local Denoiser), stage 2 (Global Residual DiT), or a whole model further.
+    """Train the Local Denoiser, the Global Residual DiT, a refiner, or a whole model further.
 
     Ctrl-C finishes the step and saves; --resume goes on, with the same bytes as in one go.
     Defaults are the paper's settings. Several processes: torchrun --standalone --nproc-per-node N
@@ -120,6 +134,8 @@ def train(
         "batch_size": batch_size,
         "micro_batch": micro_batch,
         "activations": activations,
+        "consistency": consistency,
+        "crop": crop,
         "lr": lr,
         "seed": seed,
         "save_every": save_every,

@@ -1,30 +1,47 @@
-"""PRDiT: Local Denoiser plus Global Residual DiT on the same noisy patches (Fig. 1)."""
+"""PRDiT: Local Denoiser plus Global Residual DiT on the same noisy patches (Fig. 1, Fig. 3)."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from prdit_core.errors import NumericalError
 from prdit_core.models.global_residual import GlobalResidualDiT
+from prdit_core.models.highres_refiner import (
+    TILE_BYTES,
+    HighResRefiner,
+    bytes_per_token,
+    downsample,
+    upsample,
+)
 from prdit_core.models.layers import Modulation, TimeEmbedding
 from prdit_core.models.local_denoiser import LocalDenoiser
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig
+    from prdit_core.patches import Box
+
+
+class Parts(NamedTuple):
+    """A prediction's parts, each (B, Cout, D, H, W); None is a part that the model has not."""
+
+    local: Tensor
+    global_residual: Tensor | None
+    refiner: Tensor | None
 
 
 class PRDiT(nn.Module):
-    """The network of the paper; the two parts are summed in token space.
+    """The network of the paper: two parts that are summed, and a chain of refiners above them.
 
     Attributes
     ----------
     local : `LocalDenoiser`
     global_residual : `GlobalResidualDiT`, or None at depth 0
+    refiners : `HighResRefiner` of each doubling of the resolution, lowest first; often none
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -33,24 +50,64 @@ class PRDiT(nn.Module):
         self.time = TimeEmbedding(config.width, config.token_width, config.depth)
         self.local = LocalDenoiser(config)
         self.global_residual = GlobalResidualDiT(config) if config.depth else None
+        self.refiners = nn.ModuleList(
+            HighResRefiner(config.of_refiner(number)) for number in range(len(config.refiners))
+        )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Local prediction plus global residual.
+        """Local prediction plus global residual, refined as often as there are refiners.
 
         Parameters
         ----------
-        x : (B, C, D, H, W) noisy volume, every edge a multiple of the stride
+        x : (B, C, D, H, W) noisy volume, every edge a multiple of `ModelConfig.edge_multiple`
         t : (B,) network time, 0..1000
 
         Returns
         -------
         (B, Cout, D, H, W): noise then image (Cout = 2C), or a velocity (Cout = C).
         """
-        local, residual = self.parts(x, t)
-        return local if residual is None else local + residual
+        return self.pyramid(x, t)[-1]
 
-    def parts(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Local prediction and global residual apart, both as `forward` shapes them."""
+    def pyramid(self, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
+        """Predictions at every resolution of the chain, each as `forward` shapes it, lowest first.
+
+        Each resolution sees every second voxel of the noisy state above it (3.4).
+
+        Parameters
+        ----------
+        box : part of the volume to which the last prediction of a chain is restricted
+        """
+        states = self._states(x)
+        local, residual = self._base(states[0], t)
+        found = [local if residual is None else local + residual]
+        for refiner, state in zip(self.refiners, states[1:], strict=True):
+            within = box if state is x else None
+            rough = upsample(found[-1])
+            rough = rough if within is None else rough[(..., *within)]
+            found.append(rough.add_(refiner(state, t, within)))
+        return found
+
+    def parts(self, x: Tensor, t: Tensor) -> Parts:
+        """What `forward` sums up: since upsampling is linear, each part can be followed up."""
+        states = self._states(x)
+        local, residual = self._base(states[0], t)
+        refined: Tensor | None = None
+        for refiner, state in zip(self.refiners, states[1:], strict=True):
+            local = upsample(local)
+            residual = None if residual is None else upsample(residual)
+            details = refiner(state, t)
+            refined = details if refined is None else upsample(refined).add_(details)
+        return Parts(local, residual, refined)
+
+    def _states(self, x: Tensor) -> list[Tensor]:
+        """The noisy volume as each resolution sees it, lowest first."""
+        states = [x]
+        for _ in self.refiners:
+            states.insert(0, downsample(states[0]))
+        return states
+
+    def _base(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Local prediction and global residual of the base."""
         config = self.config
         grid = grid_of(tuple(x.shape), config.stride, config.padding)
         v = extract_patches(x, config.patch, config.stride, config.padding)
@@ -60,6 +117,15 @@ class PRDiT(nn.Module):
             return local, None
         tiles = self.global_residual(v, self.time.global_head(c), grid)
         return local, assemble_tiles(tiles, grid, config.stride)
+
+    def stopped_at(self, refiners: int) -> PRDiT:
+        """The lower part of the chain, with its first `refiners` refiners and the same weights."""
+        config = self.config.refined_by(*self.config.refiners[:refiners])
+        with torch.device("meta"):
+            lower = PRDiT(config)
+        own = self.state_dict()
+        lower.load_state_dict({name: own[name] for name in lower.state_dict()}, assign=True)
+        return lower.train(self.training).requires_grad_(False)
 
     def local_state(self) -> dict[str, Tensor]:
         """Weights stage 1 trains and stage 2 freezes: local part, shared time, local head."""
@@ -79,7 +145,7 @@ def initialise(model: PRDiT, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            if name.startswith("time."):
+            if ".time." in f".{name}":
                 nn.init.normal_(module.weight, std=0.02, generator=generator)
             else:
                 gain = 0.1 if name.startswith("global_residual.") else 1.0
@@ -88,11 +154,10 @@ def initialise(model: PRDiT, seed: int) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             module.reset_parameters()
-    for part in (model.local, model.global_residual):
-        if part is not None:
-            nn.init.zeros_(part.out.weight)
     for module in model.modules():
-        if isinstance(module, Modulation):
+        if isinstance(module, LocalDenoiser | GlobalResidualDiT):
+            nn.init.zeros_(module.out.weight)
+        elif isinstance(module, Modulation):
             nn.init.zeros_(module.linear.weight)
 
 
@@ -106,11 +171,11 @@ def parameter_count(config: ModelConfig) -> int:
 def memory_needed(config: ModelConfig, shape: tuple[int, int, int]) -> int:
     """Bytes that one evaluation takes, about: weights and the largest activations in float32.
 
-    Measured on PRDiT-B/12/4 at 128^3 with torch's own share it came to within a tenth.
+    Measured on PRDiT-B/12/4 at 128^3 with torch's own share it came to within a tenth. A chain
+    evaluates its refiners tile by tile; what counts there are the volumes that a walk holds at
+    once: states, the predictions of this step and the last, and what becomes of them.
     """
-    depth, height, width = grid_of(shape, config.stride, config.padding)
-    per_token = 6 * config.token_width + (14 * config.width if config.depth else 0)
-    return 4 * (parameter_count(config) + depth * height * width * per_token)
+    return 4 * parameter_count(config) + _activations(config, shape, held=6)
 
 
 def training_memory(
@@ -120,27 +185,59 @@ def training_memory(
     trains: tuple[str, ...],
     volumes: int,
     activations: Activations,
+    crop: int | None = None,
 ) -> int:
     """Bytes that training takes on one device, about, in float32.
 
     Weights and their average; gradients and two moments of the weights that train (names starting
     with one of `trains`); what the backward pass keeps of `volumes` volumes at once, counted on
-    the networks: 17 d a token for the local part, d + 12 h and 20 h a block for the global one.
+    the networks: 17 d a token for a local part, d + 12 h and 20 h a block for the global one.
     Measured float32 peaks lie 20 % below to 30 % above it.
+
+    Parameters
+    ----------
+    crop : edge of the box that the last refiner is trained on; None: the whole volume
     """
     with torch.device("meta"):
         named = list(PRDiT(config).named_parameters())
     weights = sum(weight.numel() for _, weight in named)
     trained = sum(weight.numel() for name, weight in named if name.startswith(trains))
     width, depth = config.width, config.depth
-    kept = 17 * config.token_width if "local.".startswith(trains) else 0
-    if depth:
+    per_token = 17 * config.token_width if "local.".startswith(trains) else 0
+    if depth and "global_residual.".startswith(trains):
         blocks = 20 * depth if activations == "keep" else 20 + depth
-        kept += config.token_width + (12 + blocks) * width
-    tokens = math.prod(grid_of(shape, config.stride, config.padding))
-    transient = memory_needed(config, shape) - 4 * weights
-    counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * tokens * kept + transient)
+        per_token += config.token_width + (12 + blocks) * width
+    kept = math.prod(_base_grid(config, shape)) * per_token
+    transient = _activations(config, shape, held=4)
+    for number in range(len(config.refiners)):
+        if f"refiners.{number}.".startswith(trains):
+            refiner, last = config.of_refiner(number), number == len(config.refiners) - 1
+            below = 2 ** (len(config.refiners) - 1 - number)
+            voxels = crop**3 if crop and last else math.prod(shape) // below**3
+            tokens = voxels // refiner.stride**3
+            kept += 17 * refiner.token_width * tokens
+            transient = max(transient, bytes_per_token(refiner) * tokens)
+    counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * kept + transient)
     return round(1.2 * counted)
+
+
+def _activations(config: ModelConfig, shape: tuple[int, int, int], *, held: int) -> int:
+    """Bytes of the largest activations of a base, or of what a chain has beside a tile.
+
+    Parameters
+    ----------
+    held : joint predictions at full resolution that there is room for, states counted as halves
+    """
+    per_token = 6 * config.token_width + (14 * config.width if config.depth else 0)
+    base = 4 * math.prod(_base_grid(config, shape)) * per_token
+    above = 4 * held * config.output_channels * math.prod(shape) + TILE_BYTES
+    return max(base, above) if config.refiners else base
+
+
+def _base_grid(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Tokens of the base along each axis of a volume at full resolution."""
+    below = tuple(edge // config.scale for edge in shape)
+    return grid_of(below, config.stride, config.padding)
 
 
 def check_finite(state: dict[str, Tensor], source: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,10 +30,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A prediction in its parts: `local` + `global_residual` = `total`."""
+    """A prediction in its parts: `local` + `global_residual` + `refiner` = `total`.
+
+    Attributes
+    ----------
+    local, global_residual : of the base; in a chain upsampled to the full resolution
+    refiner : what the refiners of a chain add; None for a model without any
+    """
 
     local: Prediction
     global_residual: Prediction
+    refiner: Prediction | None
     total: Prediction
 
 
@@ -88,15 +95,47 @@ class Prior:
 
     @torch.no_grad()
     def decompose(self, x_t: Tensor, t: float) -> Decomposition:
-        """As `denoise`, with the Local Denoiser's and the Global Residual DiT's share apart."""
-        local, residual = self.model.parts(x_t, self._network_times(x_t, t))
-        if residual is None:
-            residual = torch.zeros_like(local)
+        """As `denoise`, with what each part of the network says apart."""
+        local, residual, refined = self.model.parts(x_t, self._network_times(x_t, t))
+        residual = torch.zeros_like(local) if residual is None else residual
+        base = local + residual
+        nothing = torch.zeros_like(x_t)
         return Decomposition(
             local=self._prediction(local, x_t, t),
-            global_residual=self._prediction(residual, torch.zeros_like(x_t), t),
-            total=self._prediction(local + residual, x_t, t),
+            global_residual=self._prediction(residual, nothing, t),
+            refiner=None if refined is None else self._prediction(refined, nothing, t),
+            total=self._prediction(base if refined is None else base + refined, x_t, t),
         )
+
+    def at_size(self, size: int | None) -> Prior:
+        """The same prior at a resolution of its chain.
+
+        Parameters
+        ----------
+        size : edge of the volumes in voxels, one of `sizes`; None: the highest
+
+        Raises
+        ------
+        UsageError
+            If the chain has no such resolution.
+        """
+        if size is None:
+            return self
+        if size not in self.sizes:
+            known = ", ".join(map(str, self.sizes))
+            raise UsageError(f"{self.name} makes volumes of edge {known}, not {size}")
+        number = self.sizes.index(size)
+        if number == len(self.sizes) - 1:
+            return self
+        times = 2 ** (len(self.sizes) - 1 - number)
+        return replace(
+            self, model=self.model.stopped_at(number), geometry=self.geometry.coarser(times)
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Edges (D) of the volumes at every resolution of the chain, in voxels, lowest first."""
+        return self.model.config.sizes(self.geometry.shape[0])
 
     def check_hu(self) -> None:
         """Raise `UsageError` if the model has several channels: which is CT is not known."""

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from prdit_core.checkpoints.catalog import saved, set_aside
 from prdit_core.checkpoints.store import (
     OtherFormat,
-    load_tensors,
     read_header,
     read_weights,
     save_checkpoint,
-    save_tensors,
 )
 from prdit_core.errors import CheckpointError
 from prdit_core.files import shown, sync
+from prdit_core.models.tensor_files import load_tensors, save_tensors
 from prdit_core.training.engine import by_first
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.machine import processes
+from prdit_core.models.global_residual import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +115,8 @@ def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     over = mesh["data_parallel"]
-    for name, block in model.named_modules():
-        if name.startswith("global_residual.blocks.") and name.count(".") == 2:
-            fully_shard(block, mesh=over)
+    for part in model.modules():
+        if isinstance(part, Block):
+            fully_shard(part, mesh=over)
     fully_shard(model, mesh=over)
     return model

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
 from prdit_core.errors import NumericalError
 from prdit_core.runs.metrics import LEVELS
@@ -15,7 +16,7 @@ from prdit_core.training.batches import split
 from prdit_core.training.ema import Ema
 from prdit_core.training.engine import of_all, split_like, whole
 from prdit_core.training.events import TrainStep
-from prdit_core.training.objective import Losses, add_noise, losses
+from prdit_core.training.objective import Losses, add_noise, inconsistency, losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.models.prdit import PRDiT
+    from prdit_core.patches import Box
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
+    from prdit_core.training.crop import Crop
     from prdit_core.training.events import Levels, Loss
 
 KINDS = ("x0", "eps", "total")
@@ -75,8 +78,31 @@ def joined(parts: list[Losses]) -> Losses:
     )
 
 
+class _Pyramid(nn.Module):
+    """A network seen from all its resolutions.
+
+    Engines set precision and exchange gradients around `forward` only; a call of another method
+    passes them by, in silence.
+    """
+
+    def __init__(self, network: PRDiT) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor, box: Box | None) -> list[Tensor]:
+        """As `PRDiT.pyramid`."""
+        return self.network.pyramid(x, t, box)
+
+
 class Trainer:
-    """A network, its optimiser and its average on a device, advanced one iteration at a time."""
+    """A network, its optimiser and its average on a device, advanced one iteration at a time.
+
+    Parameters
+    ----------
+    consistency : weight of `inconsistency` of a chain. It is minimised, but the losses that are
+        told are those of Eq. 3 alone, so that runs with other weights compare.
+    crop : where the last refiner is trained; None: everywhere
+    """
 
     def __init__(
         self,
@@ -88,13 +114,17 @@ class Trainer:
         clip: float,
         decay: float,
         micro_batch: int,
+        consistency: float = 0.0,
+        crop: Crop | None = None,
     ) -> None:
         self.fabric = fabric
         self.schedule = schedule
         self.clip = clip
         self.micro_batch = micro_batch
+        self.consistency = consistency
+        self.crop = crop
         self.network = model
-        self.model = fabric.setup_module(model)
+        self.model = fabric.setup_module(_Pyramid(model))
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimiser: Any = fabric.setup_optimizers(
             torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
@@ -121,8 +151,9 @@ class Trainer:
         """
         parts = list(split(batch, self.micro_batch))
         shares = [len(part.cases) / len(batch.cases) for part in parts]
+        box = self._box(iteration, batch)
         found = [
-            self._backward(part, share, last=part is parts[-1])
+            self._backward(part, share, box, last=part is parts[-1])
             for part, share in zip(parts, shares, strict=True)
         ]
         tally = self._shared(found, batch, asked)
@@ -172,16 +203,25 @@ class Trainer:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
 
-    def _backward(self, part: Batch, share: float, *, last: bool) -> Losses:
+    def _box(self, iteration: int, batch: Batch) -> Box | None:
+        return None if self.crop is None else self.crop.box(iteration, tuple(batch.x0.shape[-3:]))
+
+    def _backward(self, part: Batch, share: float, box: Box | None, *, last: bool) -> Losses:
         """Add a part's gradient; processes exchange theirs after the last part only."""
         x0 = self.fabric.to_device(part.x0)
         eps = self.fabric.to_device(part.unit_noise) * self.schedule.noise_std
         t = self.fabric.to_device(part.t)
         asked = torch.tensor([self.schedule.network_time(float(v)) for v in part.t])
         with self.fabric.no_backward_sync(self.model, enabled=not last):
-            output = self.model(add_noise(self.schedule, x0, eps, t), self.fabric.to_device(asked))
-            found = losses(output, x0, eps, t, self.schedule, self.network.config.output)
-            self.fabric.backward(found.total.mean() * share)
+            x_t = add_noise(self.schedule, x0, eps, t)
+            outputs = self.model(x_t, self.fabric.to_device(asked), box)
+            kind = self.network.config.output
+            found = losses(outputs[-1], _within(x0, box), _within(eps, box), t, self.schedule, kind)
+            objective = found.total
+            if self.consistency and len(outputs) > 1:
+                below = _within(outputs[-2], _halved(box))
+                objective = objective + self.consistency * inconsistency(outputs[-1], below)
+            self.fabric.backward(objective.mean() * share)
         return Losses(found.x0.detach(), found.eps.detach(), found.total.detach())
 
     def _shared(self, found: list[Losses], batch: Batch, asked: bool) -> Tally:
@@ -213,6 +253,18 @@ class Trainer:
             f"(training cases {', '.join(cases)}); nothing was updated; "
             "try a lower --lr or --precision 32-true"
         )
+
+
+def _within(x: Tensor, box: Box | None) -> Tensor:
+    return x if box is None else x[(..., *box)]
+
+
+def _halved(box: Box | None) -> Box | None:
+    """The same box at half the resolution."""
+    if box is None:
+        return None
+    depth, height, width = (slice(part.start // 2, part.stop // 2) for part in box)
+    return depth, height, width
 
 
 def run_loop(

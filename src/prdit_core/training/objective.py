@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,22 @@ def losses(
     eps_hat, x0_hat = output.chunk(2, dim=1)
     on_x0, on_eps = _mean_square(x0_hat - x0), _mean_square(eps_hat - eps)
     return Losses(x0=on_x0, eps=on_eps, total=on_x0 + on_eps)
+
+
+def inconsistency(output: Tensor, below: Tensor) -> Tensor:
+    """How far a chain's x0 strays from that of the resolution below it, (B,) (3.4).
+
+    The low frequencies of a refined volume are what averages over 2^3 voxels keep. The lower
+    prediction is the standard: it gets no gradient of this.
+
+    Parameters
+    ----------
+    output : (B, 2C, D, H, W) joint prediction
+    below : (B, 2C, D/2, H/2, W/2) joint prediction at half the resolution
+    """
+    _, x0_hat = output.chunk(2, dim=1)
+    _, low = below.detach().chunk(2, dim=1)
+    return _mean_square(functional.avg_pool3d(x0_hat, 2) - low)
 
 
 def _mean_square(error: Tensor) -> Tensor:

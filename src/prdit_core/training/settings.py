@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,20 +17,22 @@ from prdit_core.machine import (
     package_version,
     processes,
 )
-from prdit_core.models.zoo import model_config
 from prdit_core.provenance import torch_version
 from prdit_core.schedule import CosineSchedule, LinearSchedule
+from prdit_core.training.crop import Crop
+from prdit_core.training.network import continued, network_of
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
-    from prdit_core.config import ModelConfig, TrainConfig
+    from prdit_core.config import ModelConfig, StageName, TrainConfig
     from prdit_core.data.datasets import PreparedData
     from prdit_core.intensity import Intensity
     from prdit_core.schedule import AnySchedule
 
 N = TypeVar("N", int, float)
 NOISE_STD = 0.5
+CONSISTENCY = 0.1  # the paper gives none
 # What may differ between a run and its continuation. Data and start are compared by their hashes.
 _FREE = {"run", "data", "start", "model", "iterations", "preview_every", "save_every", "workers"}
 # What may differ too, but then the result is not bit for bit that of one go.
@@ -46,6 +49,7 @@ class Settings:
     ----------
     config : settings without None, except `model` and `start`
     network, schedule, intensity : what is trained, on which process, in which units
+    begun : what is taken from the checkpoint to go on from; None: there is none
     facts : what else decides the result: hashes of data and start, versions, processes
     notes : what was decided for the user
     """
@@ -54,6 +58,7 @@ class Settings:
     network: ModelConfig
     schedule: AnySchedule
     intensity: Intensity
+    begun: ModelConfig | None
     facts: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -83,6 +88,19 @@ class Settings:
         return _resolved(self.config.clip)
 
     @property
+    def consistency(self) -> float:
+        """Weight of the low-frequency consistency term; 0 where there is no chain."""
+        return self.config.consistency or 0.0
+
+    @property
+    def crop(self) -> Crop | None:
+        """Where the last refiner is trained; None: everywhere."""
+        edge = self.config.crop
+        if edge is None:
+            return None
+        return Crop(self.config.seed, edge, _crop_multiple(self.network))
+
+    @property
     def micro_batch(self) -> int:
         """Volumes one process holds at once."""
         return _resolved(self.config.micro_batch)
@@ -107,14 +125,18 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         raise UsageError(
             f"stage {stage.name} starts from a checkpoint: give the run or checkpoint with --from"
         )
-    network = _network(config, data, start)
+    part = None if start is None else continued(start, config.stage, data)
+    network = network_of(config, data, part)
     schedule = _schedule(config, network, start)
     intensity = data.intensity if start is None else _intensity(config, data, start)
     batch, notes = _batch(config, cases, here.world)
     if not data.validation:
         notes.append("one patient only: nothing is held out, so there is no validation")
-    if start is not None and not _same_grid(start, data):
+    if start is not None and part is not None and part.model != start.model:
+        notes.append(f"the chain to start from is taken up to edge {part.geometry.shape[0]}")
+    if part is not None and not _same_grid(part, data, config.stage):
         notes.append("the checkpoint to start from saw another size or spacing than these data")
+    _check_crop(config, network, data)
     device = choose_device(config.device)
     resolved = config.model_copy(
         update={
@@ -127,6 +149,7 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
             "iterations": config.iterations or stage.iterations,
             "lr": config.lr or stage.learning_rate(network.depth),
             "clip": config.clip or stage.clip,
+            "consistency": _consistency(config, network),
             "noise_std": schedule.noise_std,
             "precision": fast_precision(device, config.precision),
             "device": device,
@@ -144,7 +167,8 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         "version": package_version(),
         "torch": torch_version(),
     }
-    return Settings(resolved, network, schedule, intensity, facts, tuple(notes))
+    begun = None if part is None else part.model
+    return Settings(resolved, network, schedule, intensity, begun, facts, tuple(notes))
 
 
 def compare(before: dict[str, Any], now: Settings, run: Path, *, allowed: bool) -> list[str]:
@@ -187,33 +211,31 @@ def _resolved(value: N | None) -> N:
     return value
 
 
-def _network(config: TrainConfig, data: PreparedData, start: Header | None) -> ModelConfig:
-    stage, size = STAGES[config.stage], data.geometry.shape[0]
-    name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
-    taken = start is not None and config.model is None and (start.model.depth or not _deep(config))
-    if start is not None and taken:
-        network = start.model
-    else:
-        inherited = start.model.output if start is not None else "image-and-noise"
-        network = model_config(name, output=config.objective or inherited)
-    if config.objective not in (None, network.output):
+def _check_crop(config: TrainConfig, network: ModelConfig, data: PreparedData) -> None:
+    """Refuse a crop where nothing can be cropped, or that cuts tiles."""
+    if config.crop is None:
+        return
+    if config.stage != "refine":
+        raise UsageError("crop is for stage refine; the global part sees whole volumes only")
+    multiple = _crop_multiple(network)
+    if config.crop % multiple or config.crop > min(data.geometry.shape):
         raise UsageError(
-            f"{shown(config.start or '')} predicts {network.output}; it cannot go on with "
-            f"{config.objective}"
+            f"crop {config.crop} must be a multiple of {multiple} and at most the edge "
+            f"{min(data.geometry.shape)} of the volumes"
         )
-    network = stage.model_config(network)
-    if _deep(config) and network.depth == 0:
-        raise UsageError(f"{name} has depth 0, so no global part; stage global trains one")
-    if any(edge % network.stride for edge in data.geometry.shape):
-        what = name if not taken else "the checkpoint to start from"
-        raise UsageError(
-            f"volumes of edge {size} do not fit {what}: its stride is {network.stride}"
-        )
-    return network
 
 
-def _deep(config: TrainConfig) -> bool:
-    return config.stage == "global"
+def _consistency(config: TrainConfig, network: ModelConfig) -> float | None:
+    if not network.refiners:
+        if config.consistency is not None:
+            raise UsageError("consistency is for chains; this model has no refiner")
+        return None
+    return CONSISTENCY if config.consistency is None else config.consistency
+
+
+def _crop_multiple(network: ModelConfig) -> int:
+    """Limits of a crop lie between tiles, and between voxels of the resolution below."""
+    return math.lcm(network.refiners[-1].stride, 2)
 
 
 def _schedule(config: TrainConfig, network: ModelConfig, start: Header | None) -> AnySchedule:
@@ -247,8 +269,11 @@ def _absolute(start: str | None) -> str | None:
     return str(Path(start).resolve()) if start is not None and Path(start).is_dir() else start
 
 
-def _same_grid(start: Header, data: PreparedData) -> bool:
+def _same_grid(start: Header, data: PreparedData, stage: StageName) -> bool:
+    """Whether the data are on the grid of the checkpoint, or on that a refiner makes of it."""
     ours, theirs = data.geometry, start.geometry
+    if stage == "refine":
+        ours = ours.coarser(2)
     return (ours.shape, ours.spacing_mm) == (theirs.shape, theirs.spacing_mm)
 
 

@@ -22,10 +22,11 @@ class Stage:
 
     Attributes
     ----------
-    trains : prefixes of the weights that are optimised; all others are frozen
+    trains : prefixes of the weights that are optimised, all others are frozen; "{last}" stands for
+        the number of the chain's last refiner
     lr : learning rate by depth of the global part; the deepest row at most as deep applies
     clip : largest norm of the gradient
-    iterations : of the release, at a global batch of 64 ("finetune": of the paper)
+    iterations : of the release, at a global batch of 64 ("refine", "finetune": of the paper)
     needs_start : whether a checkpoint to go on from must be given
     """
 
@@ -39,6 +40,10 @@ class Stage:
     def learning_rate(self, depth: int) -> float:
         """The paper's rate for a model of this depth."""
         return self.lr[max(known for known in self.lr if known <= depth or known == min(self.lr))]
+
+    def trained(self, config: ModelConfig) -> tuple[str, ...]:
+        """Prefixes of the weights that are optimised in a network."""
+        return tuple(prefix.format(last=len(config.refiners) - 1) for prefix in self.trains)
 
     def model_config(self, config: ModelConfig) -> ModelConfig:
         """The network this stage builds: stage 1 has no global part."""
@@ -57,6 +62,8 @@ STAGES = {
             130_000,
             needs_start=True,
         ),
+        # A.8.1: 2000 epochs of about 1000 volumes, eight at a time.
+        Stage("refine", ("refiners.{last}.",), {0: 6e-5}, 1.0, 250_000, needs_start=True),
         # Rate and clip are those of A.8; 100 epochs of about 1000 volumes, two at a time.
         Stage("finetune", ("",), {0: 1e-6}, 0.4, 50_000, needs_start=True),
     )
@@ -66,7 +73,7 @@ STAGES = {
 def freeze(model: PRDiT, stage: Stage) -> None:
     """Let only the stage's own weights take gradients."""
     for name, weight in model.named_parameters():
-        weight.requires_grad_(name.startswith(stage.trains))
+        weight.requires_grad_(name.startswith(stage.trained(model.config)))
 
 
 def prepare(
@@ -81,7 +88,8 @@ def prepare(
     ----------
     start
         Configuration and weights of the checkpoint to go on from (EMA weights). It may be a whole
-        model of the same shape, or a local part of the same width.
+        model of the same shape, a local part of the same width, or the chain below the last
+        refiner.
 
     Raises
     ------
@@ -93,7 +101,8 @@ def prepare(
     if start is not None:
         begun, weights = start
         _check_same(begun, config)
-        kept = dict(weights) if begun.depth == config.depth else _local_only(model, weights)
+        whole = begun.depth == config.depth
+        kept = dict(weights) if whole else {name: weights[name] for name in model.local_state()}
         missing = model.load_state_dict(kept, strict=False)
         if missing.unexpected_keys:
             raise UsageError(
@@ -104,21 +113,20 @@ def prepare(
 
 
 def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
-    ours, theirs = config.model_dump(), begun.model_dump()
+    ours, theirs = dict(config), dict(begun)
     unlike = [
         f"{name} {theirs[name]} instead of {ours[name]}"
         for name in ours
-        if name not in ("depth", "heads") and ours[name] != theirs[name]
+        if name not in ("depth", "heads", "refiners") and ours[name] != theirs[name]
     ]
     if begun.depth and begun.heads != config.heads:
         unlike.append(f"heads {begun.heads} instead of {config.heads}")
     if begun.depth not in (0, config.depth):
         unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
+    if begun.refiners not in (config.refiners, config.refiners[:-1]):
+        known = ", ".join(f"{cut.patch}/{cut.stride}/{cut.padding}" for cut in begun.refiners)
+        unlike.append(f"other refiners ({known or 'none'})")
     if unlike:
         raise UsageError(
             f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared"
         )
-
-
-def _local_only(model: PRDiT, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weights[name] for name in model.local_state()}

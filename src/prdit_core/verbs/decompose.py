@@ -1,4 +1,4 @@
-"""Split a prediction into its local and global part: for a scan under noise, or a walk's state."""
+"""Split a prediction into the parts of its model: for a scan under noise, or a walk's state."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ SHOWN_SHARE = 99.0
 
 @dataclass(frozen=True)
 class DecomposedState:
-    """A noisy state and the two parts of what a prior predicts for it, all in HU.
+    """A noisy state and the parts of what a prior predicts for it, all in HU.
 
     Attributes
     ----------
     parts : ``noisy``, ``x0-local``, ``x0-global-residual``, ``x0-total``, and ``eps-local``,
-        ``eps-global-residual``, ``eps-total`` (noise as HU differences)
+        ``eps-global-residual``, ``eps-total`` (noise as HU differences); for a chain
+        ``x0-refiner`` and ``eps-refiner`` too. Local part, residual and refiner sum up to the total
     t : noise level
     """
 
@@ -60,29 +61,21 @@ class Decomposed(DecomposedState):
     scan: Volume
 
     def panels(self) -> list[Panel]:
-        """Rows of a picture: scan, noisy scan, local x0, global residual, their sum."""
-        low, high = self.scan.metadata["window_hu"]
-        residual = np.abs(self.parts["x0-global-residual"].voxels_hu)
-        half = max(float(np.percentile(residual, SHOWN_SHARE)), 1.0)
-        rows = [("scan", self.scan, (low, high), "grey")]
-        rows += [
-            (name, self.parts[key], window, palette)
-            for name, key, window, palette in (
-                (f"scan with noise, t = {self.t:g}", "noisy", (low, high), "grey"),
-                ("x0, local part", "x0-local", (low, high), "grey"),
-                (
-                    f"x0, global residual (blue -{half:.0f} HU, red +{half:.0f} HU)",
-                    "x0-global-residual",
-                    (-half, half),
-                    "signed",
-                ),
-                ("x0, local + global residual", "x0-total", (low, high), "grey"),
-            )
-        ]
+        """Rows of a picture: scan, noisy scan, local x0, what is added to it, their sum."""
+        x0 = {"global residual": "x0-global-residual", "refiner": "x0-refiner"}
+        added = {name: self.parts[key] for name, key in x0.items() if key in self.parts}
         return [
-            Panel(volume.voxels_hu, volume.spacing_mm, window, caption, palette)
-            for caption, volume, window, palette in rows
+            self._image("scan", self.scan),
+            self._image(f"scan with noise, t = {self.t:g}", self.parts["noisy"]),
+            self._image("x0, local part", self.parts["x0-local"]),
+            *(_signed(f"x0, {name}", part) for name, part in added.items()),
+            self._image(f"x0, {' + '.join(['local', *added])}", self.parts["x0-total"]),
         ]
+
+    def _image(self, caption: str, volume: Volume) -> Panel:
+        """Grey, in the window of the prior."""
+        low, high = self.scan.metadata["window_hu"]
+        return Panel(volume.voxels_hu, volume.spacing_mm, (low, high), caption)
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,8 @@ def decompose_state(prior: Prior, x_t: NDArray[np.float32], t: float) -> Decompo
 
     Parameters
     ----------
-    x_t : (D, H, W) state in model units, such as `SampleStep.x_t[0, 0]`
+    x_t : (D, H, W) state in model units, such as `SampleStep.x_t[0, 0]`; of a chain it may be of
+        any resolution
     t : its noise level in (0, 1000]
 
     Raises
@@ -133,6 +127,7 @@ def decompose_state(prior: Prior, x_t: NDArray[np.float32], t: float) -> Decompo
     """
     check_level(t)
     prior.check_hu()
+    prior = prior.at_size(x_t.shape[0]) if x_t.shape[0] in prior.sizes else prior
     if x_t.shape != prior.geometry.shape:
         raise UsageError(
             f"a state of shape {x_t.shape} is none of {prior.name}, which has "
@@ -205,7 +200,7 @@ class _Units:
 
 
 def _parts(units: _Units, x_t: Tensor, found: Decomposition) -> dict[str, Volume]:
-    return {
+    parts = {
         "noisy": units.absolute(x_t),
         "x0-local": units.absolute(found.local.x0),
         "x0-global-residual": units.difference(found.global_residual.x0),
@@ -214,6 +209,17 @@ def _parts(units: _Units, x_t: Tensor, found: Decomposition) -> dict[str, Volume
         "eps-global-residual": units.difference(found.global_residual.eps),
         "eps-total": units.difference(found.total.eps),
     }
+    if found.refiner is not None:
+        parts["x0-refiner"] = units.difference(found.refiner.x0)
+        parts["eps-refiner"] = units.difference(found.refiner.eps)
+    return parts
+
+
+def _signed(caption: str, volume: Volume) -> Panel:
+    """Differences, in colours symmetric about zero."""
+    half = max(float(np.percentile(np.abs(volume.voxels_hu), SHOWN_SHARE)), 1.0)
+    caption = f"{caption} (blue -{half:.0f} HU, red +{half:.0f} HU)"
+    return Panel(volume.voxels_hu, volume.spacing_mm, (-half, half), caption, "signed")
 
 
 def _check_memory(prior: Prior) -> None:
@@ -230,6 +236,7 @@ def _metadata(prior: Prior, notice: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "version": package_version(),
         "torch": torch_version(),
+        "size": prior.geometry.shape[0],
         "window_hu": list(prior.intensity.window_hu),
     }
 

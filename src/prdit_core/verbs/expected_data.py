@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from prdit_core.checkpoints.store import Header
     from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 
@@ -61,13 +62,17 @@ def expected_data(
     return ExpectedData(recorded, geometry.shape[0], intensity.exact and geometry.exact)
 
 
-def expected_by(checkpoint: str | Path) -> ExpectedData:
+def expected_by(checkpoint: str | Path, size: int | None = None) -> ExpectedData:
     """As `expected_data`, for a catalogue name, checkpoint or run folder; reads its header alone.
+
+    Parameters
+    ----------
+    size : voxels along each edge of the same cube, one of `sizes_for`; None: those of the model
 
     Raises
     ------
     UsageError
-        If there is no such checkpoint, or no scan can be prepared for it.
+        If there is no such checkpoint, or no scan can be prepared for it at this size.
     CheckpointError
         If its header cannot be trusted.
     """
@@ -75,9 +80,32 @@ def expected_by(checkpoint: str | Path) -> ExpectedData:
     try:
         if header.model.channels != 1:
             raise UsageError(f"a model of {header.model.channels} channels has no HU volumes")
-        return expected_data(header.intensity, header.geometry, header.record)
+        expected = expected_data(header.intensity, header.geometry, header.record)
+        return expected if size is None else replace(expected, size=_checked(header, size))
     except UsageError as error:
         raise UsageError(f"no scan can be prepared for {shown(checkpoint)}: {error}") from error
+
+
+def sizes_for(checkpoint: str | Path) -> tuple[int, ...]:
+    """Sizes of data that are like those of a checkpoint, lowest first; errors as `expected_by`.
+
+    They are the resolutions of the model, and twice the highest, to train a refiner on.
+    """
+    return _sizes(read_header(find(checkpoint)))
+
+
+def _sizes(header: Header) -> tuple[int, ...]:
+    edge = header.geometry.shape[0]
+    return (*header.model.sizes(edge), 2 * edge)
+
+
+def _checked(header: Header, size: int) -> int:
+    *own, finer = _sizes(header)
+    if size not in (*own, finer):
+        known = ", ".join(map(str, own))
+        raise UsageError(f"its data are of size {known}, or {finer} for a refiner, not {size}")
+    check_size(size)
+    return size
 
 
 def _check_cube(geometry: Geometry) -> None:

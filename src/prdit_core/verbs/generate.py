@@ -163,7 +163,8 @@ def _walk(
         )
     except torch.OutOfMemoryError as error:
         raise MemoryLimit(
-            f"{place} ran out of memory on a volume of {edges}; use --device cpu or a smaller model"
+            f"{place} ran out of memory on a volume of {edges}; use --device cpu or a smaller "
+            "model or size"
         ) from error
 
 
@@ -221,6 +222,7 @@ def finished_volume(
         device=str(prior.device),
         threads=torch.get_num_threads(),
     )
+    metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
     return prior.to_volume(find_sampler(sampler).result(last), metadata)

@@ -26,6 +26,8 @@ _NOISE = 3
 def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Path) -> Path:
     """Write four rows: a volume, its noisy state, its predicted x0, and a generated volume.
 
+    A chain gets one more: what its base alone predicts, upsampled.
+
     Parameters
     ----------
     example : the first of these is shown, called `caption`
@@ -34,12 +36,14 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
     x0 = torch.from_numpy(example.read(0))[None, None].to(prior.device)
     noise = unit_noise(prior.shape, seed, _NOISE).to(prior.device) * schedule.noise_std
     x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
-    predicted = prior.denoise(x_t, T_SHOWN).x0
+    found = prior.decompose(x_t, T_SHOWN)
+    rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
     (last,) = deque(generate_steps(prior, seed=seed, steps=STEPS), maxlen=1)
     rows = [
         (caption, x0),
         (f"with noise, t = {T_SHOWN:g}", x_t),
-        ("its predicted x0", predicted),
+        *(("x0 predicted by the base, upsampled", x0) for x0 in rough),
+        ("its predicted x0", found.total.x0),
         (f"generated, {STEPS} steps ({SYNTHETIC})", last.x0),
     ]
     panels = [

@@ -1,11 +1,11 @@
-"""Who contributes what: energies of local part and global residual by size of detail.
+"""Who contributes what: energies of local part, global residual and refiner by size of detail.
 
-The two parts overlap. Where they are added, their energies are not: the energy of the sum is that
+The parts overlap. Where they are added, their energies are not: the energy of the sum is that
 of the local part, plus that of the residual, plus twice their inner product, which is positive
-where both say the same and negative where the residual takes back what the local part said. So
-`residual_share` compares the parts alone, and `agreement` says what became of them in the sum.
-Neither says whether the residual helps: that is the error of the sum beside the error of the local
-part alone.
+where both say the same and negative where the residual takes back what the local part said; the
+refiner of a chain likewise. So `residual_share` and `refiner_share` compare the parts alone, and
+`agreement` says what became of them in the sum. None says whether a part helps: that is the error
+with it beside the error without it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ class PartEnergies:
         left out, since where HU are zero is a convention.
     error_local, error_total : squared difference to the truth, means included, of the local part
         alone and of the sum; None where the truth is not known
+    refiner : as `local`; None for a model that is no chain
+    error_base : as `error_local`, of local part and global residual; None also where there is no
+        refiner, since it is `error_total` there
     """
 
     local: Energies
@@ -48,30 +51,44 @@ class PartEnergies:
     total: Energies
     error_local: Energies | None
     error_total: Energies | None
+    refiner: Energies | None = None
+    error_base: Energies | None = None
 
     @property
     def residual_share(self) -> Energies:
-        """Energy of the global residual among that of both parts, 0 to 1."""
-        return _ratio(self.global_residual, self.local + self.global_residual)
+        """Energy of the global residual among that of all parts, 0 to 1."""
+        return _ratio(self.global_residual, self._parts)
+
+    @property
+    def refiner_share(self) -> Energies:
+        """Energy of the refiner among that of all parts, 0 to 1; 0 where there is none."""
+        refiner = np.zeros_like(self.local) if self.refiner is None else self.refiner
+        return _ratio(refiner, self._parts)
 
     @property
     def agreement(self) -> Energies:
-        """Energy of the sum by the energies of its parts, 0 to 2.
+        """Energy of the sum by the energies of its parts, 0 to their number.
 
-        1 where the parts are unrelated, above where they say the same, below where the residual
-        takes back what the local part said.
+        1 where the parts are unrelated, above where they say the same, below where one takes back
+        what another said.
         """
-        return _ratio(self.total, self.local + self.global_residual)
+        return _ratio(self.total, self._parts)
 
     def summed(self) -> PartEnergies:
         """The same over all sizes of detail, (1,)."""
+        unsure = (self.error_local, self.error_total, self.refiner, self.error_base)
         return PartEnergies(
             _sum(self.local),
             _sum(self.global_residual),
             _sum(self.total),
-            None if self.error_local is None else _sum(self.error_local),
-            None if self.error_total is None else _sum(self.error_total),
+            *(None if energies is None else _sum(energies) for energies in unsure),
         )
+
+    @property
+    def _parts(self) -> Energies:
+        """Energies of all parts, before they are added."""
+        both = self.local + self.global_residual
+        return both if self.refiner is None else both + self.refiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +142,23 @@ def decompose_levels(
 
 
 def _energies(found: DecomposedState, bands: Bands, quantity: str) -> PartEnergies:
-    local, residual, total = (
-        found.parts[f"{quantity}-{part}"].voxels_hu
-        for part in ("local", "global-residual", "total")
-    )
-    error = found.parts.get(f"{quantity}-error")
+    parts = {
+        name.removeprefix(f"{quantity}-"): volume.voxels_hu
+        for name, volume in found.parts.items()
+        if name.startswith(f"{quantity}-")
+    }
+    error = parts.pop("error", None)
+    energies = {name: bands.energies(part - part.mean()) for name, part in parts.items()}
+    refined = "refiner" in parts
+    base = error - parts["refiner"] if error is not None and refined else error
     return PartEnergies(
-        local=bands.energies(local - local.mean()),
-        global_residual=bands.energies(residual - residual.mean()),
-        total=bands.energies(total - total.mean()),
-        error_local=None if error is None else bands.energies(error.voxels_hu - residual),
-        error_total=None if error is None else bands.energies(error.voxels_hu),
+        local=energies["local"],
+        global_residual=energies["global-residual"],
+        total=energies["total"],
+        error_local=None if base is None else bands.energies(base - parts["global-residual"]),
+        error_total=None if error is None else bands.energies(error),
+        refiner=energies.get("refiner"),
+        error_base=bands.energies(base) if base is not None and refined else None,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.checkpoints.catalog import find, newest
-from prdit_core.checkpoints.store import Header, read_header, read_weights
+from prdit_core.checkpoints.store import Header, expected_shapes, read_header, read_weights
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
@@ -73,7 +73,7 @@ def train_steps(
     resolved = settings.config
     _check_memory(settings, data)
     use_threads(resolved.threads)
-    begun = None if start is None else _weights(start)
+    begun = None if start is None else _begun(start, settings)
     network = prepare(settings.network, STAGES[resolved.stage], resolved.seed, begun)
     data.verify()
     fabric = launch(resolved.device, resolved.precision, resolved.strategy)
@@ -267,12 +267,18 @@ def _trainer(settings: Settings, network: PRDiT, fabric: Fabric) -> Trainer:
         clip=settings.clip,
         decay=config.ema_decay,
         micro_batch=settings.micro_batch,
+        consistency=settings.consistency,
+        crop=settings.crop,
     )
 
 
-def _weights(start: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    header = read_header(start)
-    return header.model, read_weights(start, header)
+def _begun(start: Path, settings: Settings) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """What of a checkpoint is gone on from: all of it, or the lower part of a chain."""
+    header, taken = read_header(start), settings.begun
+    weights = read_weights(start, header)
+    if taken is None or taken == header.model:
+        return header.model, weights
+    return taken, {name: weights[name] for name in expected_shapes(taken)}
 
 
 def _check_memory(settings: Settings, data: PreparedData) -> None:
@@ -283,9 +289,10 @@ def _check_memory(settings: Settings, data: PreparedData) -> None:
         return training_memory(
             settings.network,
             data.geometry.shape,
-            trains=STAGES[config.stage].trains,
+            trains=STAGES[config.stage].trained(settings.network),
             volumes=volumes,
             activations=activations,
+            crop=config.crop,
         )
 
     there = memory_of(config.device)

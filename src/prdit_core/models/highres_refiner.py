@@ -1,0 +1,112 @@
+"""High-resolution refiner, stage 3: what half the resolution cannot show (3.4, Fig. 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prdit_core.models.layers import TimeEmbedding
+from prdit_core.models.local_denoiser import LocalDenoiser
+from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_reflected
+
+if TYPE_CHECKING:
+    from prdit_core.config import ModelConfig
+    from prdit_core.patches import Box
+
+# Bound of a tile's activations. On a CPU tiles that stay near its caches are also the fastest.
+TILE_BYTES = 16 * 2**20
+
+
+class HighResRefiner(nn.Module):
+    """A Local Denoiser with a time embedding of its own, evaluated tile by tile.
+
+    It is local: a tile depends on its own patches only, so the result is that of the whole volume
+    at once while the memory is bounded.
+
+    Attributes
+    ----------
+    tile_bytes : bound of the activations of one tile
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tile_bytes = TILE_BYTES
+        self.time = TimeEmbedding(config.width, config.token_width, 0)
+        self.local = LocalDenoiser(config)
+
+    def forward(self, x: Tensor, t: Tensor, box: Box | None = None) -> Tensor:
+        """Details to add to the upsampled prediction.
+
+        Parameters
+        ----------
+        x : (B, C, D, H, W) noisy volume at the refiner's resolution
+        t : (B,) network time, 0..1000
+        box : part of the volume, its limits multiples of the stride; None: all of it
+
+        Returns
+        -------
+        (B, 2C, D, H, W) noise then image, of `box`.
+        """
+        config = self.config
+        grid_of(tuple(x.shape), config.stride, config.padding)
+        padded = pad_reflected(x, config.padding)
+        if box is not None:
+            padded = self._around(padded, box)
+        c_local = self.time.local_head(self.time.base(t))
+        if torch.is_grad_enabled() and self.local.out.weight.requires_grad:
+            return self._tile(padded, c_local)  # autograd keeps everything anyway
+        depth, height, width = (edge - 2 * config.padding for edge in padded.shape[-3:])
+        out = x.new_empty(x.shape[0], config.output_channels, depth, height, width)
+        for tile in boxes((depth, height, width), self.tile_edge(x.shape[0])):
+            out[(..., *tile)] = self._tile(self._around(padded, tile), c_local)
+        return out
+
+    def _around(self, padded: Tensor, box: Box) -> Tensor:
+        """A box of a padded volume with its border; limits count without padding."""
+        margin = 2 * self.config.padding
+        depth, height, width = (slice(part.start, part.stop + margin) for part in box)
+        return padded[..., depth, height, width]
+
+    def _tile(self, padded: Tensor, c_local: Tensor) -> Tensor:
+        """Details of a box whose border is given."""
+        config = self.config
+        inner = tuple(edge - 2 * config.padding for edge in padded.shape[-3:])
+        grid = grid_of(inner, config.stride, 0)
+        v = cut_patches(padded, config.patch, config.stride)
+        return assemble_tiles(self.local(v, c_local), grid, config.stride)
+
+    def tile_edge(self, batch: int) -> int:
+        """Edge in voxels of tiles whose activations stay within the bound, at least a stride."""
+        tokens = self.tile_bytes // (bytes_per_token(self.config) * batch)
+        edge = max(int(round(tokens ** (1 / 3), 6)), 1)
+        return edge * self.config.stride
+
+
+def bytes_per_token(config: ModelConfig) -> int:
+    """Largest activations of a Local Denoiser per token, about, in float32."""
+    return 4 * 6 * config.token_width
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Every second voxel of a noisy state, so that its noise keeps its strength (3.4).
+
+    (B, C, D, H, W) to (B, C, D/2, H/2, W/2)
+    """
+    return x[..., ::2, ::2, ::2]
+
+
+def upsample(prediction: Tensor) -> Tensor:
+    """A joint prediction at twice the resolution: noise nearest, image trilinear (3.4).
+
+    (B, 2C, D, H, W) to (B, 2C, 2D, 2H, 2W)
+    """
+    eps, x0 = prediction.chunk(2, dim=1)
+    larger = [
+        functional.interpolate(eps, scale_factor=2, mode="nearest"),
+        functional.interpolate(x0, scale_factor=2, mode="trilinear", align_corners=False),
+    ]
+    return torch.cat(larger, dim=1)

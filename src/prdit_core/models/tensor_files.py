@@ -1,0 +1,164 @@
+"""Tensors on disk: safetensors of ours and PyTorch files of others, believed only when checked."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import math
+import os
+import pickle
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.errors import CheckpointError, UsageError
+from prdit_core.files import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+HEADER_LIMIT = 1 << 20
+LARGEST_FILE = 16 * 2**30
+# safetensors' names of the number formats we store, and bytes of each
+WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors as safetensors; a full disk is an `OSError` like any other."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, file)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file as float32, refused unless finite."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from prdit_core.errors import NumericalError
+    from prdit_core.models.prdit import check_finite
+
+    try:
+        state = {name: weight.float() for name, weight in load_file(file).items()}
+        check_finite(state, shown(file))
+    except (SafetensorError, NumericalError) as error:
+        raise CheckpointError(f"{shown(file)} cannot be used: {error}") from error
+    return state
+
+
+def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a safetensors file's own header with what the network needs, before loading it.
+
+    The library accepts huge headers and any names; here the header is capped, and names, shapes
+    and the file's length must be exactly the expected ones.
+    """
+    found = _tensor_header(file)
+    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing or unknown:
+        raise CheckpointError(
+            f"{shown(file)} does not fit its configuration: missing {_some(missing)}, "
+            f"unexpected {_some(unknown)}"
+        )
+    size = 0
+    for name, entry in found.items():
+        if tuple(entry["shape"]) != expected[name] or entry["dtype"] not in WIDTHS:
+            raise CheckpointError(
+                f"{shown(file)}: {shown(name)} is {entry['dtype']} {entry['shape']}, "
+                f"expected {list(expected[name])}"
+            )
+        size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
+    declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
+    if size != declared:
+        raise CheckpointError(
+            f"{shown(file)} declares {declared} bytes of weights, expected {size}"
+        )
+
+
+def read_pytorch(source: Path) -> dict[str, Any]:
+    """Content of a PyTorch file, read with `weights_only`: nothing in it is run.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    CheckpointError
+        If it is damaged, holds code or is no dictionary.
+    """
+    import torch
+
+    if not source.is_file():
+        raise UsageError(f"there is no file {shown(source)}")
+    if source.stat().st_size > LARGEST_FILE:
+        raise CheckpointError(f"{shown(source)} is larger than {LARGEST_FILE >> 30} GiB: refused")
+    _check_archive(source)
+    try:
+        # Some releases keep their command-line arguments, a plain container, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{shown(source)} holds code or is no PyTorch file; only plain weights are read"
+        ) from error
+    except Exception as error:  # torch raises almost anything on a damaged file
+        raise CheckpointError(f"{shown(source)} is damaged or no PyTorch file") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{shown(source)} holds no dictionary of weights")
+    return content
+
+
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Hook of JSON that refuses a name given twice."""
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a name appears twice")
+    return content
+
+
+def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 0 < length <= HEADER_LIMIT:
+                raise CheckpointError(f"{shown(file)} is damaged: its header claims {length} bytes")
+            header = json.loads(stream.read(length), object_pairs_hook=no_duplicates)
+        header.pop("__metadata__", None)
+        end = max(entry["data_offsets"][1] for entry in header.values())
+        if os.path.getsize(file) != 8 + length + end:
+            raise CheckpointError(
+                f"{shown(file)} is damaged: {8 + length + end} bytes declared, "
+                f"{os.path.getsize(file)} found"
+            )
+        return {
+            name: {key: entry[key] for key in ("dtype", "shape", "data_offsets")}
+            for name, entry in header.items()
+        }
+    except OSError as error:
+        raise CheckpointError(f"{shown(file)} is missing or unreadable") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{shown(file)} is damaged: its header cannot be read") from error
+
+
+def _some(names: set[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return (", ".join(shown(name) for name in listed[:3]) or "nothing") + more
+
+
+def _check_archive(source: Path) -> None:
+    """Compare the checksums that a PyTorch archive carries and torch does not look at."""
+    if not zipfile.is_zipfile(source):
+        return
+    try:
+        with zipfile.ZipFile(source) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{shown(source)} is damaged: its archive cannot be read") from error
+    if damaged is not None:
+        raise CheckpointError(f"{shown(source)} is damaged: checksum of {shown(damaged)}")

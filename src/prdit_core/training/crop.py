@@ -1,0 +1,45 @@
+"""Where in the volume a refiner is trained at one iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from prdit_core.noise import generator
+
+if TYPE_CHECKING:
+    from prdit_core.patches import Box
+
+_PLACE = 6  # second word of the key; see `batches`
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Boxes as a pure function of (seed, iteration), the same in all processes.
+
+    A refiner is local: the gradient over a box is that of its patches in the whole volume, so boxes
+    at random places train the same function with fewer patches an iteration. What lies below it
+    still sees the whole volume.
+
+    Attributes
+    ----------
+    edge : of the box in voxels, a multiple of `multiple`
+    multiple : what the limits of boxes are multiples of
+    """
+
+    seed: int
+    edge: int
+    multiple: int
+
+    def box(self, iteration: int, shape: tuple[int, ...]) -> Box:
+        """Box for a volume (D, H, W)."""
+        stream = generator(self.seed, _PLACE, iteration)
+        starts = [self._start(edge, stream) for edge in shape]
+        depth, height, width = (slice(start, start + self.edge) for start in starts)
+        return depth, height, width
+
+    def _start(self, edge: int, stream: torch.Generator) -> int:
+        places = (edge - self.edge) // self.multiple + 1
+        return self.multiple * int(torch.randint(places, (1,), generator=stream))

@@ -1,0 +1,90 @@
+"""Which network a run trains, and what of a checkpoint it goes on from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prdit_core.config import RefinerConfig
+from prdit_core.errors import UsageError
+from prdit_core.files import shown
+from prdit_core.models.zoo import model_config
+from prdit_core.training.stages import STAGES
+
+if TYPE_CHECKING:
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.config import ModelConfig, StageName, TrainConfig
+    from prdit_core.data.datasets import PreparedData
+
+
+def continued(start: Header, stage: StageName, data: PreparedData) -> Header:
+    """That part of a chain which the data are for: up to their size, for a refiner half of it."""
+    wanted = data.geometry.coarser(2) if stage == "refine" else data.geometry
+    parts = [start.stopped_at(number) for number in range(len(start.model.refiners))]
+    return next((part for part in parts if part.geometry.shape == wanted.shape), start)
+
+
+def network_of(config: TrainConfig, data: PreparedData, start: Header | None) -> ModelConfig:
+    """The network that is trained on the data, on top of what `start` is.
+
+    Raises
+    ------
+    UsageError
+        If stage, model, data and checkpoint contradict each other.
+    """
+    if config.stage == "refine":
+        return _refined(config, data, start)
+    stage, size = STAGES[config.stage], data.geometry.shape[0]
+    name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
+    taken = start is not None and config.model is None and (start.model.depth or not _deep(config))
+    if start is not None and taken:
+        network = start.model
+    else:
+        inherited = start.model.output if start is not None else "image-and-noise"
+        network = model_config(name, output=config.objective or inherited)
+    if config.objective not in (None, network.output):
+        raise UsageError(
+            f"{shown(config.start or '')} predicts {network.output}; it cannot go on with "
+            f"{config.objective}"
+        )
+    network = stage.model_config(network)
+    if _deep(config) and network.depth == 0:
+        raise UsageError(f"{name} has depth 0, so no global part; stage global trains one")
+    if network.refiners and config.stage != "finetune":
+        raise UsageError(
+            f"stage {config.stage} trains the base of a chain: that of "
+            f"{shown(config.start or '')} makes volumes of edge {size // network.scale}, the data "
+            f"are of edge {size}"
+        )
+    what = name if not taken else "the checkpoint to start from"
+    if any(edge % network.edge_multiple for edge in data.geometry.shape):
+        raise UsageError(
+            f"volumes of edge {size} do not fit {what}: edges must be multiples of "
+            f"{network.edge_multiple}"
+        )
+    return network
+
+
+def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> ModelConfig:
+    """The network of `start` with one more refiner, for data of twice its resolution."""
+    assert start is not None  # the stage needs one
+    below, shape = start.model, start.geometry.shape
+    if data.geometry.shape != tuple(2 * edge for edge in shape):
+        made = " or ".join(map(str, below.sizes(shape[0])))
+        raise UsageError(
+            f"a refiner doubles the resolution: {shown(config.start or '')} makes volumes of edge "
+            f"{made}, so the data must be twice as fine, not of edge {data.geometry.shape[0]}"
+        )
+    if below.output != "image-and-noise" or config.objective not in (None, below.output):
+        raise UsageError("a refiner needs a model that predicts image-and-noise, and does so too")
+    own = below if config.model is None else model_config(config.model, channels=below.channels)
+    cut = {name: getattr(own, name) for name in RefinerConfig.model_fields}
+    network = below.refined_by(*below.refiners, RefinerConfig(**cut))
+    if any(edge % network.edge_multiple for edge in data.geometry.shape):
+        raise UsageError(
+            f"volumes of edge {data.geometry.shape[0]} do not fit a refiner of stride {own.stride}"
+        )
+    return network
+
+
+def _deep(config: TrainConfig) -> bool:
+    return config.stage == "global"

@@ -1,0 +1,367 @@
+"""High resolution: chains of refiners predict, generate and are kept like any other model."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from chains import CUTS, chain, network, states
+from pydantic import ValidationError
+from toys import TINY, tiny_checkpoint
+
+import prdit_core
+from prdit_core.checkpoints.publish import publish
+from prdit_core.checkpoints.store import HEADER, Header, read_header
+from prdit_core.config import ModelConfig, RefinerConfig
+from prdit_core.errors import CheckpointError, UsageError
+from prdit_core.models.highres_refiner import HighResRefiner, bytes_per_token, downsample, upsample
+from prdit_core.models.prdit import PRDiT, initialise, memory_needed, parameter_count
+from prdit_core.noise import unit_noise
+from prdit_core.sampling.sampler import SAMPLERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPES = [(16, 16, 16), (16, 24, 40)]
+BEFORE_CHAINS = "ab60198ddad95895f74c63201ea19fc081975b920842b7eaa660e70b2580dd61"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return tiny_checkpoint(tmp_path / "chain", size=16, model=chain(2))
+
+
+def rewrite(checkpoint: Path, **model: Any) -> None:
+    content = json.loads((checkpoint / HEADER).read_text())
+    content["model"].update(model)
+    (checkpoint / HEADER).write_text(json.dumps(content))
+
+
+def refused(checkpoint: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        prdit_core.load(checkpoint)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------- down and up
+
+
+def test_every_second_voxel_is_kept_so_noise_keeps_its_strength() -> None:
+    x = torch.arange(2.0 * 4 * 6 * 8).reshape(1, 2, 4, 6, 8)
+    low = downsample(x)
+    assert low.shape == (1, 2, 2, 3, 4)
+    assert low[0, 1, 1, 2, 3] == x[0, 1, 2, 4, 6]
+    noise = 0.5 * unit_noise((1, 1, 64, 64, 64), 0)
+    assert downsample(noise).std().item() == pytest.approx(0.5, rel=0.01)
+    assert downsample(downsample(noise)).std().item() == pytest.approx(0.5, rel=0.03)
+
+
+def test_noise_is_repeated_and_the_image_interpolated() -> None:
+    """Constants stay constant; a ramp stays one in the interior, half a voxel in between."""
+    ramp = torch.arange(5.0).expand(1, 1, 3, 4, 5)
+    up = upsample(torch.cat([ramp, ramp], dim=1))
+    assert up.shape == (1, 2, 6, 8, 10)
+    eps, x0 = up[0, 0, 3, 3], up[0, 1, 3, 3]
+    assert eps.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert x0.tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4]
+    flat = upsample(torch.full((1, 2, 3, 4, 5), 0.7))
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.7))
+
+
+def test_channels_stay_apart() -> None:
+    """Of 2C channels the first C are noise."""
+    prediction = torch.randn(1, 4, 3, 3, 3)
+    for channel, (noise, image) in enumerate(((0, 2), (1, 3))):
+        alone = upsample(prediction[:, [noise, image]])
+        torch.testing.assert_close(upsample(prediction)[:, [channel, channel + 2]], alone)
+
+
+# ------------------------------------------------------------------------- tiles
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("strides", [1, 2, 3, 5])
+def test_tiles_give_what_the_whole_gives(shape: tuple[int, ...], strides: int) -> None:
+    """Also tiles that do not divide the volume: 12 of 16, 20 of 24 voxels."""
+    model = network(chain(2))
+    x, t = states(*shape)
+    whole = model(x, t)
+    for refiner in model.refiners:
+        tiled_by(refiner, strides, len(x))
+    tiled = model(x, t)
+    assert (tiled - whole).abs().max() < 1e-5 * whole.abs().max().clamp(min=1)
+
+
+def test_tiles_leave_no_seam() -> None:
+    """Steps across the borders of tiles are like those across all borders of patches."""
+    model = network(chain(1))
+    x, t = states(40, 40, 40, batch=1)
+    whole = model(x, t)
+    tiled_by(model.refiners[0], 5, 1)
+    tiled = model(x, t)
+    seams = torch.tensor([9, 19, 29])  # a step to the next voxel, from the last one of a tile
+    others = torch.tensor([n for n in range(1, 39, 2) if n not in seams])
+    for axis in (2, 3, 4):
+        steps = tiled.diff(dim=axis)
+        across, elsewhere = (steps.index_select(axis, at).abs().mean() for at in (seams, others))
+        assert 0.9 < across / elsewhere < 1.1
+        torch.testing.assert_close(steps, whole.diff(dim=axis), rtol=1e-4, atol=1e-5)
+
+
+def tiled_by(refiner: HighResRefiner, strides: int, batch: int) -> None:
+    """Let tiles be of this many strides."""
+    one = bytes_per_token(refiner.config) * batch
+    refiner.tile_bytes = strides**3 * one
+    assert refiner.tile_edge(batch) == strides * refiner.config.stride
+
+
+def test_tiles_are_as_large_as_their_bound_allows() -> None:
+    refiner = network(chain(1)).refiners[0]
+    refiner.tile_bytes = 0
+    assert refiner.tile_edge(1) == refiner.config.stride
+    refiner.tile_bytes = 27 * bytes_per_token(refiner.config)
+    assert refiner.tile_edge(1) == 3 * refiner.config.stride
+    assert refiner.tile_edge(2) == 2 * refiner.config.stride
+
+
+# ------------------------------------------------------------------------- chains
+
+
+@pytest.mark.parametrize("refiners", range(4))
+def test_the_parts_of_a_chain_sum_to_its_prediction(refiners: int) -> None:
+    model = network(chain(refiners))
+    scale = 2 ** (refiners + 1)
+    x, t = states(2 * scale, 2 * scale, 4 * scale)
+    local, residual, refined = model.parts(x, t)
+    assert residual is not None and (refined is None) == (refiners == 0)
+    total = local + residual if refined is None else local + residual + refined
+    torch.testing.assert_close(total, model(x, t), rtol=1e-5, atol=1e-5)
+
+
+def test_a_stage_sees_every_second_voxel_of_the_state_above_it() -> None:
+    model = network(chain(2))
+    x, t = states(16, 24, 32)
+    low, middle, top = model.pyramid(x, t)
+    assert torch.equal(top, model(x, t))
+    assert torch.equal(model.stopped_at(1)(downsample(x), t), middle)
+    assert torch.equal(model.stopped_at(0)(downsample(downsample(x)), t), low)
+    assert torch.equal(model.stopped_at(2)(x, t), top)
+
+
+def test_a_stopped_chain_shares_its_weights() -> None:
+    model = network(chain(2))
+    lower = model.stopped_at(1)
+    assert lower.config == chain(1) and not any(w.requires_grad for w in lower.parameters())
+    for name, weight in lower.state_dict().items():
+        assert weight.data_ptr() == model.state_dict()[name].data_ptr()
+
+
+@pytest.mark.parametrize("tiles", [1, 100])
+def test_a_box_is_what_the_whole_has_there(tiles: int) -> None:
+    model = network(chain(2))
+    x, t = states(16, 24, 32)
+    for refiner in model.refiners:
+        tiled_by(refiner, tiles, len(x))
+    whole = model.pyramid(x, t)
+    corner = (slice(8, 16), slice(0, 4), slice(20, 32))
+    for box in (corner, (slice(0, 16), slice(0, 24), slice(0, 32))):
+        *below, top = model.pyramid(x, t, box)
+        torch.testing.assert_close(top, whole[-1][(..., *box)], rtol=1e-5, atol=1e-5)
+        assert all(torch.equal(a, b) for a, b in zip(below, whole, strict=False))
+
+
+def test_a_fresh_refiner_changes_nothing() -> None:
+    model = network(chain(1))
+    above = PRDiT(chain(2))
+    initialise(above, 0)
+    above.load_state_dict(model.state_dict(), strict=False)
+    x, t = states(16, 16, 16)
+    assert torch.equal(above(x, t), upsample(model(downsample(x), t)))
+
+
+def test_a_refiner_sees_only_its_patches() -> None:
+    model = network(chain(1))
+    x, t = states(16, 16, 16, batch=1)
+    far = x.clone()
+    far[..., -1] += 1.0
+    a, b = (model.refiners[0](volume, t) for volume in (x, far))
+    assert torch.equal(a[..., :14], b[..., :14]) and not torch.equal(a, b)
+
+
+def test_several_channels_are_refined() -> None:
+    model = network(chain(1).model_copy(update={"channels": 2}))
+    x = torch.randn(1, 2, 8, 8, 8)
+    local, residual, refined = model.parts(x, torch.tensor([5.0]))
+    assert residual is not None and refined is not None
+    assert refined.shape == (1, 4, 8, 8, 8)
+    torch.testing.assert_close(local + residual + refined, model(x, torch.tensor([5.0])))
+
+
+def test_the_gradient_of_the_state_is_that_without_tiles() -> None:
+    """Guidance differentiates with respect to the noisy volume."""
+    model = network(chain(1))
+    found = []
+    for strides in (100, 3):
+        tiled_by(model.refiners[0], strides, 1)
+        x, t = states(16, 16, 16, batch=1)
+        model(x.requires_grad_(True), t).square().sum().backward()
+        assert x.grad is not None
+        found.append(x.grad)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------------- a prior like any other
+
+
+def test_a_chain_comes_back_from_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    prior = prdit_core.load(checkpoint)
+    assert prior.model.config == chain(2) and prior.sizes == (4, 8, 16)
+    assert prior.shape == (1, 1, 16, 16, 16)
+    small = prdit_core.load(publish(checkpoint, tmp_path / "small"))
+    x, _ = states(16, 16, 16, batch=1)
+    a, b = (each.denoise(x, 500.0).x0 for each in (prior, small))
+    assert (a - b).abs().max() < 0.02 * a.abs().max()
+
+
+def test_a_chain_is_decomposed_into_three_parts(checkpoint: Path) -> None:
+    prior = prdit_core.load(checkpoint)
+    x, _ = states(16, 16, 16, batch=1)
+    parts, said = prior.decompose(x, 400.0), prior.denoise(x, 400.0)
+    assert parts.refiner is not None
+    for name in ("x0", "eps"):
+        total = sum(getattr(part, name) for part in (parts.local, parts.global_residual))
+        total = total + getattr(parts.refiner, name)
+        torch.testing.assert_close(total, getattr(said, name), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(getattr(parts.total, name), total)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_walks_on_a_chain(checkpoint: Path, sampler: str) -> None:
+    prior = prdit_core.load(checkpoint)
+    volume = prdit_core.generate(prior, steps=3, sampler=sampler)
+    assert volume.voxels_hu.shape == (16, 16, 16)
+    low, high = prior.intensity.window_hu
+    assert volume.voxels_hu.min() >= low and volume.voxels_hu.max() <= high
+
+
+@pytest.mark.parametrize(("size", "number"), [(4, 0), (8, 1), (16, 2)])
+def test_a_size_picks_the_stage_of_a_chain(checkpoint: Path, size: int, number: int) -> None:
+    prior = prdit_core.load(checkpoint)
+    chosen = prior.at_size(size)
+    assert chosen.geometry.shape == (size, size, size)
+    assert chosen.geometry.field_of_view_mm == prior.geometry.field_of_view_mm
+    spacing = prior.geometry.spacing_mm[0] * 16 / size
+    assert chosen.geometry.spacing_mm == (spacing, spacing, spacing)
+    assert chosen.sizes == (4, 8, 16)[: number + 1]
+    x, t = states(16, 16, 16, batch=1)
+    state = x[..., :: 16 // size, :: 16 // size, :: 16 // size]
+    said = chosen.denoise(state, float(t))
+    eps, x0 = prior.model.pyramid(x, t)[number].chunk(2, dim=1)
+    assert torch.equal(said.x0, x0) and torch.equal(said.eps, eps)
+    (last,) = deque(prdit_core.generate_steps(chosen, steps=2), maxlen=1)
+    assert last.x0.shape == (1, 1, size, size, size)
+
+
+def test_a_size_that_a_chain_has_not_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(UsageError, match="edge 4, 8, 16, not 12"):
+        prdit_core.load(checkpoint).at_size(12)
+
+
+# ------------------------------------------------------------------------- checkpoints
+
+
+def test_plain_models_are_written_as_before(tmp_path: Path) -> None:
+    """Not a word of refiners: the digests of older checkpoints stay valid."""
+    path = tiny_checkpoint(tmp_path / "plain")
+    assert "refiners" not in json.loads((path / HEADER).read_text())["model"]
+    assert list(TINY.model_dump()) == [name for name in dict(TINY) if name != "refiners"]
+    rewrite(path, refiners=[])
+    before = read_header(path)
+    assert before.model == TINY
+    assert read_header(tiny_checkpoint(tmp_path / "same")).digest == before.digest
+
+
+def test_the_digest_of_a_known_header_never_changes() -> None:
+    """As the version before chains computed it."""
+    content = {
+        "model": TINY.model_dump(),
+        "schedule": {"kind": "cosine", "noise_std": 0.5},
+        "intensity": {},
+        "geometry": {"shape": [8, 8, 8], "spacing_mm": [1, 1, 1], "field_of_view_mm": 8},
+        "files": {"weights.safetensors": "0" * 64},
+    }
+    assert (
+        Header.model_validate(content).digest
+        == "ab60198ddad95895f74c63201ea19fc081975b920842b7eaa660e70b2580dd61"
+    )
+
+
+def test_the_digest_follows_the_refiners(tmp_path: Path) -> None:
+    digests = set()
+    for number, cut in enumerate(CUTS):
+        model = TINY.refined_by(cut)
+        path = tiny_checkpoint(tmp_path / str(number), size=8, model=model)
+        digests.add(read_header(path).digest)
+        rewrite(path, refiners=[cut.model_dump() | {"width": 30}])
+        digests.add(read_header(path).digest)
+    assert len(digests) == 4
+
+
+SILLY = [
+    ({"output": "velocity"}, "image-and-noise"),
+    ({"refiners": [CUTS[0].model_dump()] * 7}, "at most 6"),
+    ({"refiners": [CUTS[0].model_dump()] * 4}, "multiples of 32"),
+    ({"refiners": [CUTS[0].model_dump() | {"stride": 3, "patch": 5}]}, "multiples of"),
+    ({"refiners": [CUTS[0].model_dump() | {"patch": 5}]}, "patch 5 must be"),
+    ({"refiners": [CUTS[0].model_dump() | {"width": 10**9}]}, "width"),
+    ({"refiners": [CUTS[0].model_dump() | {"depth": 1}]}, "depth"),
+    ({"refiners": 2}, "refiners"),
+    ({"refiners": [{}]}, "refiners"),
+    ({"refiners": [CUTS[0].model_dump()]}, "unexpected refiners.1."),
+    ({"refiners": [cut.model_dump() | {"width": 6} for cut in CUTS]}, "refiners.0.time."),
+    ({"refiners": [{"patch": 64, "stride": 16, "padding": 24, "width": 8192}]}, "does not fit"),
+]
+
+
+@pytest.mark.parametrize(("change", "hint"), SILLY)
+def test_a_header_with_impossible_refiners_is_refused(
+    checkpoint: Path, change: dict[str, Any], hint: str
+) -> None:
+    rewrite(checkpoint, **change)
+    assert hint in refused(checkpoint)
+
+
+def test_edges_must_fit_every_stage() -> None:
+    above = RefinerConfig(patch=8, stride=6, padding=1, width=12)
+    config = TINY.refined_by(CUTS[1], above)
+    assert config.edge_multiple == 24 and config.scale == 4
+    assert TINY.edge_multiple == 2 and TINY.scale == 1
+    assert TINY.refined_by(above, CUTS[0]).edge_multiple == 24
+    network(config)(torch.zeros(1, 1, 24, 24, 48), torch.zeros(1))
+    with pytest.raises(UsageError, match="multiple of the stride"):
+        network(config)(torch.zeros(1, 1, 24, 24, 36), torch.zeros(1))
+
+
+def test_a_velocity_cannot_be_refined() -> None:
+    velocity = TINY.model_copy(update={"output": "velocity"})
+    with pytest.raises(ValidationError, match="image-and-noise"):
+        velocity.refined_by(CUTS[0])
+
+
+def test_a_refiner_of_the_bundled_kind_has_few_weights() -> None:
+    small = ModelConfig(patch=6, stride=4, padding=1, width=192, depth=4, heads=6)
+    cut = RefinerConfig(patch=6, stride=4, padding=1, width=192)
+    own = parameter_count(small.refined_by(cut)) - parameter_count(small)
+    assert own / 1e6 == pytest.approx(0.68, abs=0.01)
+
+
+def test_memory_of_a_chain_grows_with_the_volume_and_not_with_its_patches() -> None:
+    """Patches of 256^3 would take 1.4 GB at once."""
+    small = ModelConfig(patch=6, stride=4, padding=1, width=192, depth=4, heads=6)
+    config = small.refined_by(*[RefinerConfig(patch=6, stride=4, padding=1, width=192)] * 3)
+    needed = [memory_needed(config, (edge, edge, edge)) for edge in (64, 128, 256)]
+    assert needed[0] < needed[1] < needed[2] < 2 * 2**30
