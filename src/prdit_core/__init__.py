@@ -1,4 +1,4 @@
-"""PRDiT for 3D CT: generate, decompose, prepare and train, headless.
+"""PRDiT for 3D CT: generate, decompose, prepare, train and evaluate, headless.
 
 Public names are loaded when first used, so that importing the package imports no torch.
 """
@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
+    from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
+    from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.prior import Decomposition, Prediction, Prior
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose, decompose_state
+    from prdit_core.verbs.evaluate import evaluate, evaluate_steps
+    from prdit_core.verbs.evaluated_sets import open_sets
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
     from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
 
 _HOMES = {
     "Decomposition": "models.prior",
+    "Evaluation": "metrics.evaluation",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
     "PrditError": "errors",
@@ -41,20 +47,26 @@ _HOMES = {
     "TrainConfig": "config",
     "TrainStep": "training.events",
     "Volume": "volume",
+    "VolumeSet": "data.volume_sets",
     "branch_steps": "verbs.generate",
     "decompose": "verbs.decompose",
     "decompose_levels": "verbs.shares",
     "decompose_state": "verbs.decompose",
     "energy_shares": "verbs.shares",
+    "evaluate": "verbs.evaluate",
+    "evaluate_steps": "verbs.evaluate",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
     "load": "checkpoints.catalog",
+    "open_sets": "verbs.evaluated_sets",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
+    "read_evaluation": "metrics.evaluation",
     "read_volume": "data.io",
     "train": "verbs.train",
     "train_steps": "verbs.train",
+    "write_report": "verbs.report",
     "write_volume": "data.io",
 }
 
@@ -62,6 +74,7 @@ __all__ = [
     "PRESETS",
     "SAMPLERS",
     "Decomposition",
+    "Evaluation",
     "ModelConfig",
     "PrditError",
     "Prediction",
@@ -73,20 +86,26 @@ __all__ = [
     "TrainConfig",
     "TrainStep",
     "Volume",
+    "VolumeSet",
     "branch_steps",
     "decompose",
     "decompose_levels",
     "decompose_state",
     "energy_shares",
+    "evaluate",
+    "evaluate_steps",
     "generate",
     "generate_steps",
     "import_official",
     "load",
+    "open_sets",
     "phantoms",
     "preprocess",
+    "read_evaluation",
     "read_volume",
     "train",
     "train_steps",
+    "write_report",
     "write_volume",
 ]
 

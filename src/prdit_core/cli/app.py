@@ -9,6 +9,8 @@ import typer
 
 from prdit_core.cli import runs
 from prdit_core.cli.console import DEBUG_VARIABLE
+from prdit_core.cli.encoding import train_encoder
+from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.preparing import phantoms, preprocess
@@ -42,6 +44,8 @@ app.command()(decompose)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(train)
+app.command()(evaluate)
+app.command()(train_encoder)
 app.add_typer(runs.app, name="runs")
 app.command("import")(import_)
 app.command()(info)

@@ -44,6 +44,7 @@ __all__ = [
     "canonical",
     "find_cases",
     "read_patient_key",
+    "read_silently",
     "read_volume",
     "write_volume",
 ]
@@ -129,7 +130,13 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     InputRejected
         With one line that says what is wrong with which file and what to do.
     """
-    path = Path(path)
+    volume = read_silently(Path(path), options)
+    notes = [*volume.metadata["notes"], *_remarks(volume)]
+    return Volume(volume.voxels_hu, volume.affine, {**volume.metadata, "notes": notes})
+
+
+def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
+    """As `read_volume`, without its remarks on the content, which take longer than small files."""
     name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
     voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
@@ -137,7 +144,7 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     checks.check_hu(voxels, name)
     voxels, clamped = checks.without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
-    notes = [*stored.metadata["notes"], *filled, *clamped, *_remarks(volume)]
+    notes = [*stored.metadata["notes"], *filled, *clamped]
     return Volume(volume.voxels_hu, volume.affine, {**stored.metadata, "notes": notes})
 
 

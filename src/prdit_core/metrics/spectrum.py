@@ -54,6 +54,21 @@ class Bands:
         summed = np.bincount(self._index.ravel(), power.ravel(), minlength=self.count)
         return summed / float(voxels.size) ** 2
 
+    def gradient_energies(
+        self, voxels: NDArray[Any], spacing_mm: tuple[float, float, float]
+    ) -> NDArray[np.float64]:
+        """Mean square of a volume's gradient in each band, (n,), per mm²: how sharp it is there.
+
+        The gradient is that of neighbouring voxels, the last and the first being neighbours too.
+
+        Parameters
+        ----------
+        voxels : (D, H, W) of the grid that the bands were made for
+        spacing_mm : (z, y, x)
+        """
+        steps = ((np.roll(voxels, -1, axis) - voxels) / spacing_mm[axis] for axis in range(3))
+        return np.asarray(sum(self.energies(step) for step in steps))
+
 
 def octaves(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Bands:
     """Bands that double in size from one voxel to about a quarter of the volume.

@@ -1,0 +1,238 @@
+"""How near what a run's model makes is to real scans: asked for, watched, and looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+
+from napari_prdit.evaluations import Plan, newest_report
+from napari_prdit.jobs import Failed, Job
+from napari_prdit.nearest_pairs import Pair, nearest_pairs, show_pairs
+from napari_prdit.preferences import preferences
+from napari_prdit.training_runs import settings_of
+from napari_prdit.widgets.child import Child
+from napari_prdit.widgets.parts import Form, Message, PathDrop, button, number, row
+from prdit_core.checkpoints.catalog import newest
+from prdit_core.errors import PrditError, UsageError
+from prdit_core.files import shown
+from prdit_core.verbs.report import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari.components import ViewerModel
+
+    from napari_prdit.run_watch import Seen
+
+POLL_MS = 1000
+COUNT, STEPS = 200, 50
+STOPPED = (130, 143)  # exit codes of a command that was asked to stop
+ABOUT = (
+    "Compares volumes of this run's newest checkpoint with real scans: distances, diversity, "
+    "and whether any is a copy of a scan it was trained on. Volumes made before are used again."
+)
+
+
+class EvaluateBox(QWidget):
+    """Runs `prdit-core generate` and `prdit-core evaluate`, one after the other, for a run.
+
+    Parameters
+    ----------
+    viewer : where the nearest pairs are shown
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._run: Path | None = None
+        self._training: Path | None = None
+        self._plan: Plan | None = None
+        self._last = ""
+        self._generating = False
+        self.child = Child(self)
+        self.child.said.connect(self._hear)
+        self.child.ended.connect(self._go_on)
+        self.reading = Job(self)
+        self.reading.told.connect(self._show_pairs)
+        self._watch = QTimer(self)
+        self._watch.setInterval(POLL_MS)
+        self._watch.timeout.connect(self._count)
+        self._build()
+        self._show_state()
+
+    def show_run(self, run: Seen | None) -> None:
+        """Ask about this run; another one than before brings its own data."""
+        path = None if run is None else run.folder.path
+        if path != self._run:
+            self._run, self._training = path, None
+            self.real.setCurrentText("")
+        if run is not None and self._training is None:  # a new run writes down its data late
+            self._training = _data_of(run)
+            if self._training is not None and not self.real.text:
+                self.real.choose(str(self._training))
+        self._show_state()
+
+    def evaluate(self) -> None:
+        """Begin; nothing happens while another evaluation goes on."""
+        if self.child.running or self._run is None:
+            return
+        try:
+            self._plan = self._planned(self._run)
+        except PrditError as error:
+            self.message.say(str(error), "error")
+            return
+        self._start(generating=self._plan.generated is None)
+
+    def stop(self) -> None:
+        """End after the volume at hand; volumes that were made stay."""
+        self.child.stop()
+
+    def open_report(self) -> None:
+        """Show the page of the newest evaluation in the browser."""
+        report = None if self._run is None else newest_report(self._run)
+        if report is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(report / PAGE)))
+
+    def show_nearest(self) -> None:
+        """Read the nearest pairs of the newest evaluation, and show them as layers."""
+        report = None if self._run is None else newest_report(self._run)
+        if report is not None and not self.reading.running:
+            self.message.say("reading the nearest pairs ...")
+            self.reading.start(lambda _control: _read(report))
+
+    def shut_down(self) -> None:
+        """End all work; it can be begun again."""
+        self._watch.stop()
+        self.child.kill()
+        self.reading.stop_and_wait()
+
+    # One command after the other.
+
+    def _planned(self, run: Path) -> Plan:
+        if not self.real.text:
+            raise UsageError("choose a folder of real scans to compare with")
+        made = self.made.text
+        return Plan(
+            run=run,
+            checkpoint=newest(run),
+            real=Path(self.real.text).expanduser().absolute(),
+            training=self._training,
+            generated=Path(made).expanduser().absolute() if made else None,
+            wanted=self.count.value(),
+            steps=self.steps.value(),
+            device=preferences().device,
+        )
+
+    def _start(self, generating: bool) -> None:
+        assert self._plan is not None
+        self._generating, self._last = generating, ""
+        plan = self._plan
+        self.child.start(plan.generate_words if generating else plan.evaluate_words)
+        what = "generating volumes of" if generating else "comparing volumes of"
+        self.message.say(f"{what} {shown(plan.run.name)} ...")
+        self.busy.setRange(0, plan.wanted if generating else 0)
+        self._watch.start()
+        self._count()
+        self._show_state()
+
+    def _count(self) -> None:
+        """Volumes that are there; the command counts for terminals only."""
+        if self._generating and self._plan is not None:
+            self.busy.setValue(min(self._plan.made, self._plan.wanted))
+
+    def _hear(self, line: str) -> None:
+        self._last = line.removeprefix("prdit-core: ")
+        if not self._generating:
+            self.message.say(self._last)
+
+    def _go_on(self, code: int, _result: str) -> None:
+        self._watch.stop()
+        if code == 0 and self._generating:
+            self._start(generating=False)
+            return
+        assert self._plan is not None
+        name = shown(self._plan.run.name)
+        if code == 0:
+            self.message.say(f"{name} was compared with real scans; open the report")
+        elif code in STOPPED:
+            self.message.say("stopped; Evaluate goes on with the volumes that are there")
+        else:
+            self.message.say(self._last or f"ended with code {code}", "error")
+        self._show_state()
+
+    def _show_pairs(self, event: object) -> None:
+        if isinstance(event, Failed):
+            self.message.say(event.message, "error")
+        elif isinstance(event, list):
+            show_pairs(self._viewer, event)
+            self.message.say("above what was generated, below the training scan nearest to it")
+
+    def _show_state(self) -> None:
+        running = self.child.running
+        done = self._run is not None and newest_report(self._run) is not None
+        self.go.setEnabled(not running and self._run is not None)
+        self.halt.setEnabled(running)
+        self.busy.setVisible(running)
+        for control in (self.open, self.pairs):
+            control.setEnabled(done)
+
+    def _need_none(self, folder: str) -> None:
+        for control in (self.count, self.steps):
+            control.setEnabled(not folder.strip())
+
+    # The controls.
+
+    def _build(self) -> None:
+        about = Message()
+        about.say(ABOUT)
+        form = Form("")
+        self.real = PathDrop([])
+        tip = (
+            "A folder of real scans on the model's grid, or prepared data. Of the data the run was "
+            "trained on, only the held-out scans are taken. Drop it here"
+        )
+        form.add("real scans", self.real, tip)
+        form.rows.addRow("", button("Browse ...", tip, lambda: self.real.browse("Real scans")))
+        self.count = number(2, 1_000_000, COUNT)
+        form.add("volumes", self.count, "How many to generate; with fewer than 200 it is unsure")
+        self.steps = number(2, 1000, STEPS)
+        form.add("steps", self.steps, "Network evaluations of each volume; more is slower, better")
+        self.made = PathDrop([""])
+        self.made.changed.connect(self._need_none)
+        form.add("or take from", self.made, "A folder of volumes that were generated already")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for part in (about, form, *self._buttons()):
+            column.addWidget(part)
+
+    def _buttons(self) -> tuple[QWidget, ...]:
+        self.go = button("Evaluate", "Generate volumes, then compare them", self.evaluate)
+        self.halt = button("Stop", "Evaluate goes on from there", self.stop)
+        self.open = button("Open report", "Show the newest page in the browser", self.open_report)
+        self.pairs = button(
+            "Show nearest pairs",
+            "The volumes most like a training scan, each above that scan, as layers",
+            self.show_nearest,
+        )
+        self.busy = QProgressBar()
+        self.busy.setToolTip("How many volumes were generated; then comparing goes on")
+        self.message = Message()
+        return row(self.go, self.halt), self.busy, self.message, row(self.open, self.pairs)
+
+
+def _data_of(run: Seen) -> Path | None:
+    """Prepared data that a run was trained on, if they are still there."""
+    try:
+        data = settings_of(run.folder).data
+    except PrditError:  # nothing is known of it yet
+        return None
+    return data.absolute() if data.is_dir() else None
+
+
+def _read(report: Path) -> Generator[list[Pair]]:
+    """Work of a job: volumes take their time."""
+    yield list(nearest_pairs(report))

@@ -1,0 +1,199 @@
+"""`prdit-core evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.generating import Device, Json, Threads
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
+from prdit_core.errors import OutputError, UsageError
+from prdit_core.files import check_writable, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prdit_core.metrics.confidence import Measured
+    from prdit_core.metrics.evaluation import Evaluation, Fake, Floor
+    from prdit_core.verbs.critics import WScoreChoice
+    from prdit_core.verbs.volume_passes import EvaluationStep
+
+COLUMNS = {
+    "fid_unbiased": "FID corrected",
+    "fid": "FID",
+    "mmd_unbiased": "MMD unbiased",
+    "mmd": "MMD",
+}
+
+
+@door
+def evaluate(
+    real: Annotated[str, typer.Option(metavar="DIR", help="Real volumes, not trained on.")],
+    fake: Annotated[
+        list[str], typer.Option(metavar="NAME=DIR", help="Volumes of a model; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json and report.html.")],
+    training: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="What the models were trained on, to look for copies."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="recommended, or paper (needs MedicalNet's ResNet-50).")
+    ] = "recommended",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="What makes features: phantom (ours), a folder of train-encoder, a MedicalNet "
+            "file, or hub:OWNER/REPOSITORY/FILE. Default: the protocol's."
+        ),
+    ] = None,
+    encoder_depth: Annotated[
+        int | None, typer.Option(help="10, 18, 34 or 50, where a MedicalNet file must be that.")
+    ] = None,
+    encoder_shortcut: Annotated[
+        Literal["A", "B"] | None, typer.Option(help="The same for its kind of shortcut.")
+    ] = None,
+    wscore: Annotated[
+        bool | None,
+        typer.Option(
+            "--wscore/--no-wscore",
+            help="Train critics for the W-score, the longest part. "
+            "Default: where the sets are large enough.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of halves, pairs and critics.")] = 0,
+    device: Device = "cpu",
+    threads: Threads = None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
+    json: Json = False,
+) -> None:
+    """Compare generated volumes with real ones: FID, MMD, W-score, diversity, copies, tissues.
+
+    A folder holds what `generate` wrote, scans of any format, or a prepared data set; all volumes
+    lie on one grid. docs/evaluation.md says what the numbers mean.
+    """
+    from prdit_core.data.sources import refuse_overlap
+    from prdit_core.machine import choose_device, use_threads
+    from prdit_core.verbs.evaluate import evaluate_steps, find_protocol, protocol_encoder
+    from prdit_core.verbs.evaluated_sets import open_sets
+    from prdit_core.verbs.report import write_report
+
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
+    )
+    fakes = _named(fake)
+    row, place = find_protocol(protocol), choose_device(device)
+    refuse_overlap([Path(f) for f in (real, *fakes.values(), training) if f], out)
+    if out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"{shown(out)} is not empty; choose another --out")
+    sets = open_sets(real, fakes, training, options)
+    chosen = protocol_encoder(row, place, encoder, encoder_depth, encoder_shortcut)
+    check_writable(out)
+    use_threads(threads)
+    steps = evaluate_steps(
+        sets,
+        chosen,
+        protocol=protocol,
+        wscore=_choice(wscore),
+        seed=seed,
+        device=place,
+        scratch=out,
+    )
+    found = _drain(steps, json)
+    report = write_report(found, sets, out)
+    result(
+        {"evaluation": str(report.content), "page": str(report.page)},
+        [*_table(found), f"numbers  {report.content}", f"page     {report.page}"],
+        json,
+    )
+
+
+def _named(fakes: Sequence[str]) -> dict[str, str]:
+    """Folders by the names given to them."""
+    named: dict[str, str] = {}
+    for text in fakes:
+        name, equals, folder = text.partition("=")
+        if not equals or not name or not folder:
+            raise UsageError(f"--fake {shown(text)}: give NAME=DIR, such as demo=volumes/demo")
+        if name in named:
+            raise UsageError(f"--fake {shown(name)} is given twice; each set needs its own name")
+        named[name] = folder
+    return named
+
+
+def _choice(wished: bool | None) -> WScoreChoice:
+    if wished is None:
+        return "auto"
+    return "on" if wished else "off"
+
+
+def _drain(steps: Iterator[EvaluationStep | Evaluation], as_json: bool) -> Evaluation:
+    from prdit_core.verbs.volume_passes import EvaluationStep
+
+    with stoppable() as stop, progress(not as_json) as bar:
+        task, words = bar.add_task("", total=None), ""
+        for step in steps:
+            if not isinstance(step, EvaluationStep):
+                found = step
+                continue
+            if step.words != words:
+                words = step.words
+                bar.reset(task, description=words)
+            bar.update(task, completed=step.index + 1, total=step.total)
+            stop.raise_if_asked()
+    for warning in found.warnings:
+        say(f"note: {warning}")
+    return found
+
+
+def _table(found: Evaluation) -> list[str]:
+    """The main numbers, a line for each set."""
+    rows = [
+        ["", *COLUMNS.values(), "MS-SSIM"],
+        _row("real halves", found.floor, found.real.ms_ssim),
+        *(_row(name, fake, fake.ms_ssim) for name, fake in found.fakes.items()),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _row(name: str, distances: Floor | Fake, alike: Measured | None) -> list[str]:
+    return [name, *(_number(getattr(distances, key)) for key in COLUMNS), _number(alike)]
+
+
+def _number(number: Measured | None) -> str:
+    if number is None:
+        return "-"
+    if number.low is None or number.high is None:
+        return f"{number.value:.4g}"
+    return f"{number.value:.4g} ({number.low:.3g} to {number.high:.3g})"

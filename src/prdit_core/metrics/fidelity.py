@@ -1,0 +1,108 @@
+"""How near a reconstruction is to the scan it is meant to be: PSNR, SSIM, MAE in HU, by tissue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prdit_core.errors import InputRejected
+from prdit_core.metrics.similarity import KERNEL, ssim
+from prdit_core.metrics.tissues import tissue_masks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+# Of 12-bit CT, -1024 to 3071; to be stated with every PSNR and SSIM.
+LOWEST_HU, PEAK_HU = -1024.0, 4095.0
+
+
+@dataclass(frozen=True)
+class TissueError:
+    """Errors where the scan shows one tissue.
+
+    Attributes
+    ----------
+    share : of the voxels
+    mae_hu, rmse_hu : mean absolute and root mean square error; None where there is no such voxel
+    """
+
+    share: float
+    mae_hu: float | None
+    rmse_hu: float | None
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Errors of a reconstruction.
+
+    Attributes
+    ----------
+    mae_hu, rmse_hu : mean absolute and root mean square error
+    psnr : 20 log10(peak / rmse) in dB; infinite where there is no error
+    ssim : mean structural similarity of HU above -1024; None where an edge is shorter than its
+        window
+    peak_hu : HU that PSNR and SSIM take for the full range
+    tissues : errors by what the scan shows
+    """
+
+    mae_hu: float
+    rmse_hu: float
+    psnr: float
+    ssim: float | None
+    peak_hu: float
+    tissues: Mapping[str, TissueError]
+
+
+def fidelity(
+    scan_hu: NDArray[Any], reconstruction_hu: NDArray[Any], peak_hu: float = PEAK_HU
+) -> Fidelity:
+    """Compare a reconstruction with its scan, voxel by voxel.
+
+    Parameters
+    ----------
+    scan_hu, reconstruction_hu : (D, H, W) HU on one grid
+
+    Raises
+    ------
+    InputRejected
+        If the shapes differ or a voxel is NaN or infinite.
+    """
+    scan, found = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
+    _check(scan, found)
+    error = found - scan
+    mae, rmse = _sizes(error)
+    large_enough = min(scan.shape) >= KERNEL
+    return Fidelity(
+        mae_hu=mae,
+        rmse_hu=rmse,
+        psnr=20 * math.log10(peak_hu / rmse) if rmse else math.inf,
+        ssim=ssim(scan - LOWEST_HU, found - LOWEST_HU, peak_hu) if large_enough else None,
+        peak_hu=peak_hu,
+        tissues={name: _within(error, mask) for name, mask in tissue_masks(scan).items()},
+    )
+
+
+def _check(scan: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    if scan.shape != found.shape:
+        raise InputRejected(
+            f"a reconstruction of shape {found.shape} does not lie on a scan of {scan.shape}; "
+            "resample it to the scan's grid"
+        )
+    if not (np.all(np.isfinite(scan)) and np.all(np.isfinite(found))):
+        raise InputRejected("scan or reconstruction holds NaN or infinite HU; repair it first")
+
+
+def _within(error: NDArray[np.float64], mask: NDArray[np.bool_]) -> TissueError:
+    if not mask.any():
+        return TissueError(0.0, None, None)
+    return TissueError(float(mask.mean()), *_sizes(error[mask]))
+
+
+def _sizes(error: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean absolute and root mean square."""
+    return float(np.abs(error).mean()), float(np.sqrt(np.square(error).mean()))

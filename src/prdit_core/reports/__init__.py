@@ -1,0 +1,1 @@
+"""Pages for people: what an evaluation found, in tables and pictures."""

@@ -1,0 +1,166 @@
+"""Compare generated volumes with real ones: every number with its confidence."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+from prdit_core.errors import UsageError
+from prdit_core.metrics.evaluation import Evaluation
+from prdit_core.metrics.floor import floor_of
+from prdit_core.metrics.frechet import frechet
+from prdit_core.metrics.mmd import kernel_width, mmd
+from prdit_core.metrics.protocols import PROTOCOLS
+from prdit_core.verbs.critics import WScoreChoice, critics_for, scores
+from prdit_core.verbs.evaluated_sets import REAL, TRAINING
+from prdit_core.verbs.findings import Findings
+from prdit_core.verbs.volume_passes import EvaluationStep, Pass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from prdit_core.metrics.encoders import Encoder
+    from prdit_core.metrics.protocols import Protocol
+    from prdit_core.verbs.evaluated_sets import EvaluatedSets
+
+# Second words of the keys of all draws.
+_PAIRS, _HALVES, _FLOOR = 0, 1, 2
+
+
+def evaluate_steps(
+    sets: EvaluatedSets,
+    encoder: Encoder | None = None,
+    *,
+    protocol: str = "recommended",
+    wscore: WScoreChoice = "auto",
+    seed: int = 0,
+    device: str = "cpu",
+    scratch: str | Path | None = None,
+) -> Iterator[EvaluationStep | Evaluation]:
+    """Measure sets of volumes, one event for each volume and distance; last comes the result.
+
+    Volumes are read one at a time, several times over; only their features are kept.
+
+    Parameters
+    ----------
+    sets : see `open_sets`
+    encoder : what makes features; None takes the protocol's
+    protocol : a name of `PROTOCOLS`: "recommended" or "paper"
+    wscore : whether critics are trained; "auto" does where the sets are large enough
+    seed : of halves, pairs and critics; equal seeds give equal evaluations on one machine
+    device : where the protocol's encoder and the critics work
+    scratch : folder for the critics' copy of the volumes; None: the system's
+
+    Raises
+    ------
+    UsageError
+        If a setting cannot be used, or "on" asks for a W-score that cannot be had.
+    InputRejected
+        If a volume cannot be read, holds NaN or lies on another grid than its set.
+    """
+    row = find_protocol(protocol)
+    critics, remarks = critics_for(sets, row.wscore, wscore)
+    encoder = protocol_encoder(row, device) if encoder is None else encoder
+    looks = {name: Pass(name, volumes, row) for name, volumes in sets.all.items()}
+    found = Findings(sets, row, encoder, seed)
+    yield from _look(looks, found)
+    yield from _measure(found)
+    if critics is None:
+        yield found.evaluation(None, remarks)
+        return
+    judged = {name: looks[name] for name in sets.judged}
+    scored = yield from scores(judged, critics, seed=seed, device=device, scratch=scratch)
+    yield found.evaluation(scored.as_json(), remarks)
+
+
+def evaluate(
+    sets: EvaluatedSets,
+    encoder: Encoder | None = None,
+    *,
+    protocol: str = "recommended",
+    wscore: WScoreChoice = "auto",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Evaluation:
+    """Measure sets of volumes; see `evaluate_steps`.
+
+    Examples
+    --------
+    >>> sets = prdit_core.open_sets("held-out", {"demo": "made"})  # doctest: +SKIP
+    >>> prdit_core.evaluate(sets).fakes["demo"].fid_unbiased.value  # doctest: +SKIP
+    """
+    steps = evaluate_steps(
+        sets, encoder, protocol=protocol, wscore=wscore, seed=seed, device=device
+    )
+    (last,) = deque(steps, maxlen=1)
+    assert isinstance(last, Evaluation)
+    return last
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of that name; raises `UsageError` where there is none."""
+    if name not in PROTOCOLS:
+        raise UsageError(f"protocol {name!r} is not known; choose one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def protocol_encoder(
+    protocol: Protocol,
+    device: str,
+    name: str | None = None,
+    depth: int | None = None,
+    shortcut: Literal["A", "B"] | None = None,
+) -> Encoder:
+    """An encoder that sees volumes as the protocol says, or the protocol's own.
+
+    Parameters
+    ----------
+    name, depth, shortcut : see `load_encoder`; None takes what the protocol names
+
+    Raises
+    ------
+    UsageError
+        If the protocol needs weights that it cannot bring, or there is no such encoder.
+    CheckpointError
+        If a file of weights is damaged or of another network.
+    """
+    from prdit_core.metrics.encoders import load_encoder
+
+    chosen = protocol.encoder if name is None else name
+    if chosen is None:
+        raise UsageError(
+            f"protocol {protocol.name} needs MedicalNet's 3D ResNet-50: give its file with "
+            "--encoder, or take --protocol recommended"
+        )
+    return load_encoder(chosen, depth, shortcut, intensity=protocol.intensity, device=device)
+
+
+def _look(looks: Mapping[str, Pass], found: Findings) -> Iterator[EvaluationStep]:
+    """All that volumes are read for; what cannot be used is refused by the first pass."""
+    for name, look in looks.items():
+        found.surveys[name] = yield from look.survey()
+    for name in found.sets.judged:
+        found.features[name] = yield from looks[name].encode(found.encoder)
+        found.alike[name] = yield from looks[name].diversity((found.seed, _PAIRS))
+    if found.sets.training is None:
+        return
+    thumbnails = found.surveys[TRAINING].thumbnails
+    for name in found.sets.judged:
+        known = found.training_volumes_in(name) if name == REAL else {}
+        found.neighbours[name] = yield from looks[name].neighbours(
+            looks[TRAINING], thumbnails, known
+        )
+
+
+def _measure(found: Findings) -> Iterator[EvaluationStep]:
+    """Distances between features."""
+    words, total = "measuring distances", len(found.sets.fakes) + 1
+    real = found.features[REAL]
+    gamma = kernel_width(real)
+    found.floor = floor_of(real, gamma, (found.seed, _FLOOR))
+    yield EvaluationStep(words, 0, total)
+    for index, name in enumerate(found.sets.fakes, start=1):
+        fake, key = found.features[name], (found.seed, _HALVES)
+        found.distances[name] = frechet(real, fake, key), mmd(real, fake, gamma, key)
+        yield EvaluationStep(words, index, total)

@@ -1,0 +1,99 @@
+"""What to be careful about in an evaluation, in sentences for its reader."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prdit_core.files import shown
+from prdit_core.metrics.frechet import FEWEST_FOR_CORRECTION
+from prdit_core.verbs.evaluated_sets import REAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prdit_core.verbs.findings import Findings
+
+
+def doubts(found: Findings) -> Iterator[str]:
+    """Warnings, the gravest first."""
+    yield from _copies(found)
+    yield from _not_held_out(found)
+    yield from _repeats(found)
+    yield from _few(found)
+    yield from _unequal(found)
+
+
+def _copies(found: Findings) -> Iterator[str]:
+    scale = found.scale
+    if scale is None:
+        return
+    for name in found.sets.fakes:
+        copies = sum(map(scale.is_copy, found.neighbours[name]))
+        if copies:
+            yield (
+                f"{copies} of {_count(found, name)} volumes of {shown(name)} are so near to a "
+                "training volume that they look like copies."
+            )
+
+
+def _not_held_out(found: Findings) -> Iterator[str]:
+    known = len(found.training_volumes_in(REAL))
+    if known:
+        yield (
+            f"{known} of {_count(found, REAL)} real volumes are training volumes. A model that "
+            "copies them looks good: give volumes that it was not trained on."
+        )
+    scale = found.scale
+    near = 0 if scale is None else sum(map(scale.is_copy, found.neighbours[REAL]))
+    if near:
+        yield (
+            f"{near} of {_count(found, REAL)} real volumes lie as near to a training volume as "
+            "copies do: perhaps patients are in both sets."
+        )
+
+
+def _repeats(found: Findings) -> Iterator[str]:
+    real = set(found.surveys[REAL].digests)
+    for name in found.sets.judged:
+        digests = found.surveys[name].digests
+        repeated = len(digests) - len(set(digests))
+        if repeated:
+            yield f"{repeated} volumes of {shown(name)} are equal to others of the same set."
+        shared = sum(digest in real for digest in digests) if name != REAL else 0
+        if shared:
+            yield (
+                f"{shared} volumes of {shown(name)} are equal to real ones: corrected and "
+                "unbiased distances are too small, for they take sets to be independent."
+            )
+
+
+def _few(found: Findings) -> Iterator[str]:
+    protocol, features = found.protocol, found.encoder.feature_count
+    counts = {name: _count(found, name) for name in found.sets.judged}
+    few = [f"{shown(name)} ({n})" for name, n in counts.items() if n < protocol.advised_volumes]
+    if few:
+        yield (
+            f"Fewer volumes than protocol {protocol.name} advises ({protocol.advised_volumes}): "
+            f"{', '.join(few)}. Distances of so few are uncertain."
+        )
+    fewest = min(counts.values())
+    if fewest < FEWEST_FOR_CORRECTION:
+        yield f"FID is not corrected for the number of volumes: {FEWEST_FOR_CORRECTION} are needed."
+    elif fewest < 2 * features:
+        yield (
+            f"{fewest} volumes are few for {features} features: the corrected FID still comes out "
+            "too large. Compare it only between sets of equal numbers and with the floor."
+        )
+
+
+def _unequal(found: Findings) -> Iterator[str]:
+    counts = {_count(found, name) for name in found.sets.fakes}
+    if len(counts) > 1:
+        yield (
+            "The generated sets differ in their numbers of volumes: compare the corrected FID and "
+            "the unbiased MMD, not those as papers compute them."
+        )
+
+
+def _count(found: Findings, name: str) -> int:
+    return len(found.sets.all[name])
