@@ -14,6 +14,7 @@ import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from PIL import Image
 
@@ -36,6 +37,16 @@ def generate(viewer: Viewer) -> None:
     """A volume of the bundled model."""
     dock = opened(viewer, "Generate CT volume")
     dock.walk.seed.setValue(3)
+    dock.generate()
+    wait(lambda: not dock.job.running)
+
+
+def generate_size(viewer: Viewer) -> None:
+    """The same chest at half the resolution of the bundled chain."""
+    dock = opened(viewer, "Generate CT volume")
+    dock.walk.seed.setValue(3)
+    dock.walk.take_preset("fast")
+    dock.model.size_choice.choose(64)
     dock.generate()
     wait(lambda: not dock.job.running)
 
@@ -71,6 +82,29 @@ def train_new(viewer: Viewer) -> None:
     settle(3)
 
 
+def evaluate(viewer: Viewer) -> None:
+    """A finished evaluation of a small run, and its nearest pairs."""
+    from qtpy.QtGui import QDesktopServices
+
+    dock = opened(viewer, "Train on CT scans")
+    dock.choose_runs_folder(trained())
+    dock.tabs.setCurrentIndex(1)
+    dock.runs.choose(str(trained() / "chest-global"))
+    dock.view.evaluate_fold.open()
+    box = dock.view.evaluating
+    real = str(ROOM / "real")  # more than the few scans that the run held out
+    command("phantoms", "--count", "12", "--size", "16", "--seed", "1", "--out", real)
+    box.real.choose(real)
+    box.count.setValue(12)
+    with patch.object(QDesktopServices, "openUrl"):  # the page is no part of the picture
+        box.evaluate()
+        wait(lambda: box.idle)
+    if box.message.kind == "error":
+        raise RuntimeError(box.message.text())
+    settle(3)
+    dock.tabs.widget(1).ensureWidgetVisible(box.pairs)
+
+
 @cache
 def trained() -> Path:
     """A folder with a run of each stage, made anew."""
@@ -87,10 +121,12 @@ def trained() -> Path:
 
 DOCKS: dict[str, Callable[[Viewer], None]] = {
     "generate": generate,
+    "generate-size": generate_size,
     "planes": planes,
     "inspect": inspect,
     "train": train,
     "train-new": train_new,
+    "evaluate": evaluate,
 }
 
 

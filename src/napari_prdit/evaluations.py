@@ -1,22 +1,28 @@
 """Evaluations of a training run: what is asked of prdit-core, and where it lies.
 
-evaluation/<checkpoint>/volumes    what the run's model made
-evaluation/<checkpoint>/report-N   report.html and evaluation.json, the highest N newest
+evaluation/<checkpoint>/size-S-steps-N   what the run's model made
+evaluation/<checkpoint>/report-N         report.html and evaluation.json, the highest N newest
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_prdit.known_checkpoints import edges_mm, resolutions
+from prdit_core.errors import UsageError
+from prdit_core.files import shown
 from prdit_core.verbs.report import CONTENT, PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER, VOLUMES, REPORT = "evaluation", "volumes", "report-{}"
+FOLDER, VOLUMES, REPORT = "evaluation", "size-{}-steps-{}", "report-{}"
 _LONGEST_NAME = 40
+_SAME_SPACING = 1e-3  # relative; files keep the digits of float32
 _RECORDS = "seed-*_index-*.json"
 
 
@@ -31,6 +37,7 @@ class Plan:
     real : folder of volumes, or prepared data; held-out cases where the run was trained on them
     training : data that the run was trained on; None if they are gone
     generated : folder of volumes that were made already; None lets the model make `wanted`
+    size : edge of the volumes to make; None until `fitted` found that of the real ones
     """
 
     run: Path
@@ -41,11 +48,12 @@ class Plan:
     wanted: int
     steps: int
     device: str
+    size: int | None = None
 
     @property
     def volumes(self) -> Path:
-        """Folder of the generated volumes."""
-        return self.generated or self._folder / VOLUMES
+        """Folder of the generated volumes; those of other sizes and steps lie elsewhere."""
+        return self.generated or self._folder / VOLUMES.format(self.size, self.steps)
 
     @property
     def report(self) -> Path:
@@ -66,10 +74,10 @@ class Plan:
 
     @property
     def generate_words(self) -> list[str]:
-        """Arguments of prdit-core; volumes made before stay, unless with other settings."""
+        """Arguments of prdit-core; volumes made before stay, unless on another device."""
         return [
             *("generate", "--checkpoint", str(self.checkpoint), "--out", str(self.volumes)),
-            *("--count", str(self.wanted), "--steps", str(self.steps)),
+            *("--size", str(self.size), "--count", str(self.wanted), "--steps", str(self.steps)),
             *("--device", self.device, "--overwrite"),
         ]
 
@@ -85,6 +93,35 @@ class Plan:
     @property
     def _folder(self) -> Path:
         return self.run / FOLDER / self.checkpoint.name
+
+
+def fitted(plan: Plan) -> Plan:
+    """The plan with the size of the real volumes, once all its folders were looked into.
+
+    What cannot be compared is told here, not after hours of generating.
+
+    Raises
+    ------
+    PrditError
+        If a folder cannot be used, or the model makes no volumes like the real ones.
+    """
+    from prdit_core.verbs.evaluated_sets import open_sets
+
+    # As long as the model has made none, the real volumes stand in for its own.
+    sets = open_sets(plan.real, {plan.name: plan.generated or plan.real}, plan.training)
+    if plan.generated is not None:
+        return plan
+    shape, spacing_mm = sets.real.shape, sets.real.spacing_mm
+    for edge, edge_mm in edges_mm(str(plan.checkpoint)).items():
+        if shape == (edge,) * 3 and np.allclose(spacing_mm, edge_mm, rtol=_SAME_SPACING, atol=0):
+            return replace(plan, size=edge)
+    found = " x ".join(map(str, shape))
+    found_mm = " x ".join(f"{mm:.4g}" for mm in spacing_mm)
+    made = " or ".join(resolutions(str(plan.checkpoint)).values())
+    raise UsageError(
+        f"{shown(plan.real)} holds volumes of {found} voxels of {found_mm} mm, but the model "
+        f"makes those of edge {made}; choose real scans prepared like its own"
+    )
 
 
 def newest_report(run: Path) -> Path | None:

@@ -50,12 +50,14 @@ def resolutions(name: str) -> dict[int, str]:
 
     Only chains have several. Raises as `described`.
     """
+    return {edge: f"{edge}: voxels of {mm:g} mm" for edge, mm in edges_mm(name).items()}
+
+
+def edges_mm(name: str) -> dict[int, float]:
+    """The same edges with those of their voxels in mm; raises as `described`."""
     header = read_header(find(name))
     finest_mm = header.geometry.spacing_mm[0]
-    return {
-        edge: f"{edge}: voxels of {finest_mm * 2**times:g} mm"
-        for times, edge in enumerate(_sizes(header))
-    }
+    return {edge: finest_mm * 2**times for times, edge in enumerate(_sizes(header))}
 
 
 def _is_one(path: Path) -> bool:

@@ -12,10 +12,11 @@ import pytest
 import thorax
 from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QObject, QUrl, Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QDesktopServices
+from toys import TINY_CHAIN, tiny_checkpoint
 
-from napari_prdit.evaluations import Plan, newest_report
+from napari_prdit.evaluations import Plan, fitted, newest_report
 from napari_prdit.layers import OURS, layer_volume
 from napari_prdit.nearest_pairs import PAIR, nearest_pairs, show_pairs
 from napari_prdit.run_watch import look
@@ -70,15 +71,21 @@ class FakeChild(QObject):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    list(phantom_steps(8, size=8, seed=0, out=folder))
-    return folder
+    return phantoms(tmp_path_factory.mktemp("data") / "phantoms", size=8)
 
 
 @pytest.fixture
 def run(tmp_path: Path, data: Path) -> RunFolder:
     """A finished run as training leaves one, as far as this dock reads it."""
     return invented_run(tmp_path / "runs" / "my run", data)
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files that the browser was asked to show."""
+    files: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: files.append(url.toLocalFile()))
+    return files
 
 
 @pytest.fixture
@@ -98,11 +105,35 @@ def box(
     made.shut_down()
 
 
+def phantoms(folder: Path, *, size: int) -> Path:
+    """Prepared data, of which some are held out."""
+    list(phantom_steps(8, size=size, seed=0, out=folder, validation_fraction=0.4))
+    return folder
+
+
+def phantom_chain(folder: Path) -> Path:
+    """A checkpoint that makes 16^3, and 8^3 without its refiner, on the grid of phantoms."""
+    tiny_checkpoint(folder, size=16, model=TINY_CHAIN)
+    header = folder / "checkpoint.json"
+    content = json.loads(header.read_text())
+    content["geometry"] |= {"spacing_mm": [20.0] * 3, "field_of_view_mm": 320.0}
+    header.write_text(json.dumps(content))
+    return folder
+
+
+def begin(qtbot: QtBot, box: EvaluateBox) -> None:
+    """Press Evaluate, and wait until it has looked at the real scans."""
+    box.go.click()
+    looked_at(qtbot, box)
+
+
+def looked_at(qtbot: QtBot, box: EvaluateBox) -> None:
+    qtbot.waitUntil(lambda: not box.reading.running, timeout=PATIENCE_MS)
+
+
 def invented_run(path: Path, data: Path) -> RunFolder:
     folder = RunFolder(path)
-    checkpoint = path / "checkpoints" / "iteration-00000120"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "checkpoint.json").touch()
+    phantom_chain(path / "checkpoints" / "iteration-00000120")
     settings = TrainConfig(stage="local", data=data, run=path).model_dump(
         mode="json", exclude_none=True
     )
@@ -146,66 +177,117 @@ def test_the_data_of_the_run_are_offered_as_real(box: EvaluateBox, data: Path) -
 
 
 def test_volumes_are_generated_and_then_compared(
-    box: EvaluateBox, run: RunFolder, data: Path
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder, data: Path
 ) -> None:
     box.count.setValue(7)
     box.steps.setValue(3)
-    box.go.click()
+    begin(qtbot, box)
     (generate,) = box.child.asked
     folder = run.path / "evaluation" / "iteration-00000120"
     assert generate[0] == "generate"
     assert words_after(generate, "--checkpoint") == str(run.path / "checkpoints" / folder.name)
-    assert words_after(generate, "--out") == str(folder / "volumes")
-    assert [words_after(generate, f"--{name}") for name in ("count", "steps")] == ["7", "3"]
+    assert words_after(generate, "--out") == str(folder / "size-8-steps-3")
+    asked = [words_after(generate, f"--{name}") for name in ("size", "count", "steps")]
+    assert asked == ["8", "7", "3"]
     assert not box.go.isEnabled() and box.halt.isEnabled() and "generating" in box.message.text()
 
     box.child.end(0)
     _, compare = box.child.asked
     assert compare[0] == "evaluate"
     assert words_after(compare, "--real") == words_after(compare, "--training") == str(data)
-    assert words_after(compare, "--fake") == f"run my run={folder / 'volumes'}"
+    assert words_after(compare, "--fake") == f"run my run={folder / 'size-8-steps-3'}"
     assert words_after(compare, "--out") == str(folder / "report-1")
 
     box.child.said.emit("real: features 3 of 8")
     assert box.message.text() == "real: features 3 of 8"
     finished_report(run)
     box.child.end(0)
+    looked_at(qtbot, box)
     assert len(box.child.asked) == 2
     assert box.go.isEnabled() and box.open.isEnabled() and box.message.kind == "note"
 
-    box.go.click()  # again: the report that is there stays
+    begin(qtbot, box)  # again: the report that is there stays
     box.child.end(0)
     assert words_after(box.child.asked[-1], "--out") == str(folder / "report-2")
 
 
-def test_the_commands_understand_what_they_are_asked(box: EvaluateBox) -> None:
+def test_a_finished_evaluation_opens_its_page_and_its_nearest_pairs(
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder, viewer: ViewerModel, opened: list[str]
+) -> None:
+    begin(qtbot, box)
+    box.child.end(0)
+    report = finished_report(run)
+    box.child.end(0)
+    assert opened == [str(report / PAGE)]
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=PATIENCE_MS)
+
+
+def test_a_chain_generates_at_the_size_of_the_real_scans(
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder, tmp_path: Path
+) -> None:
+    finer = phantoms(tmp_path / "finer", size=16)
+    box.show_run(look(invented_run(tmp_path / "runs" / "finer", finer)))
+    begin(qtbot, box)
+    (generate,) = box.child.asked
+    assert words_after(generate, "--size") == "16"
+
+
+def test_real_scans_unlike_what_the_model_makes_are_refused_before_anything_is_generated(
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder, tmp_path: Path
+) -> None:
+    refused = {
+        phantoms(tmp_path / "32", size=32): "32 x 32 x 32 voxels of 10 x 10 x 10 mm",
+        tmp_path / "nowhere": "nowhere",
+    }
+    box.show_run(look(invented_run(tmp_path / "runs" / "other", tmp_path / "gone")))
+    for folder, words in refused.items():
+        box.real.choose(str(folder))
+        begin(qtbot, box)
+        assert box.message.kind == "error" and words in box.message.text()
+        assert "\n" not in box.message.text() and box.go.isEnabled()
+    assert "16: voxels of 20 mm or 8: voxels of 40 mm" in refusal(run, tmp_path / "32")
+    assert box.child.asked == []
+
+
+def refusal(run: RunFolder, real: Path) -> str:
+    checkpoint = run.path / "checkpoints" / "iteration-00000120"
+    with pytest.raises(UsageError) as refused:
+        fitted(Plan(run.path, checkpoint, real, None, None, 2, 2, "cpu"))
+    return str(refused.value)
+
+
+def test_the_commands_understand_what_they_are_asked(qtbot: QtBot, box: EvaluateBox) -> None:
     from typer.main import get_command
 
     from prdit_core.cli.app import app
 
-    box.go.click()
+    begin(qtbot, box)
     box.child.end(0)
     for name, *words in box.child.asked:
         command = get_command(app).commands[name]  # type: ignore[attr-defined]
         assert command.make_context(name, list(words)).params
 
 
-def test_volumes_that_are_there_need_no_generating(box: EvaluateBox, tmp_path: Path) -> None:
-    box.made.choose(str(tmp_path))
+def test_volumes_that_are_there_need_no_generating(
+    qtbot: QtBot, box: EvaluateBox, tmp_path: Path
+) -> None:
+    made = phantoms(tmp_path / "made", size=8)
+    box.made.choose(str(made))
     assert not box.count.isEnabled()
-    box.go.click()
+    begin(qtbot, box)
     (words,) = box.child.asked
-    assert words[0] == "evaluate" and words_after(words, "--fake") == f"run my run={tmp_path}"
+    assert words[0] == "evaluate" and words_after(words, "--fake") == f"run my run={made}"
 
 
 def test_other_real_scans_are_compared_with_and_copies_still_looked_for(
-    box: EvaluateBox, tmp_path: Path, data: Path
+    qtbot: QtBot, box: EvaluateBox, tmp_path: Path, data: Path
 ) -> None:
-    box.real.choose(str(tmp_path))
-    box.go.click()
+    others = phantoms(tmp_path / "others", size=8)
+    box.real.choose(str(others))
+    begin(qtbot, box)
     box.child.end(0)
     words = box.child.asked[-1]
-    assert words_after(words, "--real") == str(tmp_path)
+    assert words_after(words, "--real") == str(others)
     assert words_after(words, "--training") == str(data)
 
 
@@ -242,43 +324,58 @@ def test_another_run_brings_its_own_data_and_a_typed_folder_stays(
 # --- what goes on -------------------------------------------------------------------------------
 
 
-def test_progress_is_the_number_of_volumes_there_are(box: EvaluateBox, run: RunFolder) -> None:
+def test_progress_is_the_number_of_volumes_there_are(
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder
+) -> None:
     box.count.setValue(4)
-    box.go.click()
-    folder = run.path / "evaluation" / "iteration-00000120" / "volumes"
+    begin(qtbot, box)
+    assert "0 of 4 volumes" in box.message.text() and "left" not in box.message.text()
+    folder = run.path / "evaluation" / "iteration-00000120" / "size-8-steps-50"
     folder.mkdir(parents=True)
     for i in range(3):
         (folder / f"seed-0_index-{i:04d}.json").touch()
     box._watch.timeout.emit()
     assert (box.busy.value(), box.busy.maximum()) == (3, 4)
+    assert "3 of 4 volumes" in box.message.text() and box.message.text().endswith("left")
     box.child.end(0)
     assert box.busy.maximum() == 0  # how long comparing takes is not known
 
 
-def test_what_fails_is_said_and_nothing_is_compared(box: EvaluateBox) -> None:
-    box.go.click()
+def test_what_fails_is_said_and_nothing_is_compared(qtbot: QtBot, box: EvaluateBox) -> None:
+    begin(qtbot, box)
     box.child.end(5, "prdit-core: weights are damaged")
     assert box.message.kind == "error" and box.message.text() == "weights are damaged"
     assert len(box.child.asked) == 1 and box.go.isEnabled()
-    box.go.click()
+    begin(qtbot, box)
     box.child.end(9)
     assert box.message.text() == "ended with code 9"  # and not what the child before it said
 
 
-def test_it_can_be_stopped_and_begun_again(box: EvaluateBox) -> None:
-    box.go.click()
+@pytest.mark.parametrize("code", [143, 15, 0])  # asked, before it could listen, at its last step
+def test_it_can_be_stopped_and_begun_again(qtbot: QtBot, box: EvaluateBox, code: int) -> None:
+    begin(qtbot, box)
     box.halt.click()
     assert box.child.stopped
-    box.child.end(143)
+    box.child.end(code, "prdit-core: stopping after this step; press Ctrl-C again")
     assert box.message.kind == "note" and box.message.text().startswith("stopped")
-    box.go.click()
+    assert not box.halt.isEnabled()
+    begin(qtbot, box)
     assert box.child.asked[0] == box.child.asked[1]
 
 
+def test_what_does_not_stop_is_ended_by_a_second_click(qtbot: QtBot, box: EvaluateBox) -> None:
+    begin(qtbot, box)
+    box.halt.click()
+    assert box.child.running and box.halt.text() == "End at once"
+    box.halt.click()
+    assert not box.child.running and box.message.text().startswith("stopped")
+    assert box.go.isEnabled() and box.halt.text() == "Stop"
+
+
 def test_a_run_that_is_selected_meanwhile_is_not_mixed_in(
-    box: EvaluateBox, run: RunFolder, data: Path, tmp_path: Path
+    qtbot: QtBot, box: EvaluateBox, run: RunFolder, data: Path, tmp_path: Path
 ) -> None:
-    box.go.click()
+    begin(qtbot, box)
     box.show_run(look(invented_run(tmp_path / "runs" / "other", data)))
     box.evaluate()
     box.child.end(0)
@@ -294,7 +391,7 @@ def test_the_dock_shows_it_and_ends_it(
     qtbot.addWidget(dock)
     dock.choose_runs_folder(run.path.parent)
     evaluating = dock.view.evaluating
-    evaluating.go.click()
+    begin(qtbot, evaluating)
     assert evaluating.child.running
     dock.shut_down()
     assert not evaluating.child.running
@@ -304,10 +401,8 @@ def test_the_dock_shows_it_and_ends_it(
 
 
 def test_the_newest_report_opens_in_the_browser(
-    box: EvaluateBox, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    box: EvaluateBox, run: RunFolder, opened: list[str]
 ) -> None:
-    opened: list[QUrl] = []
-    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
     assert not box.open.isEnabled()
     older, newer = finished_report(run), finished_report(run, "iteration-00000060")
     os.utime(older / CONTENT, (1, 1))
@@ -316,7 +411,7 @@ def test_the_newest_report_opens_in_the_browser(
     box.show_run(look(run))
     box.open.click()
     assert newest_report(run.path) == newer
-    assert [url.toLocalFile() for url in opened] == [str(newer / PAGE)]
+    assert opened == [str(newer / PAGE)]
 
 
 def test_pairs_become_layers_the_generated_one_above_its_training_volume(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 240_000
 X0_LAYERS = [
     "scan, as the model sees it",
     "noisy scan",

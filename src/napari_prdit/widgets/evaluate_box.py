@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +10,21 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from napari_prdit.evaluations import Plan, newest_report
+from napari_prdit.evaluations import Plan, fitted, newest_report
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.nearest_pairs import Pair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
 from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
-from napari_prdit.widgets.parts import Form, Message, PathDrop, button, number, row
+from napari_prdit.widgets.parts import (
+    Form,
+    Message,
+    PathDrop,
+    button,
+    duration,
+    number,
+    row,
+)
 from prdit_core.checkpoints.catalog import newest
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
@@ -30,11 +39,13 @@ if TYPE_CHECKING:
 
 POLL_MS = 1000
 COUNT, STEPS = 200, 50
-STOPPED = (130, 143)  # exit codes of a command that was asked to stop
 ABOUT = (
-    "Compares volumes of this run's newest checkpoint with real scans: distances, diversity, "
-    "and whether any is a copy of a scan it was trained on. Volumes made before are used again."
+    "Generates volumes with this run's newest checkpoint and compares them with real scans: how "
+    "far they are from them, how much they differ among each other, and whether any is a copy of "
+    "a scan it was trained on. Volumes made before are used again."
 )
+STOP, STOP_TIP = "Stop", "End after the volume at hand; Evaluate goes on from there"
+END, END_TIP = "End at once", "It did not stop yet. End it now; volumes that are complete stay"
 
 
 class EvaluateBox(QWidget):
@@ -52,17 +63,23 @@ class EvaluateBox(QWidget):
         self._training: Path | None = None
         self._plan: Plan | None = None
         self._last = ""
-        self._generating = False
+        self._generating = self._stopping = False
         self.child = Child(self)
         self.child.said.connect(self._hear)
         self.child.ended.connect(self._go_on)
         self.reading = Job(self)
-        self.reading.told.connect(self._show_pairs)
+        self.reading.told.connect(self._take)
+        self.reading.ended.connect(self._show_state)
         self._watch = QTimer(self)
         self._watch.setInterval(POLL_MS)
         self._watch.timeout.connect(self._count)
         self._build()
         self._show_state()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked, generated, compared or read."""
+        return not self.child.running and not self.reading.running
 
     def show_run(self, run: Seen | None) -> None:
         """Ask about this run; another one than before brings its own data."""
@@ -78,31 +95,39 @@ class EvaluateBox(QWidget):
 
     def evaluate(self) -> None:
         """Begin; nothing happens while another evaluation goes on."""
-        if self.child.running or self._run is None:
+        if not self.idle or self._run is None:
             return
         try:
-            self._plan = self._planned(self._run)
+            plan = self._planned(self._run)
         except PrditError as error:
             self.message.say(str(error), "error")
             return
-        self._start(generating=self._plan.generated is None)
+        self.message.say("looking at the real scans ...")
+        self.reading.start(lambda _control: _fitted(plan))
+        self._show_state()
 
     def stop(self) -> None:
-        """End after the volume at hand; volumes that were made stay."""
+        """End after the volume at hand; asked again, at once. Volumes that were made stay."""
+        if self._stopping:
+            self.child.kill()
+            self._go_on(1, "")
+            return
+        self._stopping = True
         self.child.stop()
+        self.message.say("stopping after the volume at hand ...")
+        self._show_state()
 
     def open_report(self) -> None:
         """Show the page of the newest evaluation in the browser."""
         report = None if self._run is None else newest_report(self._run)
         if report is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(report / PAGE)))
+            _open_page(report)
 
     def show_nearest(self) -> None:
         """Read the nearest pairs of the newest evaluation, and show them as layers."""
         report = None if self._run is None else newest_report(self._run)
-        if report is not None and not self.reading.running:
-            self.message.say("reading the nearest pairs ...")
-            self.reading.start(lambda _control: _read(report))
+        if report is not None:
+            self._read_pairs(report)
 
     def shut_down(self) -> None:
         """End all work; it can be begun again."""
@@ -127,13 +152,27 @@ class EvaluateBox(QWidget):
             device=preferences().device,
         )
 
+    def _take(self, event: object) -> None:
+        """What was read beside the window."""
+        if isinstance(event, Failed):
+            self.message.say(event.message, "error")
+        elif isinstance(event, Plan):
+            self._plan = event
+            self._start(generating=event.generated is None)
+        elif isinstance(event, list):
+            show_pairs(self._viewer, event)
+            self.message.say(
+                "each generated volume lies above the training scan nearest to it; the nearest "
+                "pair is on the left"
+            )
+
     def _start(self, generating: bool) -> None:
         assert self._plan is not None
-        self._generating, self._last = generating, ""
+        self._generating, self._stopping, self._last = generating, False, ""
         plan = self._plan
+        self._begun, self._made_before = time.monotonic(), plan.made
         self.child.start(plan.generate_words if generating else plan.evaluate_words)
-        what = "generating volumes of" if generating else "comparing volumes of"
-        self.message.say(f"{what} {shown(plan.run.name)} ...")
+        self.message.say(f"comparing volumes of {shown(plan.run.name)} ...")
         self.busy.setRange(0, plan.wanted if generating else 0)
         self._watch.start()
         self._count()
@@ -141,44 +180,65 @@ class EvaluateBox(QWidget):
 
     def _count(self) -> None:
         """Volumes that are there; the command counts for terminals only."""
-        if self._generating and self._plan is not None:
-            self.busy.setValue(min(self._plan.made, self._plan.wanted))
+        if not self._generating or self._plan is None:
+            return
+        made, wanted = min(self._plan.made, self._plan.wanted), self._plan.wanted
+        self.busy.setValue(made)
+        if self._stopping:
+            return
+        new, left = made - self._made_before, ""
+        if new > 0:
+            pace = (time.monotonic() - self._begun) / new
+            left = f", {duration(pace * (wanted - made))} left"
+        name = shown(self._plan.run.name)
+        self.message.say(f"generating with {name}: {made} of {wanted} volumes{left}")
 
     def _hear(self, line: str) -> None:
         self._last = line.removeprefix("prdit-core: ")
-        if not self._generating:
+        if not self._generating and not self._stopping:
             self.message.say(self._last)
 
     def _go_on(self, code: int, _result: str) -> None:
         self._watch.stop()
-        if code == 0 and self._generating:
+        assert self._plan is not None
+        if code == 0 and self._generating and not self._stopping:
             self._start(generating=False)
             return
-        assert self._plan is not None
-        name = shown(self._plan.run.name)
-        if code == 0:
-            self.message.say(f"{name} was compared with real scans; open the report")
-        elif code in STOPPED:
+        if code == 0 and not self._generating:
+            self._show_found(self._plan)
+        elif self._stopping:
             self.message.say("stopped; Evaluate goes on with the volumes that are there")
         else:
             self.message.say(self._last or f"ended with code {code}", "error")
         self._show_state()
 
-    def _show_pairs(self, event: object) -> None:
-        if isinstance(event, Failed):
-            self.message.say(event.message, "error")
-        elif isinstance(event, list):
-            show_pairs(self._viewer, event)
-            self.message.say("above what was generated, below the training scan nearest to it")
+    def _show_found(self, plan: Plan) -> None:
+        """The page, and the nearest pairs where there is something that could be copied."""
+        self.message.say(f"{shown(plan.run.name)} was compared with real scans")
+        report = newest_report(plan.run)
+        if report is None:
+            return
+        _open_page(report)
+        if plan.training is not None:
+            self._read_pairs(report)
+
+    def _read_pairs(self, report: Path) -> None:
+        if self.reading.running:
+            return
+        self.message.say("reading the nearest pairs ...")
+        self.reading.start(lambda _control: _read(report))
+        self._show_state()
 
     def _show_state(self) -> None:
-        running = self.child.running
+        working = self.child.running
         done = self._run is not None and newest_report(self._run) is not None
-        self.go.setEnabled(not running and self._run is not None)
-        self.halt.setEnabled(running)
-        self.busy.setVisible(running)
-        for control in (self.open, self.pairs):
-            control.setEnabled(done)
+        self.go.setEnabled(self.idle and self._run is not None)
+        self.halt.setEnabled(working)
+        self.halt.setText(END if working and self._stopping else STOP)
+        self.halt.setToolTip(END_TIP if working and self._stopping else STOP_TIP)
+        self.busy.setVisible(working)
+        self.open.setEnabled(done)
+        self.pairs.setEnabled(done and not self.reading.running)
 
     def _need_none(self, folder: str) -> None:
         for control in (self.count, self.steps):
@@ -198,12 +258,17 @@ class EvaluateBox(QWidget):
         form.add("real scans", self.real, tip)
         form.rows.addRow("", button("Browse ...", tip, lambda: self.real.browse("Real scans")))
         self.count = number(2, 1_000_000, COUNT)
-        form.add("volumes", self.count, "How many to generate; with fewer than 200 it is unsure")
+        self.count.setSuffix(" volumes")
+        tip = "How many to make, of the size of the real scans; fewer than 200 tell little"
+        form.add("generate", self.count, tip)
         self.steps = number(2, 1000, STEPS)
         form.add("steps", self.steps, "Network evaluations of each volume; more is slower, better")
         self.made = PathDrop([""])
         self.made.changed.connect(self._need_none)
-        form.add("or take from", self.made, "A folder of volumes that were generated already")
+        edit = self.made.lineEdit()
+        assert edit is not None  # it is editable
+        edit.setPlaceholderText("none: generate them")
+        form.add("made already", self.made, "A folder of generated volumes; then none are made")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for part in (about, form, *self._buttons()):
@@ -211,7 +276,7 @@ class EvaluateBox(QWidget):
 
     def _buttons(self) -> tuple[QWidget, ...]:
         self.go = button("Evaluate", "Generate volumes, then compare them", self.evaluate)
-        self.halt = button("Stop", "Evaluate goes on from there", self.stop)
+        self.halt = button(STOP, STOP_TIP, self.stop)
         self.open = button("Open report", "Show the newest page in the browser", self.open_report)
         self.pairs = button(
             "Show nearest pairs",
@@ -219,6 +284,7 @@ class EvaluateBox(QWidget):
             self.show_nearest,
         )
         self.busy = QProgressBar()
+        self.busy.setFormat("%v of %m")
         self.busy.setToolTip("How many volumes were generated; then comparing goes on")
         self.message = Message()
         return row(self.go, self.halt), self.busy, self.message, row(self.open, self.pairs)
@@ -231,6 +297,15 @@ def _data_of(run: Seen) -> Path | None:
     except PrditError:  # nothing is known of it yet
         return None
     return data.absolute() if data.is_dir() else None
+
+
+def _open_page(report: Path) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(report / PAGE)))
+
+
+def _fitted(plan: Plan) -> Generator[Plan]:
+    """Work of a job: folders may be large."""
+    yield fitted(plan)
 
 
 def _read(report: Path) -> Generator[list[Pair]]:

@@ -184,11 +184,11 @@ class RunView(QWidget):
         self.log = LogView("What the run says; all of it is in log.txt of its folder")
         self.evaluating = EvaluateBox(self._viewer)
         tip = "Compare what its model makes with real scans, as a page with tables and pictures"
-        evaluating = Fold("Evaluate ...", tip, self.evaluating)
+        self.evaluate_fold = Fold("Evaluate ...", tip, self.evaluating)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        parts = (self.about, *self._buttons(), evaluating, self.curves, self.previews, self.log)
-        for part in parts:
+        above = (self.about, *self._buttons(), self.evaluate_fold)
+        for part in (*above, self.curves, self.previews, self.log):
             column.addWidget(part)
 
     def _buttons(self) -> tuple[QWidget, QWidget]:

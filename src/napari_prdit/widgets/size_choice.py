@@ -17,6 +17,7 @@ class SizeChoice(QComboBox):
         super().__init__()
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
+        self._wished: int | None = None
 
     @property
     def edge(self) -> int | None:
@@ -25,13 +26,13 @@ class SizeChoice(QComboBox):
         return chosen
 
     def offer(self, resolutions: Mapping[int, str]) -> None:
-        """List these; the edge that was chosen stays so if it is among them."""
-        before = self.edge
+        """List these; the edge that was chosen last stays so if it is among them."""
+        self._wished = self.edge or self._wished  # also over models that have one size only
         self.clear()
         if len(resolutions) > 1:
             for edge, words in resolutions.items():
                 self.addItem(words, edge)
-        self.choose(before)
+        self.choose(self._wished)
 
     def choose(self, edge: int | None) -> None:
         """Take this edge, or the highest if it is not there."""
