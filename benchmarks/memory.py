@@ -1,7 +1,7 @@
 """Measure the peak memory of `generate`, and whether it grows with the number of steps.
 
 The bundled model with 20 and 200 steps, and a volume of 256^3 through a chain 32 -> 64 -> 128 ->
-256 of random weights with 2 and 8. Each run is a process of its own, measured by the operating
+256 of random weights with 8 and 24. Each run is a process of its own, measured by the operating
 system; what it takes to import everything is in it.
 
     python benchmarks/memory.py
@@ -36,7 +36,7 @@ class Case:
 
 CASES = (
     Case("demo", "increment-2", 20, 200),
-    *(Case("chain", sampler, 2, 8) for sampler in SAMPLERS),
+    *(Case("chain", sampler, 8, 24) for sampler in SAMPLERS),
 )
 
 

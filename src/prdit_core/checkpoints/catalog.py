@@ -43,9 +43,9 @@ CATALOGUE = {
             "demo",
             "bundled",
             "Apache-2.0",
-            32,
+            128,
             "exact",
-            "small PRDiT trained on this project's own thorax phantoms",
+            "small PRDiT, 32 -> 64 -> 128, trained on this project's own thorax phantoms",
         ),
         Entry(
             "tf-prdit-lidc-128",
