@@ -67,7 +67,7 @@ def fake(fid: float, bias: float, ms_ssim: float) -> dict[str, Any]:
         "mmd": measured(fid / 20, 0.01),
         "mmd_unbiased": measured(fid / 30 - 0.02, 0.02),
         "ms_ssim": measured(ms_ssim, 0.02, "100 random halves of 400 pairs, 95 %"),
-        "nearest": {"median": 135.0, "least": 90.0, "flagged": [], "pairs": pairs},
+        "nearest": {"median": measured(135.0, 9.0), "least": 90.0, "flagged": [], "pairs": pairs},
         **curves(bias),
     }
 
@@ -112,7 +112,7 @@ def invented(
         },
         "fakes": {first: fake(2.1, 0.15, 0.43), second: fake(6.8, 1.0, 0.61)},
         "real": {"ms_ssim": measured(0.41, 0.02), **curves(0)},
-        "nearest_scale": {"median": 132.0, "least": 87.0},
+        "nearest_scale": {"median": measured(132.0, 8.0), "least": 87.0},
         "projection": {
             "method": "PCA",
             "explained": [0.41, 0.17],

@@ -102,7 +102,7 @@ def test_planted_copies_are_found_and_nothing_else(found: Evaluation) -> None:
     flagged = {pair.fake: pair.training for pair in nearest.flagged}
     assert flagged == {"004.nii": "007.nii", "005.nii": "002.nii"}
     assert [pair.fake for pair in nearest.pairs[:2]] == ["005.nii", "004.nii"]
-    assert all(pair.distance < found.nearest_scale.median / 2 for pair in nearest.flagged)
+    assert all(pair.distance < found.nearest_scale.median.value / 2 for pair in nearest.flagged)
     assert any("2 of 16 volumes of copying" in warning for warning in found.warnings)
 
 

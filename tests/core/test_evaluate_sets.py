@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("prepared") / "data"
-    prdit_core.phantoms(6, size=16, seed=5, out=out, validation_fraction=0.4)
+    prdit_core.phantoms(8, size=16, seed=5, out=out, validation_fraction=0.4)
     return out
 
 

@@ -385,8 +385,8 @@ def refused(config: TrainConfig) -> str:
 
 REFUSED = [
     ({"start": None}, "stage refine starts from a checkpoint"),
-    ({"data": "32"}, "edge 8, so the data must be twice as fine, not of edge 32"),
-    ({"data": "8"}, "twice as fine, not of edge 8"),
+    ({"data": "32"}, "edge 8, so the data must be of edge 16, not 32"),
+    ({"data": "8"}, "of edge 16, not 8"),
     ({"objective": "velocity"}, "predicts image-and-noise"),
     ({"model": "PRDiT-B/12/4", "crop": 4}, "multiple of 8"),
     ({"crop": 3}, "crop 3 must be a multiple of 2"),
@@ -414,7 +414,9 @@ def test_a_chain_is_continued_by_stages_that_know_it(
         return settings(data / str(size), tmp_path / "run", stage=stage, start=str(whole), **more)
 
     assert "makes volumes of edge 8, the data are of edge 32" in refused(begun("global", 32))
-    assert "8 or 16 or 32, so the data must be twice as fine" in refused(begun("refine", 8))
+    assert "8 or 16 or 32, so the data must be of edge 16 or 32 or 64" in refused(
+        begun("refine", 8)
+    )
     assert "other refiners (4/2/1, 6/4/1)" in refused(begun("finetune", 32, model="small"))
 
 

@@ -97,7 +97,7 @@ def test_equal_volumes_are_alike_and_others_less(held_out: list[NDArray[np.float
 def diversity(volumes: list[NDArray[np.float32]]) -> Any:
     order = viewing_order(len(volumes), (0,))
     pairs = list(similar_pairs(((i, volumes[i] + 1000) for i in order), 2, 1400.0))
-    return mean_similarity(pairs, len(volumes), (0,))
+    return mean_similarity(pairs, len(volumes), 2, (0,))
 
 
 def test_a_model_that_repeats_itself_is_less_diverse(held_out: list[NDArray[np.float32]]) -> None:
@@ -245,6 +245,16 @@ def test_a_copy_is_found_however_it_was_changed(
         found = neighbour_of(COPIES[change](training[number]), training)
         assert found.number == number
         assert scale.is_copy(found)
+
+
+def test_a_copy_moved_along_all_axes_is_found_among_many() -> None:
+    """Its thumbnail alone is farther than those of other patients."""
+    many = chests(TRAINING, 100)
+    thumbnails = np.stack([thumbnail(volume) for volume in many])
+    for number in range(0, 100, 12):
+        moved = np.roll(many[number], (1, -1, 1), (0, 1, 2))
+        found = nearest(moved, thumbnails, many.__getitem__)
+        assert (found.number, found.distance_hu) == (number, 0)
 
 
 def test_no_held_out_volume_is_taken_for_a_copy(

@@ -181,6 +181,24 @@ def test_copies_are_in_a_red_box_above_everything_else() -> None:
     assert alarms(invented()) == ""
 
 
+def test_the_page_says_below_which_distance_volumes_are_flagged() -> None:
+    said = Reader(copies_section(invented(), {})).said
+    assert "nearer than 66.0 HU: 0.5 × the median of the real volumes" in said
+    assert "132 (124 to 140)" in said
+
+
+def test_an_interval_below_zero_is_drawn_whole() -> None:
+    evaluation = invented()
+    evaluation["fakes"]["base"]["fid_unbiased"] = measured(-1.0, 2.0)
+    _, floor, base, _ = rows_of(distances_table(evaluation))
+    axis, drawn = (
+        re.search(f'x1="([\\d.]+)"[^>]*class="{kind}"', base) for kind in ("axis", "range")
+    )
+    assert axis and drawn and axis[1] == drawn[1]  # both begin at the least of the column
+    dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', floor + base)]
+    assert dots[len(dots) // 2] < dots[0]
+
+
 def test_without_training_volumes_the_page_says_copies_were_not_looked_for() -> None:
     evaluation = invented()
     del evaluation["sets"]["training"]
@@ -213,8 +231,8 @@ def test_the_matrix_names_the_direction_and_why_a_cell_is_empty() -> None:
         "critic 2": {"ok": False, "failed": ["it knows its volumes"]}
     }
     said = Reader(wscore_section(evaluation["wscore"])).said
-    assert "base | blurred. no distance was left" in said
-    assert "do not trust its cells: critic 2. it knows its volumes" in said
+    assert "base | blurred: no distance was left" in said
+    assert "Do not trust the critic 2, which did not converge: it knows its volumes" in said
 
 
 def test_numbers_that_could_not_be_had_are_named_so() -> None:

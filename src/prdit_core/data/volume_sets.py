@@ -50,7 +50,7 @@ class VolumeSet:
         self.names = source.names
         if len(self.names) < FEWEST:
             raise InputRejected(
-                f"{self} holds {len(self.names)} of the volumes asked for; "
+                f"{self} holds {_counted(len(self.names), part)}; "
                 f"to compare sets each needs {FEWEST} or more"
             )
         first = source.read(0)
@@ -198,6 +198,11 @@ class _Prepared:
 
     def checkpoint(self, number: int) -> str | None:
         return None
+
+
+def _counted(count: int, part: Part) -> str:
+    kind = {"all": "", "train": "training ", "validation": "held-out "}[part]
+    return f"{count} {kind}volume{'' if count == 1 else 's'}"
 
 
 def _alike(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

@@ -85,6 +85,12 @@ def measured_splits(values: Sequence[float], volumes: int) -> Measured:
     return Measured(value=mean, low=mean - reach, high=mean + reach, how=how)
 
 
+def measured_median(values: NDArray[np.float64], key: Sequence[int]) -> Measured:
+    """Median over volumes, with the interval from random halves of them."""
+    halves = [float(np.median(values[half])) for (half,) in half_samples(key, len(values))]
+    return measured(float(np.median(values)), halves, len(values))
+
+
 def measured_mean(values: NDArray[np.float64]) -> Measured:
     """Mean over volumes, with the interval that half samples have in the limit of many draws."""
     count = len(values)

@@ -49,17 +49,22 @@ def similar_pairs(
         before.append((number, voxels))
 
 
-def mean_similarity(pairs: Sequence[Pair], count: int, key: Sequence[int]) -> Measured:
+def mean_similarity(pairs: Sequence[Pair], count: int, scales: int, key: Sequence[int]) -> Measured:
     """Mean over pairs, with the interval from random halves of the `count` volumes.
 
     A half has the pairs of which it has both volumes, a quarter of all, so the interval is
     rather too wide than too narrow.
+
+    Parameters
+    ----------
+    scales : of MS-SSIM, see `similarity.scales_of`; recorded, since others give other numbers
+    key : of the random halves
     """
     ends = np.array([(pair.first, pair.second) for pair in pairs])
     values = np.array([pair.similarity for pair in pairs])
     halves = [_of(values, ends, members, count) for (members,) in half_samples(key, count)]
     found = measured(float(values.mean()), [half for half in halves if half is not None], count)
-    return found.model_copy(update={"how": f"{len(pairs)} pairs, {found.how}"})
+    return found.model_copy(update={"how": f"{scales} scales, {len(pairs)} pairs, {found.how}"})
 
 
 def _of(

@@ -95,7 +95,7 @@ class NearestPair(_Entry):
 class NearestScale(_Entry):
     """Distances of real volumes to the nearest training volume, in HU."""
 
-    median: FiniteFloat
+    median: Measured
     least: FiniteFloat
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.reports.gallery import pictured
 from prdit_core.reports.markup import Html, joined, paragraph, table, tag
-from prdit_core.reports.numbers import MISSING, plain
+from prdit_core.reports.numbers import MISSING, Measured, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ ABOUT = (
     "For each generated volume, the training volume that is nearest to it, voxel by voxel; the "
     "distance is the root mean square difference in HU. A model that learned volumes by heart "
     "gives back some that are much nearer to a training volume than real volumes, which it was "
-    "not trained on, ever are: those are flagged. Distances like those of the real volumes, or "
-    "larger ones, are as they should be."
+    "not trained on. Distances like those of the real volumes, or larger ones, are as they should "
+    "be."
 )
 SKIPPED = (
     "Not checked: no training volumes were given. With --training DIR each generated volume is "
@@ -33,7 +33,8 @@ def copies_section(evaluation: Mapping[str, Any], pictures: Pictures) -> Html:
     if not checked:
         return paragraph(SKIPPED)
     pairs = (_pairs(evaluation, name, found, pictures) for name, found in checked.items())
-    return joined([paragraph(ABOUT), _distances(evaluation, checked), *pairs])
+    explained = [paragraph(ABOUT), _limit(evaluation), _distances(evaluation, checked)]
+    return joined([*explained, *pairs])
 
 
 def alarms(evaluation: Mapping[str, Any]) -> Html:
@@ -78,16 +79,33 @@ def _counted(copies: int) -> str:
     return "1 volume looks like a copy" if copies == 1 else f"{copies} volumes look like copies"
 
 
+def _limit(evaluation: Mapping[str, Any]) -> Html:
+    """Below which distance a volume is flagged."""
+    usual, part = _usual(evaluation), evaluation["protocol"].get("copy_below")
+    if usual is None or part is None:
+        return Html("")
+    return paragraph(
+        f"Flagged is what lies nearer than {plain(part * usual)} HU: {part:g} × the median of the "
+        "real volumes. Copies that were mirrored, turned or cut are not found."
+    )
+
+
+def _usual(evaluation: Mapping[str, Any]) -> float | None:
+    """Median distance of real volumes."""
+    number = Measured.read((evaluation.get("nearest_scale") or {}).get("median"))
+    return None if number is None else number.value
+
+
 def _distances(evaluation: Mapping[str, Any], checked: Mapping[str, Mapping[str, Any]]) -> Html:
     scale = evaluation.get("nearest_scale")
     sets = evaluation["sets"]
     rows = [
-        [name, _number(found["median"]), _number(found["least"]), _count(found, sets[name])]
+        [name, _median(found), plain(found["least"]), _count(found, sets[name])]
         for name, found in checked.items()
     ]
     if scale is not None:
         real = tag("th", "real, not trained on", class_="floor", scope="row")
-        rows.insert(0, [real, _number(scale["median"]), _number(scale["least"]), ""])
+        rows.insert(0, [real, _median(scale), plain(scale["least"]), ""])
     return table(["set", "median in HU", "least in HU", "flagged as copies"], rows)
 
 
@@ -96,8 +114,9 @@ def _count(found: Mapping[str, Any], entry: Mapping[str, Any]) -> Html:
     return tag("td", f"{copies} of {entry['count']:,}", class_="alarm" if copies else "")
 
 
-def _number(value: float | None) -> str:
-    return MISSING if value is None else plain(value)
+def _median(found: Mapping[str, Any]) -> str:
+    number = Measured.read(found["median"])
+    return MISSING if number is None else str(number)
 
 
 def _pairs(
@@ -119,5 +138,5 @@ def _pairs(
 
 def _against(evaluation: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
     """The distance as a multiple of what is usual for real volumes."""
-    usual = (evaluation.get("nearest_scale") or {}).get("median")
+    usual = _usual(evaluation)
     return [f"; {pair['distance'] / usual:.2g} × what is usual for real volumes"] if usual else []

@@ -39,9 +39,10 @@ class Measured:
         return cls(float(entry["value"]), known, str(entry.get("how", "")))
 
     @property
-    def top(self) -> float:
-        """The highest that has to be drawn."""
-        return self.value if self.interval is None else max(self.value, self.interval[1])
+    def span(self) -> tuple[float, float]:
+        """The lowest and the highest that have to be drawn."""
+        ends = (self.value, *(self.interval or ()))
+        return min(ends), max(ends)
 
     def overlaps(self, other: Measured) -> bool:
         """Whether their difference may be chance."""
@@ -82,13 +83,15 @@ def shaded(content: Iterable[str], value: float, full: float) -> Html:
     return tag("td", *content, style=f"background: rgba({colour}, {strength:.2f})")
 
 
-def measured_cell(number: Measured | None, mark: str, scale: float, guide: float | None) -> Html:
+def measured_cell(
+    number: Measured | None, mark: str, scale: tuple[float, float], guide: float | None
+) -> Html:
     """A cell of a table: the number, its interval in words and drawn, and perhaps a mark.
 
     Parameters
     ----------
     mark : "best", "tied" or ""
-    scale : value at the right end of the drawing
+    scale : values at the left and the right end of the drawing
     guide : where a dashed line stands
     """
     if number is None:
@@ -101,14 +104,15 @@ def measured_cell(number: Measured | None, mark: str, scale: float, guide: float
     return tag("td", parts, class_=f"measured {mark}".strip(), title=number.how)
 
 
-def _drawn(number: Measured, scale: float, guide: float | None) -> Html:
-    """The interval as a line with a dot, from 0 to `scale`."""
+def _drawn(number: Measured, scale: tuple[float, float], guide: float | None) -> Html:
+    """The interval as a line with a dot, on an axis that spans `scale`."""
+    left, right = scale
 
     def at(value: float) -> str:
-        return f"{4 + (_BAR - 8) * min(max(value / scale, 0), 1) if scale > 0 else 4:.1f}"
+        return f"{4 + (_BAR - 8) * (value - left) / (right - left) if right > left else 4:.1f}"
 
     middle = f"{_BAR_HEIGHT / 2:g}"
-    parts = [_line(at(0), middle, at(scale), middle, "axis")]
+    parts = [_line(at(left), middle, at(right), middle, "axis")]
     if guide is not None:
         parts.append(_line(at(guide), "0", at(guide), f"{_BAR_HEIGHT:g}", "guide"))
     if number.interval is not None:

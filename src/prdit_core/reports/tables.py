@@ -124,7 +124,8 @@ def ranked(
 def _column_cells(evaluation: Mapping[str, Any], column: Column) -> list[Html]:
     floor, fakes = floor_of(evaluation, column), fakes_of(evaluation, column)
     known = [number for number in (floor, *fakes.values()) if number is not None]
-    scale = max((number.top for number in known), default=0.0)
+    ends = [0.0, *(end for number in known for end in number.span)]
+    scale = min(ends), max(ends)
     marks = ranked(fakes, column, floor)
     guide = None if floor is None else floor.value
     cells = [measured_cell(floor, "", scale, None)]

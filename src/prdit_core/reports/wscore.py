@@ -47,9 +47,9 @@ def _cell(found: Mapping[str, Any], i: int, j: int, full: float) -> Html:
 
 def _reasons(found: Mapping[str, Any]) -> Html:
     """Why cells are empty, and which critics did not settle."""
-    said = [f"Not available: {pair}. {why}" for pair, why in found["reasons"].items()]
+    said = [f"Not available: {pair}: {why}" for pair, why in found["reasons"].items()]
     said += [
-        f"Did not converge, do not trust its cells: {critic}. {'; '.join(check['failed'])}"
+        f"Do not trust the {critic}, which did not converge: {'; '.join(check['failed'])}"
         for critic, check in found["converged"].items()
         if not check["ok"]
     ]

@@ -69,10 +69,11 @@ def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> M
     assert start is not None  # the stage needs one
     below, shape = start.model, start.geometry.shape
     if data.geometry.shape != tuple(2 * edge for edge in shape):
-        made = " or ".join(map(str, below.sizes(shape[0])))
+        sizes = below.sizes(shape[0])
+        made, wanted = (" or ".join(str(n * size) for size in sizes) for n in (1, 2))
         raise UsageError(
             f"a refiner doubles the resolution: {shown(config.start or '')} makes volumes of edge "
-            f"{made}, so the data must be twice as fine, not of edge {data.geometry.shape[0]}"
+            f"{made}, so the data must be of edge {wanted}, not {data.geometry.shape[0]}"
         )
     if below.output != "image-and-noise" or config.objective not in (None, below.output):
         raise UsageError("a refiner needs a model that predicts image-and-noise, and does so too")

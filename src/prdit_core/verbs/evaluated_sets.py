@@ -9,7 +9,7 @@ from prdit_core.data.datasets import MANIFEST
 from prdit_core.data.io import AS_STATED
 from prdit_core.data.sources import named
 from prdit_core.data.volume_sets import VolumeSet
-from prdit_core.errors import UsageError
+from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REAL, TRAINING = "real", "training"
 LONGEST_NAME = 60
+FEWEST_REAL = 3  # two have one distance, whose median with the zeros is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def open_sets(
     UsageError
         If there is no fake, or a name cannot be used.
     InputRejected
-        If a folder holds fewer than two volumes, or their grids differ.
+        If a folder holds fewer than two volumes, the real one fewer than three, or grids differ.
     """
     _check_names(fakes)
     shared = training is not None and named(real).resolve() == named(training).resolve()
@@ -83,6 +84,11 @@ def open_sets(
         {name: VolumeSet.open(folder, "all", options) for name, folder in fakes.items()},
         None if training is None else VolumeSet.open(training, "train", options),
     )
+    if len(sets.real) < FEWEST_REAL:
+        raise InputRejected(
+            f"{sets.real} holds {len(sets.real)} real volumes; {FEWEST_REAL} or more are needed, "
+            "for a scale of how much they differ"
+        )
     for other in sets.all.values():
         sets.real.check_comparable(other)
     return sets

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prdit_core.machine import package_version
-from prdit_core.metrics.confidence import measured_mean
+from prdit_core.metrics.confidence import measured_mean, measured_median
 from prdit_core.metrics.evaluation import (
     Description,
     EncoderEntry,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
 SHOWN_PAIRS = 4
+_MEDIANS = 3  # second word of the key of their halves, after those of `evaluate`
 
 
 @dataclass(eq=False)
@@ -84,7 +85,6 @@ class Findings:
     def evaluation(self, wscore: dict[str, Any] | None, remarks: Sequence[str]) -> Evaluation:
         """All findings; `remarks` go before the doubts that they raise."""
         assert self.floor is not None
-        scale = self.scale
         return Evaluation(
             program=package_version(),
             seed=self.seed,
@@ -94,7 +94,7 @@ class Findings:
             floor=self.floor,
             fakes={name: self._fake(name) for name in self.sets.fakes},
             real=self._description(REAL),
-            nearest_scale=scale and NearestScale(median=scale.median, least=scale.least),
+            nearest_scale=self._usual(REAL) if REAL in self.neighbours else None,
             projection=self._projection(),
             wscore=wscore,
             warnings=(*remarks, *doubts(self)),
@@ -156,12 +156,17 @@ class Findings:
             return None
         found = self.neighbours[name]
         order = sorted(range(len(found)), key=lambda number: found[number].distance_hu)
-        own = Scale.of(found)
         return NearestEntry(
-            median=own.median,
-            least=own.least,
+            **dict(self._usual(name)),
             flagged=tuple(self._pair(name, n) for n in order if scale.is_copy(found[n])),
             pairs=tuple(self._pair(name, n) for n in order[:SHOWN_PAIRS]),
+        )
+
+    def _usual(self, name: str) -> NearestScale:
+        """Distances of a set to the training volumes."""
+        away = np.array([neighbour.distance_hu for neighbour in self.neighbours[name]])
+        return NearestScale(
+            median=measured_median(away, (self.seed, _MEDIANS)), least=float(away.min())
         )
 
     def _pair(self, name: str, number: int) -> NearestPair:

@@ -73,7 +73,8 @@ class Pass:
 
     def diversity(self, key: tuple[int, ...]) -> Generator[EvaluationStep, None, Measured | None]:
         """MS-SSIM between volumes of the set; None where they are too small for it."""
-        if not scales_of(self.volumes.shape):
+        scales = scales_of(self.volumes.shape)
+        if not scales:
             return None
         low, high = self.protocol.window_hu
         order = viewing_order(len(self.volumes), key)
@@ -82,7 +83,7 @@ class Pass:
         for pair in similar_pairs(seen, self.protocol.similarity_neighbours, high - low):
             pairs.append(pair)
             yield self._step("comparing pairs of", order.index(pair.second))
-        return mean_similarity(pairs, len(order), key)
+        return mean_similarity(pairs, len(order), scales, key)
 
     def neighbours(
         self, training: Pass, thumbnails: NDArray[np.float32], known: dict[int, int]
