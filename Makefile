@@ -73,9 +73,7 @@ demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and g
 	$(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
 		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4
 	$(call refined,refined-64,settled,data-64,3000,3900)
-	$(PRDIT) train --stage finetune --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/tuned-64 \
-		--data $(DEMO_WORK)/data-64 $(DEMO_TRAIN) --batch-size 4 --iterations 420 --lr 2e-5
-	$(call refined,refined-128,tuned-64,data-128,1800,5900)
+	$(call refined,refined-128,refined-64,data-128,1800,5900)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 \
 		src/prdit_core/bundled/demo
 

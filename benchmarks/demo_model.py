@@ -1,4 +1,4 @@
-"""How near the bundled model is to held-out phantoms, and whether it copies training volumes.
+"""How near the base of the bundled model (32^3) is to held-out phantoms, and whether it copies.
 
 Held-out phantoms have a seed of their own. The distance of two disjoint held-out sets is the floor:
 no model can do better with so many volumes. Features are fixed: mean intensity and mean gradient
@@ -53,7 +53,7 @@ def main() -> None:
         real = phantoms(work / "held-out", 2 * options.volumes, HELD_OUT_SEED, 32)
     half, other = real[: options.volumes], real[options.volumes :]
     features = Features(training)
-    prior = prdit_core.load("demo")
+    prior = prdit_core.load("demo").at_size(32)
     threads = use_threads()
     print(f"{options.volumes} volumes each, {threads} threads, demo {prior.digest[:12]}")
     columns = [*TISSUES, "bone"]
