@@ -322,7 +322,9 @@ def test_stages_chain_up(data: Path, base: Path, tmp_path: Path) -> None:
     whole = settings(
         data / "32", tmp_path / "all", stage="finetune", start=str(above.run), batch_size=1, **more
     )
-    train(whole)
+    started = train(whole)[0]
+    assert isinstance(started, Started)
+    assert any("lower sizes get worse" in note for note in started.notes)
     prior = prdit_core.load(whole.run)
     assert prior.sizes == (8, 16, 32)
     assert [cut.patch for cut in prior.model.config.refiners] == [4, 4]

@@ -136,6 +136,9 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         notes.append(f"the chain to start from is taken up to edge {part.geometry.shape[0]}")
     if part is not None and not _same_grid(part, data, config.stage):
         notes.append("the checkpoint to start from saw another size or spacing than these data")
+    if config.stage == "finetune" and network.refiners:
+        edge = data.geometry.shape[0]
+        notes.append(f"fine-tuning a chain through edge {edge} alone: its lower sizes get worse")
     _check_crop(config, network, data)
     device = choose_device(config.device)
     resolved = config.model_copy(
