@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_prdit.known_checkpoints import edges_mm, resolutions
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 FOLDER, VOLUMES, REPORT = "evaluation", "size-{}-steps-{}", "report-{}"
 _LONGEST_NAME = 40
-_SAME_SPACING = 1e-3  # relative; files keep the digits of float32
 _RECORDS = "seed-*_index-*.json"
 
 
@@ -111,12 +108,11 @@ def fitted(plan: Plan) -> Plan:
     sets = open_sets(plan.real, {plan.name: plan.generated or plan.real}, plan.training)
     if plan.generated is not None:
         return plan
-    shape, spacing_mm = sets.real.shape, sets.real.spacing_mm
     for edge, edge_mm in edges_mm(str(plan.checkpoint)).items():
-        if shape == (edge,) * 3 and np.allclose(spacing_mm, edge_mm, rtol=_SAME_SPACING, atol=0):
+        if sets.real.lies_on((edge,) * 3, (edge_mm,) * 3):
             return replace(plan, size=edge)
-    found = " x ".join(map(str, shape))
-    found_mm = " x ".join(f"{mm:.4g}" for mm in spacing_mm)
+    found = " x ".join(map(str, sets.real.shape))
+    found_mm = " x ".join(f"{mm:.4g}" for mm in sets.real.spacing_mm)
     made = " or ".join(resolutions(str(plan.checkpoint)).values())
     raise UsageError(
         f"{shown(plan.real)} holds volumes of {found} voxels of {found_mm} mm, but the model "

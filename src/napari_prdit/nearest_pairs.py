@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import prdit_core
 from napari_prdit.layers import OURS, image_layer
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_prdit.layers import LayerData
+    from prdit_core import Evaluation
     from prdit_core.data.volume_sets import VolumeSet
 
 PAIR = "nearest_pair"  # under metadata["prdit"] of these layers: the set that a layer is of
@@ -44,18 +45,23 @@ def nearest_pairs(report: Path) -> Iterator[Pair]:
     InputRejected
         If the evaluation or one of the volumes cannot be read.
     """
-    found = _read(report / CONTENT)
-    pairs = [(n, pair) for n, fake in found["fakes"].items() for pair in _pairs_of(fake)]
+    found = prdit_core.read_evaluation(report / CONTENT)
+    pairs = [
+        (name, pair)
+        for name, fake in found.fakes.items()
+        if fake.nearest is not None
+        for pair in fake.nearest.pairs
+    ]
     if not pairs:
         raise UsageError("the nearest training volumes are not known: no training data was there")
     sets: dict[str, VolumeSet] = {}
-    training = next(name for name, entry in found["sets"].items() if entry["role"] == "training")
-    nearest_first = sorted(pairs, key=lambda named: float(named[1]["distance"]))
+    training = next(name for name, entry in found.sets.items() if entry.role == "training")
+    nearest_first = sorted(pairs, key=lambda named: named[1].distance)
     for rank, (name, pair) in enumerate(nearest_first, start=1):
-        apart = f"{pair['distance']:.3g} HU apart"
+        apart = f"{pair.distance:.3g} HU apart"
         yield Pair(
-            _layer(found, sets, name, pair["fake"], f"{rank} generated: {pair['fake']}, {apart}"),
-            _layer(found, sets, training, pair["training"], f"{rank} training: {pair['training']}"),
+            _layer(found, sets, name, pair.fake, f"{rank} generated: {pair.fake}, {apart}"),
+            _layer(found, sets, training, pair.training, f"{rank} training: {pair.training}"),
         )
 
 
@@ -76,31 +82,15 @@ def show_pairs(viewer: ViewerModel, pairs: list[Pair]) -> None:
     viewer.reset_view()
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        known = content["format"] == "prdit-evaluation" and content["version"] == 1
-    except (OSError, ValueError, TypeError, KeyError):
-        known = False
-    if not known:
-        raise InputRejected(f"{shown(file)} is no evaluation of this version; evaluate again")
-    return content
-
-
-def _pairs_of(fake: dict[str, Any]) -> list[dict[str, Any]]:
-    pairs: list[dict[str, Any]] = (fake["nearest"] or {}).get("pairs", [])
-    return pairs
-
-
 def _layer(
-    found: dict[str, Any], sets: dict[str, VolumeSet], of: str, volume: str, name: str
+    found: Evaluation, sets: dict[str, VolumeSet], of: str, volume: str, name: str
 ) -> LayerData:
     """A volume of a set; sets that were opened stay so."""
     from prdit_core.data.volume_sets import VolumeSet
 
-    entry = found["sets"][of]
+    entry = found.sets[of]
     if of not in sets:
-        sets[of] = VolumeSet.open(entry["path"], entry["part"])
+        sets[of] = VolumeSet.open(entry.path, entry.part)
     try:
         number = sets[of].find(volume)
     except ValueError as error:

@@ -10,12 +10,11 @@ from prdit_core.checkpoints.geometry_of import geometry_of
 from prdit_core.checkpoints.official import is_official, renamed_state
 from prdit_core.checkpoints.stated import Stated
 from prdit_core.checkpoints.store import Header, expected_shapes, save_checkpoint
-from prdit_core.errors import CheckpointError, NumericalError, OutputError, UsageError
+from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.prdit import check_finite
-from prdit_core.models.tensor_files import read_pytorch
+from prdit_core.models.tensor_files import check_tensors, read_pytorch
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 
 if TYPE_CHECKING:
@@ -99,7 +98,8 @@ def import_official(
         refiner_padding,
     )
     said, config = geometry_of(stated, _own_config(content), ours, source)
-    _check_shapes(ours, config, source)
+    network = f"{config.width} wide, depth {config.depth}"
+    check_tensors(ours, expected_shapes(config), network, source)
     header = _header(config, said, source, weights)
     return save_checkpoint(out, header, {name: weight.float() for name, weight in ours.items()})
 
@@ -135,25 +135,6 @@ def _own_config(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(own, argparse.Namespace):
         own = vars(own)
     return own if isinstance(own, dict) else {}
-
-
-def _check_shapes(ours: Mapping[str, Tensor], config: ModelConfig, source: Path) -> None:
-    expected = expected_shapes(config)
-    found = {name: tuple(weight.shape) for name, weight in ours.items()}
-    unlike = sorted(
-        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-    )
-    if unlike:
-        name = unlike[0]
-        raise CheckpointError(
-            f"{shown(source)} does not fit {config.width} wide, depth {config.depth}: {name} is "
-            f"{found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
-            + (f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else "")
-        )
-    try:
-        check_finite(dict(ours), shown(source))
-    except NumericalError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def _header(config: ModelConfig, said: Stated, source: Path, weights: WeightsName) -> Header:

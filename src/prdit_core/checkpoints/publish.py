@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
-from prdit_core.models.prdit import check_finite
+from prdit_core.models.tensor_files import check_finite
 
 
 def publish(source: str | Path, out: str | Path) -> Path:

@@ -16,11 +16,11 @@ from prdit_core.files import sha256_of, shown, write_folder_atomically, write_js
 from prdit_core.geometry import Geometry
 from prdit_core.intensity import Intensity
 from prdit_core.models.tensor_files import (
-    HEADER_LIMIT,
     WIDTHS,
     check_tensor_header,
+    invalid,
     load_tensors,
-    no_duplicates,
+    read_header_json,
     save_tensors,
 )
 from prdit_core.schedule import AnySchedule
@@ -118,14 +118,10 @@ def read_header(path: Path) -> Header:
     """
     file = path / HEADER
     try:
-        with file.open("rb") as stream:
-            text = stream.read(HEADER_LIMIT + 1)
+        content = read_header_json(file)
     except OSError as error:
         raise CheckpointError(f"{shown(path)} is no checkpoint: cannot read {HEADER}") from error
-    if len(text) > HEADER_LIMIT:
-        raise CheckpointError(f"{shown(file)} is larger than {HEADER_LIMIT} bytes: refused")
     try:
-        content = json.loads(text, object_pairs_hook=no_duplicates)
         version = content.get("version")
         if version != FORMAT_VERSION:
             raise OtherFormat(
@@ -134,9 +130,7 @@ def read_header(path: Path) -> Header:
             )
         header = Header.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{shown(file)} is not valid: {where}: {first['msg']}") from error
+        raise invalid(file, error) from error
     except (ValueError, RecursionError, AttributeError) as error:
         raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
     if WEIGHTS not in header.files:

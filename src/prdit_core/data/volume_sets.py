@@ -111,9 +111,13 @@ class VolumeSet:
         """Number of the volume of that name."""
         return self.names.index(name)
 
+    def lies_on(self, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> bool:
+        """Whether this is the grid of the volumes, (z, y, x); spacings may differ by rounding."""
+        return self.shape == shape and _alike(self.spacing_mm, spacing_mm)
+
     def check_comparable(self, other: VolumeSet) -> None:
         """Raise `InputRejected` unless both sets lie on the same grid."""
-        if self.shape == other.shape and _alike(self.spacing_mm, other.spacing_mm):
+        if self.lies_on(other.shape, other.spacing_mm):
             return
         raise InputRejected(
             f"{other} has {_grid(other.shape, other.spacing_mm)}, but {self} has "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,10 +11,11 @@ from prdit_core.files import sha256_of, shown, write_folder_atomically, write_js
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.tensor_files import (
-    HEADER_LIMIT,
+    check_finite,
     check_tensor_header,
+    invalid,
     load_tensors,
-    no_duplicates,
+    read_header_json,
     save_tensors,
 )
 
@@ -55,7 +55,6 @@ class EncoderHeader(BaseModel):
 def save_encoder(folder: Path, header: EncoderHeader, model: PhantomEncoder) -> Path:
     """Write an encoder in half precision, whole or not at all."""
     from prdit_core.models.phantom_encoder import weights_of
-    from prdit_core.models.prdit import check_finite
 
     weights = {name: weight.half() for name, weight in weights_of(model).items()}
     check_finite(weights, "the encoder in half precision")
@@ -81,9 +80,10 @@ def read_encoder(folder: Path) -> tuple[EncoderHeader, PhantomEncoder]:
     header = _read_header(folder / HEADER)
     file = folder / WEIGHTS
     check_tensor_header(file, expected_shapes(header.width, header.features))
-    if sha256_of(file) != header.sha256:
+    found = sha256_of(file)
+    if found != header.sha256:
         raise CheckpointError(
-            f"{shown(file)} is damaged: its SHA-256 is {sha256_of(file)[:12]}, not "
+            f"{shown(file)} is damaged: its SHA-256 is {found[:12]}, not "
             f"{header.sha256[:12]}; copy the encoder again"
         )
     model = PhantomEncoder(header.width, header.features)
@@ -93,16 +93,10 @@ def read_encoder(folder: Path) -> tuple[EncoderHeader, PhantomEncoder]:
 
 def _read_header(file: Path) -> EncoderHeader:
     try:
-        with file.open("rb") as stream:
-            text = stream.read(HEADER_LIMIT + 1)
-        if len(text) > HEADER_LIMIT:
-            raise CheckpointError(f"{shown(file)} is larger than {HEADER_LIMIT} bytes: refused")
-        return EncoderHeader.model_validate(json.loads(text, object_pairs_hook=no_duplicates))
+        return EncoderHeader.model_validate(read_header_json(file))
     except OSError as error:
         raise CheckpointError(f"{shown(file)} is missing or unreadable") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{shown(file)} is not valid: {where}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
+        raise invalid(file, error) from error
+    except RecursionError as error:
         raise CheckpointError(f"{shown(file)} is damaged: {error}") from error

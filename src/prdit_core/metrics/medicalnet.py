@@ -6,9 +6,9 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.errors import CheckpointError, NumericalError, UsageError
+from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
-from prdit_core.models.tensor_files import read_pytorch
+from prdit_core.models.tensor_files import check_tensors, read_pytorch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,16 +36,11 @@ def read_medicalnet(file: Path, depth: int | None, shortcut: Shortcut | None) ->
     CheckpointError
         If it is damaged, unsafe, holds NaN, or misses a weight or has one too many.
     """
-    from prdit_core.models.prdit import check_finite
     from prdit_core.models.resnet3d import ResNet3D, shapes_of
 
     state = _state_of(read_pytorch(file), file)
     depth, shortcut = _design(state, depth, shortcut, file)
-    _check_shapes(state, shapes_of(depth, shortcut), f"ResNet-{depth} {shortcut}", file)
-    try:
-        check_finite(state, shown(file))
-    except NumericalError as error:
-        raise CheckpointError(str(error)) from error
+    check_tensors(state, shapes_of(depth, shortcut), f"ResNet-{depth} {shortcut}", file)
     model = ResNet3D(depth, shortcut)
     model.load_state_dict(state, strict=True)
     return model.eval().requires_grad_(False)
@@ -110,19 +105,3 @@ def _design(
     if shortcut not in (None, kind):
         raise UsageError(f"{shown(file)} has shortcuts of type {kind}, not {shortcut}")
     return found, kind
-
-
-def _check_shapes(
-    state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], network: str, file: Path
-) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    unlike = sorted(
-        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-    )
-    if unlike:
-        name = unlike[0]
-        raise CheckpointError(
-            f"{shown(file)} does not fit {network}: {shown(name)} is "
-            f"{found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
-            + (f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else "")
-        )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prdit_core.errors import NumericalError
 from prdit_core.models.global_residual import GlobalResidualDiT
 from prdit_core.models.highres_refiner import (
     TILE_BYTES,
@@ -238,10 +237,3 @@ def _base_grid(config: ModelConfig, shape: tuple[int, int, int]) -> tuple[int, i
     """Tokens of the base along each axis of a volume at full resolution."""
     below = tuple(edge // config.scale for edge in shape)
     return grid_of(below, config.stride, config.padding)
-
-
-def check_finite(state: dict[str, Tensor], source: str) -> None:
-    """Raise `NumericalError` naming the first tensor that holds NaN or infinity."""
-    for name, weight in state.items():
-        if not torch.isfinite(weight).all():
-            raise NumericalError(f"{source}: weight {name} holds NaN or infinite values")

@@ -11,13 +11,14 @@ import pickle
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.errors import CheckpointError, UsageError
+from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pydantic import ValidationError
     from torch import Tensor
 
 HEADER_LIMIT = 1 << 20
@@ -42,15 +43,51 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from prdit_core.errors import NumericalError
-    from prdit_core.models.prdit import check_finite
-
     try:
         state = {name: weight.float() for name, weight in load_file(file).items()}
         check_finite(state, shown(file))
     except (SafetensorError, NumericalError) as error:
         raise CheckpointError(f"{shown(file)} cannot be used: {error}") from error
     return state
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise `NumericalError` naming the first tensor that holds NaN or infinity."""
+    import torch
+
+    for name, weight in tensors.items():
+        if not torch.isfinite(weight).all():
+            raise NumericalError(f"{source}: weight {name} holds NaN or infinite values")
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+    network: str,
+    source: Path,
+) -> None:
+    """Refuse what somebody else's file held unless it is a network's, whole and finite.
+
+    Parameters
+    ----------
+    expected : shapes of all weights by name
+    network : what the file should fit, for people
+    """
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    unlike = sorted(
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    )
+    if unlike:
+        name = unlike[0]
+        raise CheckpointError(
+            f"{shown(source)} does not fit {network}: {shown(name)} is "
+            f"{found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
+            + (f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else "")
+        )
+    try:
+        check_finite(tensors, shown(source))
+    except NumericalError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -113,8 +150,34 @@ def read_pytorch(source: Path) -> dict[str, Any]:
     return content
 
 
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Hook of JSON that refuses a name given twice."""
+def read_header_json(file: Path) -> Any:
+    """Content of a JSON file beside tensors; its size is capped, and no name may come twice.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    CheckpointError
+        If it is too large, or no JSON.
+    """
+    with file.open("rb") as stream:
+        text = stream.read(HEADER_LIMIT + 1)
+    if len(text) > HEADER_LIMIT:
+        raise CheckpointError(f"{shown(file)} is larger than {HEADER_LIMIT} bytes: refused")
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
+
+
+def invalid(file: Path, error: ValidationError) -> CheckpointError:
+    """What to raise where the content of such a file is not valid."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return CheckpointError(f"{shown(file)} is not valid: {where}: {first['msg']}")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         raise ValueError("a name appears twice")
@@ -127,7 +190,7 @@ def _tensor_header(file: Path) -> dict[str, dict[str, Any]]:
             length = int.from_bytes(stream.read(8), "little")
             if not 0 < length <= HEADER_LIMIT:
                 raise CheckpointError(f"{shown(file)} is damaged: its header claims {length} bytes")
-            header = json.loads(stream.read(length), object_pairs_hook=no_duplicates)
+            header = json.loads(stream.read(length), object_pairs_hook=_no_duplicates)
         header.pop("__metadata__", None)
         end = max(entry["data_offsets"][1] for entry in header.values())
         if os.path.getsize(file) != 8 + length + end:

@@ -98,7 +98,7 @@ class Pass:
         """
         found = []
         for number in range(len(self.volumes)):
-            voxels = self.clipped(number).voxels_hu
+            voxels = self.voxels(number)
             found.append(nearest(voxels, thumbnails, training.voxels, known.get(number)))
             yield self._step("looking for copies in", number)
         return found
