@@ -68,7 +68,9 @@ def main() -> None:
         begun = time.perf_counter()
         made = np.stack(
             [
-                prdit_core.generate(prior, seed=11, index=index, steps=steps).voxels_hu
+                prdit_core.generate(
+                    prior, prdit_core.SamplingConfig(steps=steps), seed=11, index=index
+                ).voxels_hu
                 for index in range(options.volumes)
             ]
         )

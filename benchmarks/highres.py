@@ -125,7 +125,9 @@ def generated(
         file = folder / f"{index:04d}.npy"
         if not file.exists():
             begun = time.process_time()
-            volume = prdit_core.generate(prior, seed=SEED, index=index, steps=options.steps)
+            volume = prdit_core.generate(
+                prior, prdit_core.SamplingConfig(steps=options.steps), seed=SEED, index=index
+            )
             spent.append(time.process_time() - begun)
             np.save(file, volume.voxels_hu.astype(np.int16))
             seconds.write_text(json.dumps(spent))

@@ -65,8 +65,9 @@ def sample(model: str, sampler: str, steps: int) -> None:
     """Walk to the end as the commands do, one step at a time; print the peak in MiB."""
     import prdit_core
 
+    config = prdit_core.SamplingConfig(steps=steps, sampler=sampler)
     prior = make_chain() if model == "chain" else prdit_core.load(model)
-    deque(prdit_core.generate_steps(prior, steps=steps, sampler=sampler), maxlen=1)
+    deque(prdit_core.generate_steps(prior, config), maxlen=1)
     unit = 1024 if sys.platform != "darwin" else 1024 * 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_prdit.replay import Moment
+from prdit_core.sampling.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -19,24 +20,8 @@ if TYPE_CHECKING:
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
     from prdit_core import Prior, SampleStep, Volume
+    from prdit_core.config import SamplingConfig
     from prdit_core.intensity import Intensity
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Steps, sampler and k under one name."""
-
-    steps: int
-    sampler: str
-    k: float
-    description: str
-
-
-PRESETS = {
-    "fast": Preset(20, "increment", 2.0, "20 steps: a first look within seconds"),
-    "balanced": Preset(50, "increment", 2.0, "50 steps: the default of the command"),
-    "paper": Preset(1000, "euler", 2.0, "1000 steps of Alg. 1, as the paper samples; slow"),
-}
 
 
 @dataclass(frozen=True)
@@ -47,19 +32,28 @@ class Request:
     size: int | None
     seed: int
     count: int
-    steps: int
-    sampler: str
-    k: float
+    config: SamplingConfig
     device: str
 
     def command(self) -> str:
         """The same volumes by the command line."""
         words = ["prdit-core", "generate", "--checkpoint", self.checkpoint]
         words += [] if self.size is None else ["--size", str(self.size)]
-        for name in ("count", "seed", "steps", "sampler", "k", "device"):
-            value = getattr(self, name)
-            words += [f"--{name}", f"{value:g}" if name == "k" else str(value)]
+        words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
+        words += preset_words(self.config)
         return shlex.join([*words, "--out", "volumes"])
+
+
+def preset_words(config: SamplingConfig) -> list[str]:
+    """Options of the command that give these settings."""
+    for preset_name, preset in PRESETS.items():
+        if preset.config == config:
+            return ["--preset", preset_name]
+    words = ["--preset", "paper"]  # which has no rule of refreshing that could not be undone
+    for name, value in config.model_dump(exclude_none=True).items():
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        words += [f"--{name.replace('_', '-')}", text]
+    return words
 
 
 @dataclass(frozen=True)
@@ -128,14 +122,7 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     yield _prepared(prior, request)
     sums = _Sums()
     for index in range(request.count):
-        walk = generate_steps(
-            prior,
-            seed=request.seed,
-            index=index,
-            steps=request.steps,
-            sampler=request.sampler,
-            k=request.k,
-        )
+        walk = generate_steps(prior, request.config, seed=request.seed, index=index)
         last = yield from _watched(walk, prior, watch, index, request)
         done = _done(prior, last, request, volume=index, seed=request.seed, origin={})
         sums.add(done.result.voxels_hu)
@@ -153,15 +140,7 @@ def branch_work(request: Request, step: int, seed: int, watch: Watch) -> Generat
     prior, single = _loaded(request), replace(request, count=1)
     yield _prepared(prior, single)
     moment = watch.recording.at(step)
-    walk = branch_steps(
-        prior,
-        moment.x0,
-        moment.index,
-        seed=seed,
-        steps=request.steps,
-        sampler=request.sampler,
-        k=request.k,
-    )
+    walk = branch_steps(prior, moment.x0, moment.index, request.config, seed=seed)
     last = yield from _watched(walk, prior, watch, 0, single)
     origin = {"branch_of_seed": request.seed, "branch_step": moment.index}
     yield _done(prior, last, request, volume=0, seed=seed, origin=origin)
@@ -178,16 +157,7 @@ def _done(
 ) -> Done:
     from prdit_core.verbs.generate import finished_volume
 
-    made = finished_volume(
-        prior,
-        last,
-        seed=seed,
-        index=volume,
-        steps=request.steps,
-        sampler=request.sampler,
-        k=request.k,
-        grid="exact",
-    )
+    made = finished_volume(prior, request.config, last, seed=seed, index=volume)
     partial = last.index + 1 < last.total
     stopped = {"stopped_after": last.index + 1} if partial else {}
     return Done(volume, _noted(made, origin | stopped), partial)
@@ -220,7 +190,7 @@ def _prepared(prior: Prior, request: Request) -> Prepared:
         shape=geometry.shape,
         affine=axial_affine(geometry.spacing_mm, geometry.shape),
         intensity=prior.intensity,
-        total=request.steps,
+        total=request.config.steps,
         count=request.count,
     )
 

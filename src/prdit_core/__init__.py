@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.importer import import_official
-    from prdit_core.config import ModelConfig, TrainConfig
+    from prdit_core.config import ModelConfig, SamplingConfig, TrainConfig
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prdit_core.errors import PrditError
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.prior import Decomposition, Prediction, Prior
+    from prdit_core.sampling.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose, decompose_state
@@ -44,6 +45,7 @@ _HOMES = {
     "ReadOptions": "data.io",
     "SAMPLERS": "sampling.sampler",
     "SampleStep": "sampling.sampler",
+    "SamplingConfig": "config",
     "TrainConfig": "config",
     "TrainStep": "training.events",
     "Volume": "volume",
@@ -64,6 +66,7 @@ _HOMES = {
     "preprocess": "verbs.preprocess",
     "read_evaluation": "metrics.evaluation",
     "read_volume": "data.io",
+    "sampling_preset": "sampling.presets",
     "train": "verbs.train",
     "train_steps": "verbs.train",
     "write_report": "verbs.report",
@@ -83,6 +86,7 @@ __all__ = [
     "Prior",
     "ReadOptions",
     "SampleStep",
+    "SamplingConfig",
     "TrainConfig",
     "TrainStep",
     "Volume",
@@ -103,6 +107,7 @@ __all__ = [
     "preprocess",
     "read_evaluation",
     "read_volume",
+    "sampling_preset",
     "train",
     "train_steps",
     "write_report",

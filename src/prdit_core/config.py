@@ -18,9 +18,12 @@ StageName = Literal["local", "global", "refine", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 WeightsName = Literal["ema", "model"]
+GenerationPrecision = Literal["32-true", "bf16-mixed"]
+GridName = Literal["exact", "log-snr", "release"]
 SamplerName = Literal[
     "increment",
     "increment-2",
+    "dpm-2m",
     "euler",
     "heun",
     "resynthesis",
@@ -152,6 +155,33 @@ class ModelConfig(PatchGeometry):
             norm=self.norm,
             output=self.output,
         )
+
+
+class SamplingConfig(BaseModel):
+    """How to walk from noise to a volume; the defaults are those of the preset ``balanced``.
+
+    Attributes
+    ----------
+    steps : network evaluations (twice as many for ``heun``)
+    sampler : name of a row of `SAMPLERS`
+    k : predictor multiplier, real; 1 is cold, above it hot (best near 2, Table 4)
+    grid : times visited, see `time_grid`
+    refresh_every : the global residual is evaluated at every so many steps at least, and held in
+        between
+    refresh_change : it is evaluated when the local x0 has changed by this much of its norm since,
+        summed over steps; with neither rule at every step
+    precision : of the network
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=50, ge=1, le=100_000)
+    sampler: SamplerName = "increment"
+    k: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    grid: GridName = "exact"
+    refresh_every: int | None = Field(default=None, ge=1)
+    refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    precision: GenerationPrecision = "32-true"
 
 
 class TrainConfig(BaseModel):

@@ -9,6 +9,7 @@ from prdit_core.files import sha256_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from prdit_core.config import SamplingConfig
     from prdit_core.volume import Volume
 
 SYNTHETIC = "synthetic, not for diagnosis"
@@ -19,14 +20,12 @@ def stamp(
     *,
     seed: int,
     index: int,
-    sampler: str,
-    grid: str,
-    steps: int,
-    k: float,
+    config: SamplingConfig,
     checkpoint: str,
     checkpoint_sha256: str,
     device: str,
     threads: int,
+    linear: str,
 ) -> dict[str, Any]:
     """Metadata of a generated volume; equal settings give equal metadata."""
     from prdit_core.machine import package_version
@@ -36,14 +35,12 @@ def stamp(
         "description": f"{SYNTHETIC}; PRDiT {checkpoint_sha256[:8]} seed {seed} index {index}",
         "seed": seed,
         "index": index,
-        "sampler": sampler,
-        "grid": grid,
-        "steps": steps,
-        "k": k,
+        **config.model_dump(),
         "checkpoint": checkpoint,
         "checkpoint_sha256": checkpoint_sha256,
         "device": device,
         "threads": threads,
+        "linear": linear,
         "version": package_version(),
         "torch": torch_version(),
     }

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from prdit_core import branch_steps, generate_steps, load
+from prdit_core import SamplingConfig, branch_steps, generate_steps, load
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
     from prdit_core import Prior, SampleStep
 
 STEPS = 12
+WAY = SamplingConfig(steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +25,11 @@ def prior() -> Prior:
 
 @pytest.fixture(scope="module")
 def walk(prior: Prior) -> list[SampleStep]:
-    return list(generate_steps(prior, seed=3, steps=STEPS))
+    return list(generate_steps(prior, WAY, seed=3))
 
 
 def ending(prior: Prior, walk: list[SampleStep], step: int, seed: int) -> SampleStep:
-    steps = branch_steps(prior, walk[step].x0, step, seed=seed, steps=STEPS)
+    steps = branch_steps(prior, walk[step].x0, step, WAY, seed=seed)
     (last,) = deque(steps, maxlen=1)
     return last
 
@@ -38,7 +39,7 @@ def away(a: SampleStep, b: SampleStep) -> float:
 
 
 def test_a_branch_visits_the_steps_that_are_left(prior: Prior, walk: list[SampleStep]) -> None:
-    branch = list(branch_steps(prior, walk[7].x0, 7, seed=9, steps=STEPS))
+    branch = list(branch_steps(prior, walk[7].x0, 7, WAY, seed=9))
     assert [(s.index, s.total, s.t, s.t_next) for s in branch] == [
         (s.index, s.total, s.t, s.t_next) for s in walk[7:]
     ]
@@ -62,5 +63,5 @@ def test_what_cannot_be_is_refused(
     prior: Prior, walk: list[SampleStep], step: int, seed: int
 ) -> None:
     with pytest.raises(UsageError):
-        ending_of = branch_steps(prior, walk[3].x0, step, seed=seed, steps=STEPS)
+        ending_of = branch_steps(prior, walk[3].x0, step, WAY, seed=seed)
         next(ending_of)

@@ -191,7 +191,7 @@ def test_a_velocity_model_splits_like_any_other(tmp_path: Path) -> None:
 def test_training_may_follow_generating_in_one_process(checkpoint: Path) -> None:
     """Tables made while sampling can be used where gradients are taken."""
     prior = prdit_core.load(checkpoint)
-    prdit_core.generate(prior, steps=1)
+    prdit_core.generate(prior, prdit_core.SamplingConfig(steps=1))
     model = prior.model.requires_grad_(True)
     model(torch.randn(prior.shape), torch.tensor([5.0])).sum().backward()
 

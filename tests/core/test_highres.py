@@ -242,7 +242,7 @@ def test_a_chain_is_decomposed_into_three_parts(checkpoint: Path) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_walks_on_a_chain(checkpoint: Path, sampler: str) -> None:
     prior = prdit_core.load(checkpoint)
-    volume = prdit_core.generate(prior, steps=3, sampler=sampler)
+    volume = prdit_core.generate(prior, prdit_core.SamplingConfig(steps=3, sampler=sampler))
     assert volume.voxels_hu.shape == (16, 16, 16)
     low, high = prior.intensity.window_hu
     assert volume.voxels_hu.min() >= low and volume.voxels_hu.max() <= high
@@ -260,9 +260,10 @@ def test_a_size_picks_the_stage_of_a_chain(checkpoint: Path, size: int, number: 
     x, t = states(16, 16, 16, batch=1)
     state = x[..., :: 16 // size, :: 16 // size, :: 16 // size]
     said = chosen.denoise(state, float(t))
-    eps, x0 = prior.model.pyramid(x, t)[number].chunk(2, dim=1)
+    with torch.no_grad():
+        eps, x0 = prior.model.pyramid(x, t)[number].chunk(2, dim=1)
     assert torch.equal(said.x0, x0) and torch.equal(said.eps, eps)
-    (last,) = deque(prdit_core.generate_steps(chosen, steps=2), maxlen=1)
+    (last,) = deque(prdit_core.generate_steps(chosen, prdit_core.SamplingConfig(steps=2)), maxlen=1)
     assert last.x0.shape == (1, 1, size, size, size)
 
 

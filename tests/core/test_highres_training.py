@@ -306,7 +306,11 @@ def test_a_refined_model_is_validated_shown_and_generates(
     assert len(losses) == 2 and np.isfinite(losses).all()
     prior = prdit_core.load(config.run)
     assert prior.sizes == (8, 16, 32)
-    assert prdit_core.generate(prior, steps=2).voxels_hu.shape == (32, 32, 32)
+    assert prdit_core.generate(prior, prdit_core.SamplingConfig(steps=2)).voxels_hu.shape == (
+        32,
+        32,
+        32,
+    )
     training = prior.record["training"]
     assert (training["consistency"], training["crop"], training["lr"]) == (0.1, 4, 6e-5)
 

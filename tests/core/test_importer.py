@@ -221,7 +221,7 @@ def test_several_channels_load_and_denoise_but_have_no_hu(tmp_path: Path) -> Non
     prior = prdit_core.load(tiny_checkpoint(tmp_path / "two", model=two))
     assert prior.denoise(torch.randn(prior.shape), 500.0).x0.shape == (1, 2, 8, 8, 8)
     with pytest.raises(UsageError, match="2 channels"):
-        prdit_core.generate(prior, steps=2)
+        prdit_core.generate(prior, prdit_core.SamplingConfig(steps=2))
 
 
 def test_a_file_without_refiner_has_no_refiner_s_options(file: Path, tmp_path: Path) -> None:

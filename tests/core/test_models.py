@@ -126,5 +126,5 @@ def test_a_volume_that_cannot_fit_is_refused_before_it_starts(
     prior = prdit_core.load(tiny_checkpoint(tmp_path / "tiny"))
     monkeypatch.setattr(machine, "_physical_memory", lambda: 10_000)
     with pytest.raises(MemoryLimit, match=r"8 x 8 x 8 needs about .* GiB, cpu has"):
-        next(prdit_core.generate_steps(prior, steps=1))
+        next(prdit_core.generate_steps(prior, prdit_core.SamplingConfig(steps=1)))
     assert memory_needed(model_config("PRDiT-B/12/4"), (512, 512, 512)) > 20 * 2**30

@@ -198,7 +198,10 @@ def test_a_state_is_split_at_the_resolution_it_has(
 ) -> None:
     window = chain.intensity.window_hu
     for prior in (chain, chain.at_size(8)):
-        (state,) = (step.x_t[0, 0].numpy() for step in prdit_core.generate_steps(prior, steps=1))
+        (state,) = (
+            step.x_t[0, 0].numpy()
+            for step in prdit_core.generate_steps(prior, prdit_core.SamplingConfig(steps=1))
+        )
         found = prdit_core.decompose_state(chain, state, 1000)
         shown = (found.parts["noisy"].voxels_hu - window[0]) / chain.intensity.hu_per_unit - 1
         np.testing.assert_allclose(shown, state, atol=1e-4)

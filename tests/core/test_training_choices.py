@@ -15,7 +15,7 @@ from prdit_core import machine
 from prdit_core.checkpoints.catalog import load, newest
 from prdit_core.checkpoints.store import Header, load_tensors, read_header, save_checkpoint
 from prdit_core.cli.app import app
-from prdit_core.config import TrainConfig
+from prdit_core.config import SamplingConfig, TrainConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
@@ -50,7 +50,7 @@ def test_flow_matching_trains_both_stages_and_generates(data: Path, tmp_path: Pa
     assert prior.model.config.output == "velocity" and prior.model.config.depth > 0
     assert prior.schedule == LinearSchedule(noise_std=1.0)
     for sampler in ("increment", "euler", "heun"):
-        volume = generate(prior, steps=3, sampler=sampler, k=1.0)
+        volume = generate(prior, SamplingConfig(steps=3, sampler=sampler, k=1.0))
         assert np.isfinite(volume.voxels_hu).all() and np.ptp(volume.voxels_hu) > 0
 
 

@@ -17,6 +17,8 @@ from toys import tiny_checkpoint
 
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
+from prdit_core.config import SamplingConfig
+from prdit_core.sampling.presets import sampling_preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +76,7 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
     finish(qtbot, dock)
     (layer,) = dock.viewer.layers
     use_threads()
-    expected = generate(load("demo").at_size(32), seed=5, steps=6)
+    expected = generate(load("demo").at_size(32), SamplingConfig(steps=6), seed=5)
     np.testing.assert_array_equal(layer.data, expected.voxels_hu)
     ours = layer.metadata["prdit"]
     assert {k: ours[k] for k in expected.metadata} == dict(expected.metadata)
@@ -143,7 +145,7 @@ def test_a_chain_generates_at_the_chosen_size(
     dock.generate()
     finish(qtbot, dock)
     (layer,) = dock.viewer.layers
-    expected = generate(load(chain).at_size(size), steps=6)
+    expected = generate(load(chain).at_size(size), SamplingConfig(steps=6))
     np.testing.assert_array_equal(layer.data, expected.voxels_hu)
     np.testing.assert_allclose(layer.scale, (128 / size,) * 3)
     words = copied(dock)
@@ -338,7 +340,7 @@ def test_out_of_memory_is_said_and_the_next_run_works(
 def test_presets_set_the_controls_and_own_settings_are_called_own(dock: GenerateDock) -> None:
     dock.walk.take_preset("paper")
     request = dock.request()
-    assert (request.steps, request.sampler, request.k) == (1000, "euler", 2.0)
+    assert request.config == sampling_preset("paper")
     dock.walk.steps.setValue(999)
     assert dock.walk.preset.currentText() == "own"
     dock.walk.steps.setValue(1000)

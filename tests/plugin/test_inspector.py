@@ -86,7 +86,9 @@ def visible(dock: ResidualInspector) -> list[str]:
 
 def state() -> tuple[np.ndarray, float]:
     """A step of a walk."""
-    for step in prdit_core.generate_steps(prdit_core.load("demo").at_size(32), steps=6):
+    for step in prdit_core.generate_steps(
+        prdit_core.load("demo").at_size(32), prdit_core.SamplingConfig(steps=6)
+    ):
         if step.index == 3:
             return step.x_t[0, 0].numpy(), step.t
     raise AssertionError("the walk has such a step")
@@ -345,7 +347,7 @@ def test_a_step_of_a_chain_is_split_at_the_size_it_was_generated_at(
     qtbot: QtBot, dock: ResidualInspector, chain: Path, size: int, parts: int
 ) -> None:
     prior = prdit_core.load(chain).at_size(size)
-    (step,) = prdit_core.generate_steps(prior, steps=1)
+    (step,) = prdit_core.generate_steps(prior, prdit_core.SamplingConfig(steps=1))
     dock.question.checkpoint.choose(str(chain))
     dock.question.size_choice.choose(24 - size)  # the other one, which is for scans
     dock.inspect_state(str(chain), step.x_t[0, 0].numpy(), step.t)

@@ -8,16 +8,17 @@ from typing import get_args
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel
 
-from napari_prdit.generation import PRESETS, Request
+from napari_prdit.generation import Request
 from napari_prdit.known_checkpoints import described, known, resolutions
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
 from napari_prdit.widgets.size_choice import SizeChoice
-from prdit_core.config import SamplerName
+from prdit_core.config import GridName, SamplerName, SamplingConfig
 from prdit_core.errors import PrditError
+from prdit_core.sampling.presets import PRESETS, presets_text, sampling_preset
 
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
-OWN = "own"
+OWN, EVERY_STEP = "own", "every step"
 
 
 class ModelForm(Form):
@@ -72,27 +73,32 @@ class ModelForm(Form):
 
 
 class WalkForm(Form):
-    """Steps, sampler, k, seed, number of volumes, device."""
+    """Steps, sampler, k, grid, reuse, seed, number of volumes, device."""
 
     def __init__(self) -> None:
         super().__init__("From noise to a volume")
         self.preset = choice([*PRESETS, OWN])
-        self.preset.setCurrentText("balanced")
         self.preset.textActivated.connect(self.take_preset)
-        self.steps = number(1, 100_000, PRESETS["balanced"].steps)
+        self.steps = number(1, 100_000, 1)
         self.sampler = choice(get_args(SamplerName))
         self.k = QDoubleSpinBox()
         self.k.setRange(1.0, 10.0)
         self.k.setSingleStep(0.5)
-        self.k.setValue(PRESETS["balanced"].k)
-        for control in (self.steps.valueChanged, self.k.valueChanged):
-            control.connect(lambda _value: self._name_preset())
-        self.sampler.currentTextChanged.connect(lambda _text: self._name_preset())
+        self.grid = choice(get_args(GridName))
+        self.refresh = QDoubleSpinBox()
+        self.refresh.setRange(0.0, 10.0)
+        self.refresh.setSingleStep(0.05)
+        self.refresh.setSpecialValueText(EVERY_STEP)
+        for changed in (self.steps.valueChanged, self.k.valueChanged, self.refresh.valueChanged):
+            changed.connect(lambda _value: self._name_preset())
+        for chosen in (self.sampler.currentTextChanged, self.grid.currentTextChanged):
+            chosen.connect(lambda _text: self._name_preset())
         self.seed = number(0, LARGEST_SEED, 0)
         self.count = number(1, 1000, 1)
         self.device = choice(["auto", "cpu", "cuda", "mps"])
         self.device.setCurrentText(preferences().device)
         self._lay_out()
+        self.take_preset("balanced")
 
     def request(self, checkpoint: str, size: int | None) -> Request:
         """What the controls say, for this model at this size."""
@@ -101,20 +107,30 @@ class WalkForm(Form):
             size=size,
             seed=self.seed.value(),
             count=self.count.value(),
-            steps=self.steps.value(),
-            sampler=self.sampler.currentText(),
-            k=self.k.value(),
+            config=self.config(),
             device=self.device.currentText(),
         )
 
+    def config(self) -> SamplingConfig:
+        """The way from noise to a volume."""
+        return SamplingConfig(
+            steps=self.steps.value(),
+            sampler=self.sampler.currentText(),
+            k=self.k.value(),
+            grid=self.grid.currentText(),
+            refresh_change=self.refresh.value() or None,
+        )
+
     def take_preset(self, name: str) -> None:
-        """Set steps, sampler and k."""
+        """Set what the preset says."""
         if name == OWN:
             return
-        preset = PRESETS[name]
-        self.steps.setValue(preset.steps)
-        self.sampler.setCurrentText(preset.sampler)
-        self.k.setValue(preset.k)
+        config = sampling_preset(name)
+        self.steps.setValue(config.steps)
+        self.sampler.setCurrentText(config.sampler)
+        self.k.setValue(config.k)
+        self.grid.setCurrentText(config.grid)
+        self.refresh.setValue(config.refresh_change or 0.0)
         self.preset.setCurrentText(name)
 
     def roll(self) -> None:
@@ -123,13 +139,12 @@ class WalkForm(Form):
 
     def _name_preset(self) -> None:
         """Name the preset that the controls make up, if any."""
-        now = (self.steps.value(), self.sampler.currentText(), self.k.value())
-        names = [n for n, p in PRESETS.items() if (p.steps, p.sampler, p.k) == now]
+        now = self.config()
+        names = [name for name, preset in PRESETS.items() if preset.config == now]
         self.preset.setCurrentText(names[0] if names else OWN)
 
     def _lay_out(self) -> None:
-        presets = "\n".join(f"{name}: {preset.description}" for name, preset in PRESETS.items())
-        self.add("preset", self.preset, presets)
+        self.add("preset", self.preset, presets_text())
         self.add("steps", self.steps, "More steps take longer and give finer volumes")
         self.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
         self.add(
@@ -137,6 +152,13 @@ class WalkForm(Form):
             self.k,
             "1: no noise is added on the way. 2 to 3: every step goes further and adds some noise "
             "back, which gives more natural texture",
+        )
+        self.add("grid", self.grid, "Times visited; release replays the official sampler")
+        self.add(
+            "refresh",
+            self.refresh,
+            "Evaluate the global residual only when the local part's image has changed by this "
+            "share since, and hold it in between: 0.1 to 0.2 saves half of the time or more",
         )
         dice = button("Dice", "Another seed by chance", self.roll)
         self.add("seed", row(self.seed, dice), "Same seed and settings: the same volume")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prdit_core.cli import runs
+from prdit_core.cli.benching import bench
 from prdit_core.cli.console import DEBUG_VARIABLE
 from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
@@ -15,6 +16,7 @@ from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.preparing import phantoms, preprocess
 from prdit_core.cli.training import train
+from prdit_core.sampling.presets import presets_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,7 +41,12 @@ def _main(
         os.environ[DEBUG_VARIABLE] = "1"
 
 
-app.command()(generate)
+def _as_it_stands(text: str) -> str:
+    """A paragraph whose lines are not run together."""
+    return f"\b\n{text}"
+
+
+app.command(epilog=_as_it_stands(presets_text()))(generate)
 app.command()(decompose)
 app.command()(preprocess)
 app.command()(phantoms)
@@ -50,3 +57,4 @@ app.add_typer(runs.app, name="runs")
 app.command("import")(import_)
 app.command()(info)
 app.command()(devices)
+app.command()(bench)

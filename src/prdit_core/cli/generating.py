@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,9 +19,9 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
-from prdit_core.config import SamplerName
+from prdit_core.config import GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
-from prdit_core.sampling.grid import GridName
+from prdit_core.sampling.presets import PresetName, sampling_preset
 
 Checkpoint = Annotated[
     str,
@@ -46,6 +46,12 @@ Threads = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+def chosen(preset: PresetName, wishes: dict[str, Any]) -> SamplingConfig:
+    """A preset with what the user wants otherwise; None is no wish."""
+    own = {name: value for name, value in wishes.items() if value is not None}
+    return SamplingConfig(**{**dict(sampling_preset(preset)), **own})
+
+
 @door
 def generate(
     out: Annotated[
@@ -56,19 +62,41 @@ def generate(
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
+    preset: Annotated[
+        PresetName, typer.Option(help="Settings under one name; the table below compares them.")
+    ] = "balanced",
     steps: Annotated[
-        int, typer.Option(help="Network evaluations; more is slower and better.")
-    ] = 50,
+        int | None, typer.Option(help="Network evaluations; more is slower and better. [preset]")
+    ] = None,
     sampler: Annotated[
-        SamplerName,
-        typer.Option(help="How it walks from noise to a volume; euler is Alg. 1 of the paper."),
-    ] = "increment",
+        SamplerName | None,
+        typer.Option(
+            help="How it walks from noise to a volume; euler is Alg. 1 of the paper. [preset]"
+        ),
+    ] = None,
     k: Annotated[
-        float, typer.Option(help="1 is cold (no noise added on the way), 2 to 3 hot and better.")
-    ] = 2.0,
+        float | None,
+        typer.Option(help="1 is cold (no noise added on the way), 2 to 3 hot and better. [preset]"),
+    ] = None,
     grid: Annotated[
-        GridName, typer.Option(help="Times visited; release replays the official sampler.")
-    ] = "exact",
+        GridName | None,
+        typer.Option(help="Times visited; release replays the official sampler. [preset]"),
+    ] = None,
+    refresh_every: Annotated[
+        int | None,
+        typer.Option(help="Evaluate the global residual at every so many steps only. [preset]"),
+    ] = None,
+    refresh_change: Annotated[
+        float | None,
+        typer.Option(
+            help="Evaluate it when the local part's image changed by this share since, say 0.1. "
+            "[preset]"
+        ),
+    ] = None,
+    precision: Annotated[
+        GenerationPrecision | None,
+        typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
+    ] = None,
     device: Device = "cpu",
     threads: Threads = None,
     overwrite: Annotated[
@@ -84,43 +112,41 @@ def generate(
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, Settings
     from prdit_core.machine import own_device, processes, use_threads
+    from prdit_core.models.linears import backend_on
     from prdit_core.verbs.generate import finished_volume, generate_steps
 
+    wishes = {
+        "steps": steps,
+        "sampler": sampler,
+        "k": k,
+        "grid": grid,
+        "refresh_every": refresh_every,
+        "refresh_change": refresh_change,
+        "precision": precision,
+    }
+    config = chosen(preset, wishes)
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
     prior = load(checkpoint, own_device(device)).at_size(size)
     outputs.check_writable()
     prior.check_hu()
     settings = Settings(
-        sampler=sampler,
-        grid=grid,
-        steps=steps,
-        k=k,
+        config=config,
         checkpoint_sha256=prior.digest,
         shape=list(prior.geometry.shape),
         device=str(prior.device),
         threads=use_threads(threads),
+        linear=backend_on(prior.device.type),
     )
     unfinished = outputs.unfinished(settings, overwrite=overwrite)
     left = [number for number in own if number in unfinished]
     with stoppable() as stop, progress(not json) as bar:
         for place, number in enumerate(left):
-            task = bar.add_task(f"volume {place + 1} of {len(left)}", total=steps)
-            for step in generate_steps(
-                prior, seed=seed, index=number, steps=steps, sampler=sampler, k=k, grid=grid
-            ):
+            task = bar.add_task(f"volume {place + 1} of {len(left)}", total=config.steps)
+            for step in generate_steps(prior, config, seed=seed, index=number):
                 bar.update(task, completed=step.index + 1, total=step.total)
                 stop.raise_if_asked()
-            volume = finished_volume(
-                prior,
-                step,
-                seed=seed,
-                index=number,
-                steps=steps,
-                sampler=sampler,
-                k=k,
-                grid=grid,
-            )
+            volume = finished_volume(prior, config, step, seed=seed, index=number)
             outputs.write(number, volume)
             bar.remove_task(task)
     files = outputs.files(own)

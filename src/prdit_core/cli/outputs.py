@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.io import write_volume
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from prdit_core.config import SamplingConfig
     from prdit_core.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -26,18 +27,18 @@ SUFFIXES = (".nii.gz", ".nii")
 class Settings:
     """What a volume depends on besides seed and index; equal settings may share a folder."""
 
-    sampler: str
-    grid: str
-    steps: int
-    k: float
+    config: SamplingConfig
     checkpoint_sha256: str
     shape: list[int]
     device: str
     threads: int
+    linear: str
 
     def recorded(self) -> dict[str, Any]:
         """As the JSON records name them, with the versions."""
-        return {**asdict(self), "version": package_version(), "torch": torch_version()}
+        about = {name: value for name, value in vars(self).items() if name != "config"}
+        versions = {"version": package_version(), "torch": torch_version()}
+        return {**self.config.model_dump(), **about, **versions}
 
 
 class Outputs:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from prdit_core.models.layers import Modulation, PlainNorm, modulate, position_table
+from prdit_core.models.linears import Linear
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig, Norm
@@ -21,12 +22,12 @@ class Perceptron(nn.Module):
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) to (..., out)."""
-        return cast("Tensor", self.fc2(functional.gelu(self.fc1(x), approximate="tanh")))
+        return cast("Tensor", self.fc2(self.fc1(x, "gelu")))
 
 
 class PatchEmbedding(nn.Module):
@@ -35,7 +36,7 @@ class PatchEmbedding(nn.Module):
     def __init__(self, token_width: int, width: int) -> None:
         super().__init__()
         self.mlp = Perceptron(token_width, 4 * width, width)
-        self.skip = nn.Linear(token_width, width, bias=False)
+        self.skip = Linear(token_width, width, bias=False)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, v: Tensor) -> Tensor:
@@ -49,8 +50,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, h) to (B, N, h)."""
@@ -98,7 +99,7 @@ class GlobalResidualDiT(nn.Module):
         )
         self.modulation = Modulation(width, width, 2)
         self.norm = PlainNorm(width, "layer")  # stays LayerNorm in the "rms" variant
-        self.out = nn.Linear(width, config.tile_width)
+        self.out = Linear(width, config.tile_width)
 
     def embed(self, v: Tensor, grid: Grid) -> Tensor:
         """Noisy patches (B, N, d) to positioned tokens (B, N, h)."""

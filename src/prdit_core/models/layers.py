@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from prdit_core.models.linears import Linear
+
 if TYPE_CHECKING:
     from prdit_core.config import Norm
     from prdit_core.patches import Grid
@@ -63,14 +65,14 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        self.gate = Linear(width, width)
+        self.value = Linear(width, width)
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, width) to (B, N, width)."""
-        hidden = functional.silu(self.gate(x)) * self.value(x)
+        hidden = self.gate(x, "silu") * self.value(x)
         return cast("Tensor", self.out(self.norm(hidden)))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from torch import Tensor, nn
 
 from prdit_core.models.layers import Modulation, PlainNorm, SwiGLU, modulate
+from prdit_core.models.linears import Linear
 
 if TYPE_CHECKING:
     from prdit_core.config import ModelConfig
@@ -22,7 +23,7 @@ class LocalDenoiser(nn.Module):
         self.norm = PlainNorm(width, config.norm)
         self.first = SwiGLU(width)
         self.second = SwiGLU(width)
-        self.out = nn.Linear(width, config.tile_width)
+        self.out = Linear(width, config.tile_width)
 
     def forward(self, v: Tensor, c_local: Tensor) -> Tensor:
         """Denoise tokens.

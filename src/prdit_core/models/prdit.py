@@ -22,7 +22,7 @@ from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig
-    from prdit_core.patches import Box
+    from prdit_core.patches import Box, Grid
 
 
 class Parts(NamedTuple):
@@ -76,10 +76,28 @@ class PRDiT(nn.Module):
         ----------
         box : part of the volume to which the last prediction of a chain is restricted
         """
-        states = self._states(x)
-        local, residual = self._base(states[0], t)
-        found = [local if residual is None else local + residual]
-        for refiner, state in zip(self.refiners, states[1:], strict=True):
+        base = self.local_part(x, t)
+        residual = self.residual_part(x, t)
+        return self.refined(base if residual is None else base + residual, x, t, box)
+
+    def local_part(self, x: Tensor, t: Tensor) -> Tensor:
+        """What the Local Denoiser predicts, (B, Cout, d, h, w) at the resolution of the base."""
+        v, grid = self._patches(x)
+        tiles = self.local(v, self.time.local_head(self.time.base(t)))
+        return assemble_tiles(tiles, grid, self.config.stride)
+
+    def residual_part(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """What the Global Residual DiT adds to it, of the same shape; None at depth 0."""
+        if self.global_residual is None or self.time.global_head is None:
+            return None
+        v, grid = self._patches(x)
+        tiles = self.global_residual(v, self.time.global_head(self.time.base(t)), grid)
+        return assemble_tiles(tiles, grid, self.config.stride)
+
+    def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
+        """The rest of `pyramid`, from the prediction of the base on."""
+        found = [base]
+        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
             within = box if state is x else None
             rough = upsample(found[-1])
             rough = rough if within is None else rough[(..., *within)]
@@ -88,10 +106,9 @@ class PRDiT(nn.Module):
 
     def parts(self, x: Tensor, t: Tensor) -> Parts:
         """What `forward` sums up: since upsampling is linear, each part can be followed up."""
-        states = self._states(x)
-        local, residual = self._base(states[0], t)
+        local, residual = self.local_part(x, t), self.residual_part(x, t)
         refined: Tensor | None = None
-        for refiner, state in zip(self.refiners, states[1:], strict=True):
+        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
             local = upsample(local)
             residual = None if residual is None else upsample(residual)
             details = refiner(state, t)
@@ -105,17 +122,11 @@ class PRDiT(nn.Module):
             states.insert(0, downsample(states[0]))
         return states
 
-    def _base(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Local prediction and global residual of the base."""
-        config = self.config
-        grid = grid_of(tuple(x.shape), config.stride, config.padding)
-        v = extract_patches(x, config.patch, config.stride, config.padding)
-        c = self.time.base(t)
-        local = assemble_tiles(self.local(v, self.time.local_head(c)), grid, config.stride)
-        if self.global_residual is None or self.time.global_head is None:
-            return local, None
-        tiles = self.global_residual(v, self.time.global_head(c), grid)
-        return local, assemble_tiles(tiles, grid, config.stride)
+    def _patches(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Noisy patches that the base sees, and their grid."""
+        config, state = self.config, self._states(x)[0]
+        grid = grid_of(tuple(state.shape), config.stride, config.padding)
+        return extract_patches(state, config.patch, config.stride, config.padding), grid
 
     def stopped_at(self, refiners: int) -> PRDiT:
         """The lower part of the chain, with its first `refiners` refiners and the same weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,18 +14,29 @@ from prdit_core.volume import Volume, axial_affine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prdit_core.config import GenerationPrecision
     from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
     from prdit_core.models.prdit import PRDiT
     from prdit_core.schedule import AnySchedule
 
 
+PartName = Literal["local", "global_residual", "refiner"]
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """Clean volume and noise as a network sees them in x_t, each (B, C, D, H, W)."""
+    """Clean volume and noise as a network sees them in x_t, each (B, C, D, H, W).
+
+    Attributes
+    ----------
+    evaluated : parts of the network that were evaluated for it, the others being reused; empty
+        where nobody counts
+    """
 
     x0: Tensor
     eps: Tensor
+    evaluated: tuple[PartName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Prior:
     name : how the user called it
     digest : SHA-256 over weights and configuration, carried by every output
     record : training record of the checkpoint
+    precision : in which the network computes; what goes in and comes out is float32
     """
 
     model: PRDiT
@@ -66,6 +78,7 @@ class Prior:
     name: str
     digest: str
     record: Mapping[str, Any] = field(default_factory=dict)
+    precision: GenerationPrecision = "32-true"
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -91,12 +104,34 @@ class Prior:
         x_t : (B, C, D, H, W) state in model units
         t : time in [0, 1000]
         """
-        return self._prediction(self.model(x_t, self._network_times(x_t, t)), x_t, t)
+        with self._computing():
+            output = self.model(x_t, self._network_times(x_t, t))
+        return self._prediction(output, x_t, t)
+
+    @torch.no_grad()
+    def local_part(self, x_t: Tensor, t: float) -> Tensor:
+        """What the local part of the base predicts, (B, Cout, d, h, w) at its resolution."""
+        with self._computing():
+            return self.model.local_part(x_t, self._network_times(x_t, t))
+
+    @torch.no_grad()
+    def residual_part(self, x_t: Tensor, t: float) -> Tensor | None:
+        """What the global part adds to it; None for a model without one."""
+        with self._computing():
+            return self.model.residual_part(x_t, self._network_times(x_t, t))
+
+    @torch.no_grad()
+    def completed(self, base: Tensor, x_t: Tensor, t: float) -> Prediction:
+        """The prediction that a base's output leads to: its refiners evaluated, its heads apart."""
+        with self._computing():
+            output = self.model.refined(base, x_t, self._network_times(x_t, t))[-1]
+        return self._prediction(output, x_t, t)
 
     @torch.no_grad()
     def decompose(self, x_t: Tensor, t: float) -> Decomposition:
         """As `denoise`, with what each part of the network says apart."""
-        local, residual, refined = self.model.parts(x_t, self._network_times(x_t, t))
+        with self._computing():
+            local, residual, refined = self.model.parts(x_t, self._network_times(x_t, t))
         residual = torch.zeros_like(local) if residual is None else residual
         base = local + residual
         nothing = torch.zeros_like(x_t)
@@ -158,11 +193,16 @@ class Prior:
         affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
         return Volume(voxels, affine, dict(metadata))
 
+    def _computing(self) -> torch.autocast:
+        kind, wanted = self.device.type, self.precision == "bf16-mixed"
+        return torch.autocast(kind, torch.bfloat16, enabled=wanted)
+
     def _network_times(self, x_t: Tensor, t: float) -> Tensor:
         return torch.full((x_t.shape[0],), self.schedule.network_time(t), device=x_t.device)
 
     def _prediction(self, output: Tensor, x_t: Tensor, t: float) -> Prediction:
         """Noise comes first in a joint output; a velocity is x0 - eps along the straight line."""
+        output = output.float()
         if self.model.config.output == "velocity":
             alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
             return Prediction(x0=x_t + sigma * output, eps=x_t - alpha * output)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from prdit_core.errors import UsageError
 from prdit_core.schedule import T
@@ -11,10 +12,13 @@ from prdit_core.schedule import T
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from prdit_core.config import GridName
+
 # Times nearer to 0 than this are 0; steps are never so small.
 ROUNDING = 1e-9 * T
 
-GridName = Literal["exact", "release"]
+# A grid of equal log-SNR steps needs finite ends.
+LOG_SNR_ENDS = (T - 1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,17 @@ def time_grid(name: GridName, steps: int, first: float = T) -> TimeGrid:
     Parameters
     ----------
     name
-        ``exact``: `steps` equal steps from `first` to 0. ``release``: every (1000 // steps)-th
-        integer below 1000 down to 0, and a last step from 0 to 0, as the official sampler walks.
+        ``exact``: `steps` equal steps from `first` to 0. ``log-snr``: `steps` steps of equal
+        log(alpha / sigma) of the quarter circle from 999 to 1, the last one going on to 0.
+        ``release``: every (1000 // steps)-th integer below 1000 down to 0, and a last step from 0
+        to 0, as the official sampler walks.
     """
     if name == "exact":
         return TimeGrid(tuple(first * (steps - i) / steps for i in range(steps + 1)))
+    if name == "log-snr":
+        begin, end = (math.log(math.tan(0.5 * math.pi * t / T)) for t in LOG_SNR_ENDS)
+        levels = (begin + (end - begin) * i / steps for i in range(steps))
+        return TimeGrid((*(math.atan(math.exp(level)) * 2 * T / math.pi for level in levels), 0.0))
     skip = int(T) // steps
     if skip == 0:
         raise UsageError(

@@ -6,7 +6,7 @@ Only the current state and the last prediction are kept, so memory does not grow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prdit_core.errors import NumericalError, UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from prdit_core.models.prior import PartName
     from prdit_core.sampling.grid import TimeGrid
     from prdit_core.schedule import Schedule
 
@@ -42,6 +43,7 @@ class SampleStep:
     t, t_next : times it went from and to
     x_t, x : (B, C, D, H, W) states at `t` and at `t_next`
     x0, eps : prediction at `t` that the step used
+    evaluated : parts of the network that were evaluated at `t`, the others being reused
     """
 
     index: int
@@ -52,6 +54,7 @@ class SampleStep:
     x: Tensor
     x0: Tensor
     eps: Tensor
+    evaluated: tuple[PartName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ SAMPLERS = {
     for sampler in (
         Sampler("increment", "exact increments, order 1 (default)", predictor.increment),
         Sampler("increment-2", "exact increments, order 2", predictor.increment_second_order),
+        Sampler("dpm-2m", "DPM-Solver++(2M), order 2, image head only", predictor.dpm_second_order),
         Sampler("euler", "Alg. 1 of the paper; Euler for flow matching", predictor.euler),
         Sampler("heun", "Heun, two evaluations per step", predictor.heun, evaluations=2),
         Sampler("resynthesis", "x0 and eps put together anew (DDIM)", predictor.resynthesis),
@@ -103,19 +107,6 @@ SAMPLERS = {
         ),
     )
 }
-
-
-def find_sampler(name: str) -> Sampler:
-    """Sampler by name, or a `UsageError` that lists them."""
-    if name not in SAMPLERS:
-        raise UsageError(f"sampler {name!r} is not known; choose one of {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]
-
-
-def check_k(k: float) -> None:
-    """Raise `UsageError` unless k is a finite number of at least 1."""
-    if not 1.0 <= k < float("inf"):
-        raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
 
 
 def sample_steps(
@@ -148,14 +139,17 @@ def sample_steps(
     NumericalError
         If a prediction is not finite.
     """
-    check_k(k)
+    if not 1.0 <= k < float("inf"):
+        raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:
         said = denoise(x, t)
+        evaluated = said.evaluated
         if sampler.noise_only:
             said = _noise_only(said, x, t, schedule, data_range)
-        return said if edit is None else edit(said, x, t)
+        said = said if edit is None else edit(said, x, t)
+        return replace(said, evaluated=evaluated)
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
@@ -169,7 +163,7 @@ def sample_steps(
         before = now
         said = now.prediction
         _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps, said.evaluated)
 
 
 def _noise_only(

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from prdit_core.config import SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.machine import check_memory, choose_device
+from prdit_core.models.linears import backend_on
 from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import unit_noise
 from prdit_core.provenance import stamp
 from prdit_core.sampling.grid import time_grid
-from prdit_core.sampling.sampler import check_k, find_sampler, sample_steps
+from prdit_core.sampling.reuse import Reusing
+from prdit_core.sampling.sampler import SAMPLERS, sample_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.models.prior import Prior
-    from prdit_core.sampling.grid import GridName, TimeGrid
+    from prdit_core.sampling.grid import TimeGrid
     from prdit_core.sampling.sampler import Edit, SampleStep
     from prdit_core.volume import Volume
 
-STEPS, SAMPLER, K = 50, "increment", 2.0
+DEFAULTS = SamplingConfig()
 LARGEST_SEED = 2**63 - 1
 # Third words of the noise keys: the start, and the corrector's draws.
 _START, _CORRECTOR = 0, 1
@@ -37,13 +40,10 @@ _BRANCH = 5  # 2, 3 and 4 are the noises of decompose, preview and validation
 
 def generate_steps(
     prior: Prior,
+    config: SamplingConfig = DEFAULTS,
     *,
     seed: int = 0,
     index: int = 0,
-    steps: int = STEPS,
-    sampler: str = SAMPLER,
-    k: float = K,
-    grid: GridName = "exact",
     edit: Edit | None = None,
     device: str | None = None,
 ) -> Iterator[SampleStep]:
@@ -51,13 +51,10 @@ def generate_steps(
 
     Parameters
     ----------
+    config : steps, sampler, k and all else about the way; see also `sampling_preset`
     seed, index
         Volume `index` of a series depends on these two only: all noise is a function of
         (seed, index, step).
-    steps : network evaluations (twice as many for ``heun``), at least 1
-    sampler : a name of `SAMPLERS`
-    k : predictor multiplier >= 1; 1 is cold, above it hot (best near 2, Table 4)
-    grid : ``exact`` or ``release``
     edit : (Prediction, x_t, t) -> Prediction, applied to every prediction
     device : where to compute; None leaves the prior where it is
 
@@ -69,28 +66,24 @@ def generate_steps(
     Raises
     ------
     UsageError
-        If a setting is out of range.
+        If the seed, the index or the device is out of range, or the grid has not so many steps.
     MemoryLimit
         If the device runs out of memory.
     """
-    _check(seed, index, k)
+    _check(seed, index)
     place = prior if device is None else prior.to(choose_device(device))
     start = unit_noise(prior.shape, seed, index, _START) * prior.schedule.noise_std
-    times = _times(grid, steps, sampler)
-    yield from _walk(place, start, times, seed, index, sampler, k, edit)
+    yield from _walk(place, config, start, _times(config), seed, index, edit)
 
 
 def branch_steps(
     prior: Prior,
     x0: Tensor | NDArray[np.float32],
     step: int,
+    config: SamplingConfig = DEFAULTS,
     *,
     seed: int,
     index: int = 0,
-    steps: int = STEPS,
-    sampler: str = SAMPLER,
-    k: float = K,
-    grid: GridName = "exact",
 ) -> Iterator[SampleStep]:
     """Go on from step `step` of an earlier walk with other noise.
 
@@ -101,8 +94,8 @@ def branch_steps(
     ----------
     x0 : (1, C, D, H, W) prediction at that step, in model units
     step : one of that walk, from 0
+    config : of the walk it branches off
     seed, index : of the new noise
-    steps, sampler, k, grid : as of the walk it branches off
 
     Yields
     ------
@@ -114,30 +107,27 @@ def branch_steps(
     UsageError
         If a setting is out of range.
     """
-    _check(seed, index, k)
-    times = replace(_times(grid, steps, sampler), first=step)
+    _check(seed, index)
+    times = replace(_times(config), first=step)
     if not 0 <= step < times.total:
         raise UsageError(f"step {step} is outside 0..{times.total - 1}")
     t, schedule = times.times[step], prior.schedule
     noise = unit_noise(prior.shape, seed, index, _BRANCH, step) * schedule.noise_std
     x_t = schedule.alpha(t) * torch.as_tensor(x0).cpu() + schedule.sigma(t) * noise
-    yield from _walk(prior, x_t, times, seed, index, sampler, k, None)
+    yield from _walk(prior, config, x_t, times, seed, index, None)
 
 
-def _times(grid: GridName, steps: int, sampler: str) -> TimeGrid:
-    if not 1 <= steps <= 100_000:
-        raise UsageError(f"{steps} steps: choose 1 to 100000")
-    return time_grid(grid, steps, find_sampler(sampler).first_time)
+def _times(config: SamplingConfig) -> TimeGrid:
+    return time_grid(config.grid, config.steps, SAMPLERS[config.sampler].first_time)
 
 
 def _walk(
     prior: Prior,
+    config: SamplingConfig,
     start: Tensor,
     times: TimeGrid,
     seed: int,
     index: int,
-    sampler: str,
-    k: float,
     edit: Edit | None,
 ) -> Iterator[SampleStep]:
     """Steps from the state `start` on."""
@@ -151,12 +141,12 @@ def _walk(
 
     try:
         yield from sample_steps(
-            prior.denoise,
+            Reusing(replace(prior, precision=config.precision), config),
             prior.schedule,
             start.to(place),
-            sampler=find_sampler(sampler),
+            sampler=SAMPLERS[config.sampler],
             grid=times,
-            k=k,
+            k=config.k,
             noise=draw,
             edit=edit,
             data_range=prior.intensity.model_range,
@@ -170,66 +160,40 @@ def _walk(
 
 def generate(
     prior: Prior,
+    config: SamplingConfig = DEFAULTS,
     *,
     seed: int = 0,
     index: int = 0,
-    steps: int = STEPS,
-    sampler: str = SAMPLER,
-    k: float = K,
-    grid: GridName = "exact",
     edit: Edit | None = None,
     device: str | None = None,
 ) -> Volume:
     """One generated volume in HU, with all settings in its metadata; see `generate_steps`."""
-    walk = generate_steps(
-        prior,
-        seed=seed,
-        index=index,
-        steps=steps,
-        sampler=sampler,
-        k=k,
-        grid=grid,
-        edit=edit,
-        device=device,
-    )
+    walk = generate_steps(prior, config, seed=seed, index=index, edit=edit, device=device)
     (last,) = deque(walk, maxlen=1)
-    return finished_volume(
-        prior, last, seed=seed, index=index, steps=steps, sampler=sampler, k=k, grid=grid
-    )
+    return finished_volume(prior, config, last, seed=seed, index=index)
 
 
 def finished_volume(
-    prior: Prior,
-    last: SampleStep,
-    *,
-    seed: int,
-    index: int,
-    steps: int,
-    sampler: str,
-    k: float,
-    grid: GridName,
+    prior: Prior, config: SamplingConfig, last: SampleStep, *, seed: int, index: int
 ) -> Volume:
     """HU volume of the last step of a walk, stamped with how it was made."""
     metadata = stamp(
         seed=seed,
         index=index,
-        sampler=sampler,
-        grid=grid,
-        steps=steps,
-        k=k,
+        config=config,
         checkpoint=prior.name,
         checkpoint_sha256=prior.digest,
         device=str(prior.device),
         threads=torch.get_num_threads(),
+        linear=backend_on(prior.device.type),
     )
     metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
-    return prior.to_volume(find_sampler(sampler).result(last), metadata)
+    return prior.to_volume(SAMPLERS[config.sampler].result(last), metadata)
 
 
-def _check(seed: int, index: int, k: float) -> None:
-    check_k(k)
+def _check(seed: int, index: int) -> None:
     if not 0 <= seed <= LARGEST_SEED:
         raise UsageError(f"seed {seed} is outside 0..{LARGEST_SEED}")
     if not 0 <= index < 2**31:

@@ -1,0 +1,309 @@
+"""What a walk costs and how good its volumes are: solvers, grids, hot and cold, residual reuse.
+
+Base of the bundled model at 32^3, one thread. Every setting makes the same volumes (one seed, the
+same start noises); settings take turns, volume by volume, and what is made is kept, so that the run
+can be stopped and called again. Several workers may share it.
+
+* RMSE: to the volumes of 1000 cold steps of order 2 from the same noise, in HU, median; same end:
+  share of volumes whose nearest among those is their own.
+* distance: Frechet on fixed features (`distances.py`) to held-out phantoms, with the standard error
+  of halves drawn at random; floor: held-out against held-out. It depends on the number of volumes:
+  compare within a column.
+* MS-SSIM of pairs: the lower, the more diverse.
+* cost: CPU seconds over those of the release, 1000 evaluations of the same network with torch's own
+  linear layers, measured in this run.
+
+    python benchmarks/sampling_quality.py [--work DIR] [--worker 0/2] [--make-only]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from distances import Features, frechet, phantoms
+
+import prdit_core
+from prdit_core import SamplingConfig
+from prdit_core.machine import use_threads
+from prdit_core.metrics.similarity import ms_ssim
+from prdit_core.models import linears
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEED = 11  # thresholds and rules were chosen on seed 77
+SCANNED, REFERENCES, FRONT_VOLUMES, HELD_OUT = 32, 96, 300, 600
+PAIRS, HALVES = 300, 40
+
+
+def named(name: str, **settings: Any) -> tuple[str, SamplingConfig]:
+    return name, SamplingConfig(**settings)
+
+
+REFERENCE = dict(
+    [
+        named("cold", steps=1000, sampler="increment-2", k=1),
+        named("hot", steps=1000, sampler="euler", k=2, grid="release"),
+    ]
+)
+
+
+def scanned() -> Iterator[tuple[str, SamplingConfig]]:
+    """Everything that is looked at with few volumes."""
+    for sampler, steps, k in itertools.product(
+        ("increment", "increment-2"), (20, 50, 100), (1.0, 2.0)
+    ):
+        yield named(f"{sampler} {steps} k{k:g}", steps=steps, sampler=sampler, k=k)
+    for sampler, steps, k in itertools.product(("increment", "dpm-2m"), (20, 50), (1.0, 2.0)):
+        name = f"{sampler} {steps} k{k:g} log-snr"
+        yield named(name, steps=steps, sampler=sampler, k=k, grid="log-snr")
+    for steps, k in itertools.product((20, 50), (1.0, 2.0)):
+        name = f"euler {steps} k{k:g} release"
+        yield named(name, steps=steps, sampler="euler", k=k, grid="release")
+    yield named("increment 50 k3", steps=50, k=3)
+    yield named("increment 100 k3", steps=100, k=3)
+    for every, k in itertools.product((2, 4), (1.0, 2.0)):
+        name = f"increment 50 k{k:g} every {every}"
+        yield named(name, steps=50, k=k, refresh_every=every)
+    for steps, change, k in itertools.product((50, 100), (0.1, 0.2), (1.0, 2.0)):
+        name = f"increment {steps} k{k:g} change {change:g}"
+        yield named(name, steps=steps, k=k, refresh_change=change)
+    yield named("increment 250 k2 change 0.2", steps=250, k=2, refresh_change=0.2)
+    yield named("increment 250 k1 change 0.1", steps=250, k=1, refresh_change=0.1)
+    yield named("increment 250 k1 change 0.2", steps=250, k=1, refresh_change=0.2)
+    yield named("increment 250 k3 change 0.3", steps=250, k=3, refresh_change=0.3)
+
+
+SETTINGS = REFERENCE | dict(scanned())
+FRONT: tuple[str, ...] = ()
+
+
+class Made:
+    """Volumes of one setting in a folder, each with what it cost."""
+
+    def __init__(self, folder: Path, config: SamplingConfig) -> None:
+        self.folder = folder
+        self.config = config
+
+    def file(self, index: int) -> Path:
+        return self.folder / f"{index:04d}.npz"
+
+    def make(self, prior: prdit_core.Prior, index: int) -> None:
+        """Volume `index`, unless it is there."""
+        if self.file(index).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        begun, evaluated = time.thread_time(), Counter[str]()
+        for step in prdit_core.generate_steps(prior, self.config, seed=SEED, index=index):
+            evaluated.update(step.evaluated)
+        seconds = time.thread_time() - begun
+        hu = prior.intensity.to_hu(step.x0[0, 0].numpy()).astype(np.int16)
+        partial = self.file(index).with_suffix(".partial.npz")
+        counts = [evaluated["local"], evaluated["global_residual"]]
+        np.savez_compressed(partial, hu=hu, seconds=seconds, evaluated=counts)
+        os.replace(partial, self.file(index))
+
+    def count(self) -> int:
+        """Volumes there are, without a gap."""
+        return next(number for number in itertools.count() if not self.file(number).exists())
+
+    def volumes(self, count: int) -> np.ndarray:
+        return np.stack([np.load(self.file(i))["hu"] for i in range(count)]).astype(np.float32)
+
+    def costs(self, count: int) -> tuple[float, float, float]:
+        """Median CPU seconds, mean evaluations of the local and of the global part."""
+        found = [np.load(self.file(index)) for index in range(count)]
+        local, residual = np.mean([entry["evaluated"] for entry in found], axis=0)
+        return statistics.median(float(entry["seconds"]) for entry in found), local, residual
+
+
+def make(prior: prdit_core.Prior, sets: dict[str, Made], options: argparse.Namespace) -> None:
+    """All volumes that are still missing, settings in turn."""
+    worker, workers = (int(word) for word in options.worker.split("/"))
+    wanted = dict.fromkeys(SETTINGS, SCANNED)
+    wanted |= {name: FRONT_VOLUMES for name in FRONT if options.front}
+    wanted |= dict.fromkeys(REFERENCE, options.references)
+    for index in range(worker, max(wanted.values()), workers):
+        for name, count in wanted.items():
+            if index < count:
+                sets[name].make(prior, index)
+        print(f"volume {index} of all settings that want it", flush=True)
+
+
+def release_seconds(prior: prdit_core.Prior) -> tuple[float, float]:
+    """CPU seconds of 1000 evaluations with torch's linear layers, and with the fastest."""
+    x = torch.randn(prior.shape) * prior.schedule.noise_std
+    seconds: dict[str, list[float]] = {"torch": [], linears.backend(): []}
+    for _ in range(12):
+        for name in seconds:
+            os.environ[linears.BACKEND_VARIABLE] = name
+            linears.backend.cache_clear()
+            begun = time.thread_time()
+            prior.denoise(x, 500.0)
+            seconds[name].append(time.thread_time() - begun)
+    del os.environ[linears.BACKEND_VARIABLE]
+    linears.backend.cache_clear()
+    return 1000 * statistics.median(seconds["torch"]), 1000 * statistics.median(
+        seconds[linears.backend()]
+    )
+
+
+class Judge:
+    """Distances to held-out phantoms."""
+
+    def __init__(self, work: Path) -> None:
+        self.features = Features(phantoms(work / "training", 1500, 1, 32))
+        self.held_out = phantoms(work / "held-out", HELD_OUT, 2, 32)
+
+    def distance(self, hu: np.ndarray) -> tuple[float, float]:
+        """To as many held-out phantoms, and its standard error."""
+        count = len(hu)
+        found, real = self.features(hu), self.features(self.held_out[:count])
+        return frechet(found, real), self._error(found, real)
+
+    def floor(self, count: int) -> float:
+        parts = self.held_out[:count], self.held_out[-count:]
+        return frechet(*(self.features(part) for part in parts))
+
+    def _error(self, found: np.ndarray, real: np.ndarray) -> float:
+        """Of the distance of all, from distances of random halves: sqrt(1/2) of their spread."""
+        random, count = np.random.default_rng(0), len(found)
+        halves = [random.permutation(count)[: count // 2] for _ in range(HALVES)]
+        values = [frechet(found[half], real[half]) for half in halves]
+        return float(np.std(values, ddof=1) * np.sqrt(0.5))
+
+    def similarity(self, hu: np.ndarray) -> float:
+        """Mean MS-SSIM of random pairs."""
+        random = np.random.default_rng(1)
+        pairs = [random.choice(len(hu), 2, replace=False) for _ in range(PAIRS)]
+        return float(np.mean([ms_ssim(hu[a] + 1000, hu[b] + 1000, 1400.0) for a, b in pairs]))
+
+
+def endpoints(hu: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Median RMSE to the own reference, share whose nearest reference is the own."""
+    away = np.stack([[np.sqrt(np.mean((a - b) ** 2)) for b in reference] for a in hu])
+    return float(np.median(np.diag(away))), float(np.mean(away.argmin(1) == np.arange(len(hu))))
+
+
+def scan_table(sets: dict[str, Made], judge: Judge, release: float) -> list[dict[str, Any]]:
+    reference = sets["cold"].volumes(SCANNED)
+    print(f"\n{SCANNED} volumes each; floor {judge.floor(SCANNED):.1f}\n")
+    print(
+        "| setting | local | global | CPU s | cost | RMSE, HU | same end | distance | std / real |"
+    )
+    print("|---" * 9 + "|")
+    rows = []
+    real = judge.held_out[:SCANNED].std()
+    for name, made in sets.items():
+        if made.count() < SCANNED:
+            continue
+        hu = made.volumes(SCANNED)
+        seconds, local, residual = made.costs(SCANNED)
+        rmse, same = endpoints(hu, reference)
+        distance, error = judge.distance(hu)
+        print(
+            f"| {name} | {local:.0f} | {residual:.1f} | {seconds:.2f} | 1/{release / seconds:.0f} "
+            f"| {rmse:.0f} | {same:.0%} | {distance:.0f} +- {error:.0f} | {hu.std() / real:.3f} |",
+            flush=True,
+        )
+        rows.append({"name": name, "cost": seconds / release, "distance": distance})
+    return rows
+
+
+def front_table(sets: dict[str, Made], judge: Judge, release: float) -> list[dict[str, Any]]:
+    alike = min(sets[name].count() for name in REFERENCE)
+    print(
+        f"\nfloor: {judge.floor(alike):.1f} with {alike} volumes, "
+        f"{judge.floor(FRONT_VOLUMES):.1f} with {FRONT_VOLUMES}; MS-SSIM of held-out phantoms "
+        f"{judge.similarity(judge.held_out[:FRONT_VOLUMES]):.3f}\n"
+    )
+    print(
+        f"| setting | local | global | CPU s | cost | distance, {alike} | distance, all | "
+        "MS-SSIM | volumes |"
+    )
+    print("|---" * 9 + "|")
+    rows = []
+    for name in (*REFERENCE, *FRONT):
+        made = sets[name]
+        count = min(made.count(), FRONT_VOLUMES)
+        hu = made.volumes(count)
+        seconds, local, residual = made.costs(count)
+        (near, error), (all_, all_error) = judge.distance(hu[:alike]), judge.distance(hu)
+        print(
+            f"| {name} | {local:.0f} | {residual:.1f} | {seconds:.2f} | 1/{release / seconds:.0f} "
+            f"| {near:.1f} +- {error:.1f} | {all_:.1f} +- {all_error:.1f} | "
+            f"{judge.similarity(hu):.3f} | {count} |",
+            flush=True,
+        )
+        rows.append({"name": name, "cost": seconds / release, "distance": near, "error": error})
+    return rows
+
+
+def plot(scan: list[dict[str, Any]], front: list[dict[str, Any]], file: Path) -> None:
+    """Cost against distance: what was scanned, and what was measured with many volumes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panes = pyplot.subplots(1, 2, figsize=(12, 5), constrained_layout=True)
+    for pane, rows, title in (
+        (panes[0], scan, f"{SCANNED} volumes each"),
+        (panes[1], front, "the front, with standard errors"),
+    ):
+        for row in rows:
+            hot = " k1" not in row["name"] and row["name"] != "cold"
+            reused = "change" in row["name"] or "every" in row["name"]
+            pane.errorbar(
+                1 / row["cost"],
+                row["distance"],
+                row.get("error"),
+                fmt="o" if reused else "s",
+                color="tab:red" if hot else "tab:blue",
+                fillstyle="full" if reused else "none",
+            )
+            pane.annotate(row["name"], (1 / row["cost"], row["distance"]), fontsize=6, rotation=20)
+        pane.axvline(50, color="grey", linestyle=":")
+        pane.set(xscale="log", yscale="log", title=title)
+        pane.set_xlabel("times faster than the release (CPU time)")
+        pane.set_ylabel("Frechet distance to held-out phantoms")
+    figure.suptitle("red hot, blue cold; filled: residual reused; base at 32^3")
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, default=Path("work/speed"))
+    parser.add_argument("--worker", default="0/1", help="number of this one / how many there are")
+    parser.add_argument("--references", type=int, default=REFERENCES)
+    parser.add_argument("--front", action="store_true", help=f"{FRONT_VOLUMES} of the best, too")
+    parser.add_argument("--make-only", action="store_true")
+    options = parser.parse_args()
+    use_threads(1)
+    prior = prdit_core.load("demo").at_size(32)
+    sets = {
+        name: Made(options.work / "volumes" / prior.digest[:8] / name, config)
+        for name, config in SETTINGS.items()
+    }
+    make(prior, sets, options)
+    if options.make_only:
+        return
+    judge = Judge(options.work)
+    plain, fast = release_seconds(prior)
+    print(f"1000 evaluations: {plain:.1f} CPU s with torch's linear layers, {fast:.1f} with ours")
+    scan = scan_table(sets, judge, plain)
+    front = front_table(sets, judge, plain)
+    plot(scan, front, options.work / "sampling-quality.png")
+
+
+if __name__ == "__main__":
+    main()

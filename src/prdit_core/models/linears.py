@@ -1,0 +1,121 @@
+"""Linear layers through the fastest backend that this CPU has (docs/decisions/0016)."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prdit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Then = Literal["none", "gelu", "silu"]
+Backend = Literal["torch", "onednn"]
+BACKEND_VARIABLE = "PRDIT_LINEAR"
+# Fewer rows, such as time conditions, are not worth another way.
+FEWEST_ROWS = 32
+# A backend must save this share of the time, so that chance does not choose between equals.
+WORTH = 0.8
+_ONEDNN_NAMES = {"none": ("none", ""), "gelu": ("gelu", "tanh"), "silu": ("swish", "")}
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that may apply an activation in the same pass; for inference on any backend."""
+
+    def forward(self, x: Tensor, then: Then = "none") -> Tensor:
+        """(..., in) to (..., out).
+
+        Parameters
+        ----------
+        then : activation of the result; gelu is the tanh form
+        """
+        if _may_choose(x, self.weight) and backend() == "onednn":
+            return _onednn(x, self.weight, self.bias, then)
+        return _torch(x, self.weight, self.bias, then)
+
+
+def backend_on(device: str) -> Backend:
+    """What computes linear layers in float32 there."""
+    return backend() if device == "cpu" else "torch"
+
+
+@cache
+def backend() -> Backend:
+    """The CPU's backend, chosen once per process; $PRDIT_LINEAR overrules.
+
+    torch's own (MKL on x86) takes a slow path on some CPUs, AMD's above all. oneDNN is taken where
+    it is quicker by a fifth and gives the same numbers.
+    """
+    wished = os.environ.get(BACKEND_VARIABLE)
+    if wished is None:
+        return "onednn" if _agrees() and _quicker() else "torch"
+    if wished not in get_args(Backend):
+        raise UsageError(f"{BACKEND_VARIABLE}={wished!r} is none of {', '.join(get_args(Backend))}")
+    if wished == "onednn" and not _agrees():
+        raise UsageError(f"{BACKEND_VARIABLE}=onednn, but this torch has no working oneDNN")
+    return "onednn" if wished == "onednn" else "torch"
+
+
+def _may_choose(x: Tensor, weight: Tensor) -> bool:
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() >= FEWEST_ROWS * x.shape[-1]
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _torch(x: Tensor, weight: Tensor, bias: Tensor | None, then: Then) -> Tensor:
+    out = functional.linear(x, weight, bias)
+    if then == "gelu":
+        return functional.gelu(out, approximate="tanh")
+    return functional.silu(out) if then == "silu" else out
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, then: Then) -> Tensor:
+    name, form = _ONEDNN_NAMES[then]
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], form)
+    return out
+
+
+@torch.no_grad()
+def _agrees() -> bool:
+    """Whether oneDNN is there and computes what torch does."""
+    x, weight, bias = _example(rows=64, edge=216)
+    try:
+        return all(
+            torch.allclose(
+                _onednn(x, weight, bias, then), _torch(x, weight, bias, then), rtol=1e-5, atol=1e-4
+            )
+            for then in get_args(Then)
+        )
+    except (AttributeError, RuntimeError):  # private operators: they may go or change
+        return False
+
+
+@torch.no_grad()
+def _quicker() -> bool:
+    x, weight, bias = _example(rows=512, edge=512)
+    seconds: dict[str, list[float]] = {"torch": [], "onednn": []}
+    ways: dict[str, Callable[..., Tensor]] = {"torch": _torch, "onednn": _onednn}
+    for _ in range(6):
+        for name, compute in ways.items():
+            begun = time.perf_counter()
+            compute(x, weight, bias, "none")
+            seconds[name].append(time.perf_counter() - begun)
+    return min(seconds["onednn"]) < WORTH * min(seconds["torch"])
+
+
+def _example(rows: int, edge: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((rows, edge), (edge, edge), (edge,))
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    return x, weight, bias

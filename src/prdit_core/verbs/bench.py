@@ -1,0 +1,104 @@
+"""How fast this machine is: one evaluation, its share of the possible, seconds per volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+from prdit_core.models.linears import Linear
+from prdit_core.models.prdit import PRDiT
+from prdit_core.sampling.presets import PRESETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prdit_core.config import ModelConfig
+    from prdit_core.models.prior import Prior
+    from prdit_core.sampling.presets import PresetName
+
+T_MEASURED = 500.0
+LEAST_SECONDS = 1.0  # that each part is measured for
+CEILING_EDGE = 1024
+
+
+@dataclass(frozen=True)
+class SizeSpeed:
+    """What volumes of one size cost on this machine.
+
+    Attributes
+    ----------
+    size : edge in voxels
+    evaluation : seconds of one evaluation of the whole network
+    residual : seconds of its global residual
+    gflop : of one evaluation, in 10^9
+    ceiling : share of the machine's matrix products that it reaches
+    volume : seconds that a volume takes by each preset, about
+    """
+
+    size: int
+    evaluation: float
+    residual: float
+    gflop: float
+    ceiling: float
+    volume: dict[PresetName, float]
+
+
+def ceiling() -> float:
+    """Largest matrix products per second of this machine's CPU, in 10^9 float32 operations."""
+    layer = Linear(CEILING_EDGE, CEILING_EDGE, bias=False).requires_grad_(False)
+    x = torch.randn(CEILING_EDGE, CEILING_EDGE)
+    return 2e-9 * CEILING_EDGE**3 / _seconds(lambda: layer(x))
+
+
+def bench_steps(prior: Prior, possible: float) -> Iterator[SizeSpeed]:
+    """Measure each resolution of a chain, lowest first.
+
+    Parameters
+    ----------
+    possible : matrix products per second, see `ceiling`
+
+    Yields
+    ------
+    SizeSpeed
+    """
+    for size in prior.sizes:
+        yield _measured(prior.at_size(size), possible)
+
+
+def _measured(prior: Prior, possible: float) -> SizeSpeed:
+    x = torch.randn(prior.shape, device=prior.device) * prior.schedule.noise_std
+    evaluation = _seconds(lambda: prior.denoise(x, T_MEASURED))
+    residual = _seconds(lambda: prior.residual_part(x, T_MEASURED))
+    work = gflop(prior.model.config, prior.geometry.shape)
+    return SizeSpeed(
+        size=prior.geometry.shape[0],
+        evaluation=evaluation,
+        residual=residual,
+        gflop=work,
+        ceiling=work / evaluation / possible,
+        volume={
+            name: preset.config.steps * evaluation - preset.spared * residual
+            for name, preset in PRESETS.items()
+        },
+    )
+
+
+def gflop(config: ModelConfig, shape: tuple[int, int, int]) -> float:
+    """Matrix products of one evaluation, in 10^9 operations; nothing is computed."""
+    with torch.device("meta"):
+        model = PRDiT(config)
+        x, t = torch.empty(1, config.channels, *shape), torch.empty(1)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(x, t)
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Median of repeated calls, after one that is not counted."""
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    timer.timeit(1)
+    return float(timer.blocked_autorange(min_run_time=LEAST_SECONDS).median)

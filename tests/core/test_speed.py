@@ -1,0 +1,100 @@
+"""Presets and the command that measures a machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+import torch
+from toys import TINY_CHAIN, tiny_checkpoint
+from typer.testing import CliRunner, Result
+
+import prdit_core
+from prdit_core import SamplingConfig, sampling_preset
+from prdit_core.cli.app import app
+from prdit_core.cli.generating import chosen
+from prdit_core.errors import UsageError
+from prdit_core.models.layers import position_table
+from prdit_core.models.zoo import model_config
+from prdit_core.sampling.presets import PRESETS, PresetName
+from prdit_core.verbs.bench import gflop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(*words: object, code: int = 0) -> Result:
+    found = CliRunner().invoke(app, [str(word) for word in words])
+    assert found.exit_code == code, found.output
+    return found
+
+
+@pytest.mark.parametrize(("size", "expected"), [(64, 62.5), (128, 679.5)])
+def test_the_work_of_an_evaluation_is_counted(size: int, expected: float) -> None:
+    config = model_config("PRDiT-B/12/4")
+    assert gflop(config, (size, size, size)) == pytest.approx(expected, abs=0.05)
+    grid = (size // config.stride,) * 3
+    assert position_table(grid, config.width).device == torch.device("cpu")  # none of meta is kept
+
+
+def test_bench_tells_what_volumes_will_take(tmp_path: Path) -> None:
+    chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
+    said = json.loads(run("bench", "--checkpoint", chain, "--json").stdout)
+    assert [entry["size"] for entry in said["sizes"]] == [8, 16]
+    assert said["gflop_per_second"] > 0 and said["linear"] in ("torch", "onednn")
+    for entry in said["sizes"]:
+        assert 0 < entry["residual"] < entry["evaluation"] and 0 < entry["ceiling"] < 1
+        volume = entry["volume"]
+        assert tuple(volume) == get_args(PresetName)
+        assert 0 < volume["fast"] < volume["balanced"] < volume["paper"]
+        assert volume["paper"] == pytest.approx(1000 * entry["evaluation"])
+
+
+def test_bench_of_nothing_is_one_line(tmp_path: Path) -> None:
+    assert "no-such" in run("bench", "--checkpoint", tmp_path / "no-such", code=2).stderr
+
+
+def test_the_default_is_the_preset_balanced() -> None:
+    assert SamplingConfig() == sampling_preset("balanced")
+
+
+def test_the_preset_paper_walks_as_the_release() -> None:
+    paper = sampling_preset("paper")
+    assert (paper.steps, paper.sampler, paper.grid) == (1000, "euler", "release")
+    assert paper.refresh_every is None and paper.refresh_change is None
+
+
+def test_presets_are_told_where_one_chooses(tmp_path: Path) -> None:
+    text = run("generate", "--help").stdout
+    for name, preset in PRESETS.items():
+        (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{name}: "))
+        assert preset.description in line and f"{preset.distance:.1f}" in line
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(UsageError, match="fast, balanced, paper"):
+        sampling_preset("best")
+    run("generate", "--preset", "best", "--out", "x", code=2)
+
+
+def test_what_is_given_overrules_the_preset() -> None:
+    assert chosen("paper", {"k": 3.0, "steps": None}) == SamplingConfig(
+        **{**dict(sampling_preset("paper")), "k": 3.0}
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_recorded_and_gives_the_same_volume_again(name: str, tmp_path: Path) -> None:
+    chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
+    files = [tmp_path / f"{number}.nii.gz" for number in range(2)]
+    for file in files:
+        run(*("generate", "--checkpoint", chain, "--size", 8, "--preset", name, "--out", file))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    record = json.loads((tmp_path / "0.json").read_text())
+    config = sampling_preset(name)
+    assert {key: record[key] for key in dict(config)} == config.model_dump()
+    assert record["linear"] in ("torch", "onednn")
+    config = SamplingConfig(**{key: record[key] for key in dict(config)})
+    again = prdit_core.generate(prdit_core.load(chain).at_size(8), config)
+    assert {key: again.metadata[key] for key in dict(config)} == config.model_dump()
