@@ -109,9 +109,10 @@ def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
 
 def test_generate_steps_takes_what_the_public_face_promises() -> None:
     parameters = inspect.signature(prdit_core.generate_steps).parameters
-    promised = {"seed", "index", "steps", "sampler", "k", "edit", "device"}
-    assert promised <= parameters.keys()
+    promised = {"seed", "index", "edit", "device"}
+    assert list(parameters)[:2] == ["prior", "config"] and promised <= parameters.keys()
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in promised)
+    assert {"steps", "sampler", "k", "grid"} <= prdit_core.SamplingConfig.model_fields.keys()
 
 
 def test_a_prior_denoises_and_decomposes() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark of training: its variants train the same thing, and its table is complete."""
+"""Benchmarks compare what they say: variants that train the same, volumes of the product."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from toys import tiny_checkpoint
+
+import prdit_core
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
 EXACT = ("float32, explicit softmax", "recompute", "micro-batch 1")
@@ -75,3 +78,40 @@ def test_the_table_has_every_variant_with_sensible_numbers() -> None:
 
 def cells_of(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+# --- sampling quality -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quality() -> dict[str, Any]:
+    sys.path.insert(0, str(SCRIPT.parent))
+    return runpy.run_path(str(SCRIPT.parent / "sampling_quality.py"))
+
+
+def test_a_benchmark_s_volumes_are_those_of_the_product_and_are_made_once(
+    quality: dict[str, Any], tmp_path: Path
+) -> None:
+    prior = prdit_core.load(tiny_checkpoint(tmp_path / "tiny"))
+    config = prdit_core.SamplingConfig(steps=6, refresh_every=4)
+    made = quality["Made"](tmp_path / "made", config)
+    for index in range(2):
+        made.make(prior, index)
+    before = made.file(1).read_bytes()
+    made.make(prior, 1)
+    assert made.count() == 2 and made.file(1).read_bytes() == before
+    expected = prdit_core.generate(prior, config, seed=quality["SEED"], index=1).voxels_hu
+    assert (made.volumes(2)[1] == expected.astype("int16")).all()
+    seconds, local, residual = made.costs(2)
+    assert seconds > 0 and (local, residual) == (6, 2)
+
+
+def test_end_points_are_told_from_others(quality: dict[str, Any]) -> None:
+    reference = 100 * torch.randn(5, 4, 4, 4).numpy()
+    rmse, same = quality["endpoints"](reference + 3, reference)
+    assert rmse == pytest.approx(3, rel=1e-4) and same == 1
+    assert quality["endpoints"](reference[::-1], reference)[1] == pytest.approx(1 / 5)
+
+
+def test_what_is_compared_closely_was_scanned(quality: dict[str, Any]) -> None:
+    assert set(quality["FRONT"]) <= set(dict(quality["scanned"]())) and len(quality["FRONT"]) <= 8

@@ -317,15 +317,15 @@ def test_out_of_memory_is_said_and_the_next_run_works(
 ) -> None:
     from prdit_core.models.prior import Prior
 
-    denoise, calls = Prior.denoise, []
+    local_part, calls = Prior.local_part, []
 
     def failing(self: Prior, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return denoise(self, *arguments)
+        return local_part(self, *arguments)
 
-    monkeypatch.setattr(Prior, "denoise", failing)
+    monkeypatch.setattr(Prior, "local_part", failing)
     dock.generate()
     finish(qtbot, dock)
     assert dock.message.kind == "error" and "ran out of memory" in dock.message.text()
