@@ -47,7 +47,9 @@ PAIRS, HALVES = 300, 40
 
 
 def named(name: str, **settings: Any) -> tuple[str, SamplingConfig]:
-    return name, SamplingConfig(**settings)
+    """Settings, where nothing is said of it on the exact grid and without reuse."""
+    plain: dict[str, Any] = {"grid": "exact", "refresh_change": None}
+    return name, SamplingConfig(**{**plain, **settings})
 
 
 REFERENCE = dict(
@@ -69,6 +71,11 @@ def scanned() -> Iterator[tuple[str, SamplingConfig]]:
     for steps, change, k in itertools.product((20, 50), (0.1, 0.2), colds_and_hots):
         name = f"increment {steps} k{k:g} log-snr change {change:g}"
         yield named(name, steps=steps, k=k, grid="log-snr", refresh_change=change)
+    for steps in (20, 30):
+        name = f"increment-2 {steps} k1 log-snr change 0.1"
+        yield named(
+            name, steps=steps, sampler="increment-2", k=1, grid="log-snr", refresh_change=0.1
+        )
     yield named("increment 100 k2 log-snr", steps=100, k=2, grid="log-snr")
     yield named(
         "increment 100 k2 log-snr change 0.2", steps=100, k=2, grid="log-snr", refresh_change=0.2
@@ -96,11 +103,11 @@ def scanned() -> Iterator[tuple[str, SamplingConfig]]:
 
 
 SETTINGS = REFERENCE | dict(scanned())
-FRONT = (  # chosen from the scan: the cheapest of their kind, and hot ones with and without reuse
+FRONT = (  # the cheapest that are as good as the references, and hot ones with and without reuse
     "increment 10 k1 log-snr",
-    "increment 20 k1 log-snr",
     "increment 20 k1 log-snr change 0.1",
-    "increment 20 k2 log-snr",
+    "increment-2 20 k1 log-snr",
+    "increment 50 k1 log-snr change 0.1",
     "increment 20 k2 log-snr change 0.2",
     "increment 50 k2 log-snr",
     "increment 50 k2 log-snr change 0.2",

@@ -178,9 +178,9 @@ class SamplingConfig(BaseModel):
     steps: int = Field(default=50, ge=1, le=100_000)
     sampler: SamplerName = "increment"
     k: float = Field(default=2.0, ge=1, allow_inf_nan=False)
-    grid: GridName = "exact"
+    grid: GridName = "log-snr"
     refresh_every: int | None = Field(default=None, ge=1)
-    refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    refresh_change: float | None = Field(default=0.2, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
 
 

@@ -93,7 +93,7 @@ def test_a_benchmark_s_volumes_are_those_of_the_product_and_are_made_once(
     quality: dict[str, Any], tmp_path: Path
 ) -> None:
     prior = prdit_core.load(tiny_checkpoint(tmp_path / "tiny"))
-    config = prdit_core.SamplingConfig(steps=6, refresh_every=4)
+    config = prdit_core.SamplingConfig(steps=6, refresh_every=4, refresh_change=None)
     made = quality["Made"](tmp_path / "made", config)
     for index in range(2):
         made.make(prior, index)

@@ -38,7 +38,8 @@ def priors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prior]:
 
 
 def walk(prior: Prior, **settings: object) -> list[SampleStep]:
-    config = SamplingConfig.model_validate({"steps": STEPS, **settings})
+    plain = {"steps": STEPS, "refresh_change": None}
+    config = SamplingConfig.model_validate({**plain, **settings})
     return list(prdit_core.generate_steps(prior, config, seed=1))
 
 
@@ -61,7 +62,7 @@ def test_every_sampler_refreshes_at_every_nth_step(
 @pytest.mark.parametrize("name", ["base", "chain", "local only"])
 def test_refreshed_at_every_step_it_is_the_network(priors: dict[str, Prior], name: str) -> None:
     prior = priors[name]
-    reusing = Reusing(prior, SamplingConfig(refresh_every=1))
+    reusing = Reusing(prior, SamplingConfig(refresh_every=1, refresh_change=None))
     for t in (900.0, 500.0, 3.0):
         x = unit_noise(prior.shape, int(t))
         ours, whole = reusing(x, t), prior.denoise(x, t)
@@ -71,7 +72,7 @@ def test_refreshed_at_every_step_it_is_the_network(priors: dict[str, Prior], nam
 
 def test_a_held_residual_is_that_of_the_last_refresh(priors: dict[str, Prior]) -> None:
     prior = priors["chain"]
-    reusing = Reusing(prior, SamplingConfig(refresh_every=2))
+    reusing = Reusing(prior, SamplingConfig(refresh_every=2, refresh_change=None))
     first, second = unit_noise(prior.shape, 1), unit_noise(prior.shape, 2)
     reusing(first, 800.0)
     held = prior.residual_part(first, 800.0)
@@ -110,7 +111,7 @@ def test_the_same_seed_gives_the_same_volume_with_reuse(priors: dict[str, Prior]
 
 def test_a_walk_s_residual_is_not_the_last_walk_s(priors: dict[str, Prior]) -> None:
     """Two walks in turn are the same as one after the other."""
-    config = SamplingConfig(steps=STEPS, refresh_every=3)
+    config = SamplingConfig(steps=STEPS, refresh_every=3, refresh_change=None)
 
     def begun(seed: int) -> Iterator[SampleStep]:
         return prdit_core.generate_steps(priors["base"], config, seed=seed)

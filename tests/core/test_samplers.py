@@ -21,6 +21,7 @@ from prdit_core.intensity import Intensity
 from prdit_core.models.prior import Prediction, Prior
 from prdit_core.noise import unit_noise
 from prdit_core.sampling.grid import TimeGrid, time_grid
+from prdit_core.sampling.presets import sampling_preset
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
 from prdit_core.schedule import CosineSchedule, LinearSchedule, Schedule
 
@@ -43,15 +44,18 @@ HOT = [name for name in SAMPLERS if name != "conventional-hot"]
 OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
 
-def walk(toy: Mixture, sampler: str, steps: int, k: float = 1.0) -> SampleStep:
-    chosen = SAMPLERS[sampler]
+def own_grid(sampler: str, steps: int) -> TimeGrid:
+    return time_grid(OWN_GRID.get(sampler, "exact"), steps, SAMPLERS[sampler].first_time)
+
+
+def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleStep:
     start = unit_noise(SHAPE, 1, 2).double() * toy.schedule.noise_std
     events = sample_steps(
         toy.denoise,
         toy.schedule,
         start,
-        sampler=chosen,
-        grid=time_grid(OWN_GRID.get(sampler, "exact"), steps, chosen.first_time),
+        sampler=SAMPLERS[sampler],
+        grid=grid,
         k=k,
         noise=lambda index: unit_noise(SHAPE, 3, index).double(),
     )
@@ -75,8 +79,17 @@ def two_modes(schedule: Schedule) -> Mixture:
 )
 def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: str) -> None:
     toy = two_modes(SCHEDULES[process])
-    last = walk(toy, sampler, 300 if k <= 2 else 600, k)
+    last = walk(toy, sampler, own_grid(sampler, 300 if k <= 2 else 600), k)
     assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
+
+
+@pytest.mark.parametrize("process", SCHEDULES)
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_presets_find_the_distribution(preset: str, process: str) -> None:
+    toy, config = two_modes(SCHEDULES[process]), sampling_preset(preset)
+    grid = time_grid(config.grid, config.steps)
+    last = walk(toy, config.sampler, grid, config.k)
+    assert toy.distance(last.x0) < (0.06 if preset == "fast" else 0.03)
 
 
 @pytest.mark.parametrize("process", SCHEDULES)
@@ -126,7 +139,8 @@ def test_every_sampler_has_the_order_it_claims(
 
 def test_with_heads_that_agree_resynthesis_is_the_increment() -> None:
     toy = two_modes(SCHEDULES["cosine"])
-    a, b = walk(toy, "increment", 30).x, walk(toy, "resynthesis", 30).x
+    grid = time_grid("exact", 30)
+    a, b = (walk(toy, name, grid).x for name in ("increment", "resynthesis"))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
@@ -134,7 +148,7 @@ def test_k_is_real_and_at_least_one() -> None:
     toy = two_modes(SCHEDULES["cosine"])
     for k in (0.5, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="k >= 1"):
-            walk(toy, "increment", 2, k)
+            walk(toy, "increment", time_grid("exact", 2), k)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 300, 999])

@@ -15,6 +15,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QGuiApplication
 from toys import tiny_checkpoint
 
+from napari_prdit.generation import preset_words
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
 from prdit_core.config import SamplingConfig
@@ -345,6 +346,33 @@ def test_presets_set_the_controls_and_own_settings_are_called_own(dock: Generate
     assert dock.walk.preset.currentText() == "own"
     dock.walk.steps.setValue(1000)
     assert dock.walk.preset.currentText() == "paper"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        sampling_preset("fast"),
+        SamplingConfig(steps=7, sampler="euler", k=3.25, grid="release", refresh_change=None),
+        SamplingConfig(refresh_every=3, refresh_change=0.125, precision="bf16-mixed"),
+    ],
+)
+def test_the_command_of_own_settings_gives_these_settings(config: SamplingConfig) -> None:
+    from prdit_core.cli.generating import chosen
+
+    words = preset_words(config)
+    (_, preset), *pairs = zip(words[::2], words[1::2], strict=True)
+    wishes = {option.removeprefix("--").replace("-", "_"): value for option, value in pairs}
+    assert chosen(preset, wishes) == config
+
+
+def test_own_settings_are_what_the_controls_say(dock: GenerateDock) -> None:
+    dock.walk.take_preset("paper")
+    dock.walk.grid.setCurrentText("log-snr")
+    dock.walk.refresh.setValue(0.15)
+    assert dock.walk.preset.currentText() == "own"
+    assert dock.walk.config() == SamplingConfig(
+        steps=1000, sampler="euler", k=2.0, grid="log-snr", refresh_change=0.15
+    )
 
 
 def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: Path) -> None:

@@ -84,7 +84,10 @@ def generate(
     ] = None,
     refresh_every: Annotated[
         int | None,
-        typer.Option(help="Evaluate the global residual at every so many steps only. [preset]"),
+        typer.Option(
+            help="Evaluate the global residual at every so many steps at least; 1: at every step. "
+            "[preset]"
+        ),
     ] = None,
     refresh_change: Annotated[
         float | None,

@@ -33,15 +33,29 @@ class SamplingPreset:
 
 FLOOR = 0.0  # held-out phantoms against held-out phantoms
 PRESETS: dict[PresetName, SamplingPreset] = {
-    "fast": SamplingPreset(SamplingConfig(steps=20), "a first look", 0, 0.02, 0.0, 0.0),
-    "balanced": SamplingPreset(SamplingConfig(), "the default", 0, 0.05, 0.0, 0.0),
+    "fast": SamplingPreset(
+        config=SamplingConfig(steps=20),
+        description="20 steps",
+        spared=7,
+        cost=0.02,
+        distance=0.0,
+        error=0.0,
+    ),
+    "balanced": SamplingPreset(
+        config=SamplingConfig(),
+        description="50 steps, the default",
+        spared=28,
+        cost=0.05,
+        distance=0.0,
+        error=0.0,
+    ),
     "paper": SamplingPreset(
-        SamplingConfig(steps=1000, sampler="euler", grid="release"),
-        "as the release",
-        0,
-        1.0,
-        0.0,
-        0.0,
+        config=SamplingConfig(steps=1000, sampler="euler", grid="release", refresh_change=None),
+        description="1000 steps of Alg. 1, as the release walks",
+        spared=0,
+        cost=1.0,
+        distance=0.0,
+        error=0.0,
     ),
 }
 
