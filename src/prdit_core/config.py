@@ -164,7 +164,7 @@ class SamplingConfig(BaseModel):
     ----------
     steps : network evaluations (twice as many for ``heun``)
     sampler : name of a row of `SAMPLERS`
-    k : predictor multiplier, real; 1 is cold, above it hot (best near 2, Table 4)
+    k : predictor multiplier, real; 1 is cold, above it hot (Table 4)
     grid : times visited, see `time_grid`
     refresh_every : the global residual is evaluated at every so many steps at least, and held in
         between
@@ -175,12 +175,12 @@ class SamplingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=50, ge=1, le=100_000)
-    sampler: SamplerName = "increment"
-    k: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    steps: int = Field(default=20, ge=1, le=100_000)
+    sampler: SamplerName = "increment-2"
+    k: float = Field(default=1.0, ge=1, allow_inf_nan=False)
     grid: GridName = "log-snr"
     refresh_every: int | None = Field(default=None, ge=1)
-    refresh_change: float | None = Field(default=0.2, gt=0, allow_inf_nan=False)
+    refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
 
 

@@ -153,19 +153,19 @@ def test_other_settings_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
     generate(checkpoint, out)
     before = digests(out)
-    assert "k 2.0 instead of 1.0" in generate(checkpoint, out, "--k", 1, code=6).stderr
+    assert "k 1.0 instead of 2.0" in generate(checkpoint, out, "--k", 2, code=6).stderr
     generate(checkpoint, out, "--index", 5, "--sampler", "euler", code=6)
     assert digests(out) == before
-    generate(checkpoint, out, "--k", 1, "--overwrite")
+    generate(checkpoint, out, "--k", 2, "--overwrite")
     assert digests(out) != before
 
 
 def test_overwriting_some_leaves_no_mixture(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     generate(checkpoint, out, "--count", 3)
-    generate(checkpoint, out, "--count", 1, "--k", 1, "--overwrite")
+    generate(checkpoint, out, "--count", 1, "--k", 2, "--overwrite")
     assert [file.name for file in sorted(out.glob("*.nii.gz"))] == ["seed-0_index-0000.nii.gz"]
-    generate(checkpoint, out, "--count", 3, "--k", 1)
+    generate(checkpoint, out, "--count", 3, "--k", 2)
     assert len(list(out.glob("*.nii.gz"))) == 3
 
 

@@ -330,7 +330,7 @@ def test_progress_is_the_number_of_volumes_there_are(
     box.count.setValue(4)
     begin(qtbot, box)
     assert "0 of 4 volumes" in box.message.text() and "left" not in box.message.text()
-    folder = run.path / "evaluation" / "iteration-00000120" / "size-8-steps-50"
+    folder = run.path / "evaluation" / "iteration-00000120" / f"size-8-steps-{box.steps.value()}"
     folder.mkdir(parents=True)
     for i in range(3):
         (folder / f"seed-0_index-{i:04d}.json").touch()

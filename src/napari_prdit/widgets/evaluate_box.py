@@ -26,6 +26,7 @@ from napari_prdit.widgets.parts import (
     row,
 )
 from prdit_core.checkpoints.catalog import newest
+from prdit_core.config import SamplingConfig
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
 from prdit_core.verbs.report import PAGE
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from napari_prdit.run_watch import Seen
 
 POLL_MS = 1000
-COUNT, STEPS = 200, 50
+COUNT, STEPS = 200, SamplingConfig().steps
 ABOUT = (
     "Generates volumes with this run's newest checkpoint and compares them with real scans: how "
     "far they are from them, how much they differ among each other, and whether any is a copy of "

@@ -76,7 +76,7 @@ def generate(
     ] = None,
     k: Annotated[
         float | None,
-        typer.Option(help="1 is cold (no noise added on the way), 2 to 3 hot and better. [preset]"),
+        typer.Option(help="1 is cold: no noise is added on the way; 2 to 3 is hot. [preset]"),
     ] = None,
     grid: Annotated[
         GridName | None,

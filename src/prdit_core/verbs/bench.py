@@ -33,7 +33,7 @@ class SizeSpeed:
     ----------
     size : edge in voxels
     evaluation : seconds of one evaluation of the whole network
-    residual : seconds of its global residual
+    residual : seconds of its global residual, which reuse can save
     gflop : of one evaluation, in 10^9
     ceiling : share of the machine's matrix products that it reaches
     volume : seconds that a volume takes by each preset, about
@@ -80,10 +80,7 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
         residual=residual,
         gflop=work,
         ceiling=work / evaluation / possible,
-        volume={
-            name: preset.config.steps * evaluation - preset.spared * residual
-            for name, preset in PRESETS.items()
-        },
+        volume={name: preset.config.steps * evaluation for name, preset in PRESETS.items()},
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prdit_core.models.prior import Prior
     from prdit_core.training.volumes import Volumes
 
-QUICK, T_SHOWN = SamplingConfig(steps=20), 600.0
+QUICK, T_SHOWN = SamplingConfig(), 600.0
 _NOISE = 3
 
 
