@@ -38,6 +38,11 @@ def menu_action(viewer: napari.Viewer, *path: str) -> QAction:
     return found
 
 
+def shows_tissue(pixels: Any) -> bool:
+    """Whether a picture is more than a crosshair and a scale bar on air."""
+    return bool((np.asarray(pixels)[..., :3].mean(-1) > 60).mean() > 0.2)
+
+
 @pytest.mark.slow
 def test_from_the_menu_to_a_finished_volume(
     make_napari_viewer: MakeViewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
@@ -81,12 +86,37 @@ def test_from_the_menu_to_a_finished_volume(
     qtbot.wait(300)
     pictures = [viewer.screenshot(canvas_only=True, flash=False)]
     pictures += [picture.view.screenshot(flash=False) for picture in planes._pictures]
-    for pixels in pictures:
-        assert np.asarray(pixels)[..., :3].std() > 20
+    assert all(shows_tissue(pixels) for pixels in pictures)
 
     # Ticks that the window answered between one frame and the next: painting leaves room for more
     # than itself, however busy the machine is. The first picture in each canvas compiles shaders.
     assert np.median(np.diff(streaming[1:])) >= 2
+    dock.shut_down()
+
+
+@pytest.mark.slow
+def test_side_planes_follow_a_dock_that_a_script_opened(
+    make_napari_viewer: MakeViewer, qtbot: QtBot
+) -> None:
+    """napari hands such a dock a proxy of the viewer, whose layers are proxies too."""
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", MENUS[-1])
+    dock.walk.device.setCurrentText("cpu")
+    dock.model.size_choice.choose(32)
+    qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
+
+    def side_pictures(seed: int) -> list[Any]:
+        dock.walk.seed.setValue(seed)
+        dock.go.click()
+        qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+        qtbot.wait(1500)  # twins of a new layer come one by one
+        planes = planes_of(viewer)
+        assert planes is not None
+        return [picture.view.screenshot(flash=False) for picture in planes._pictures]
+
+    for one, other in zip(side_pictures(0), side_pictures(1), strict=True):
+        assert shows_tissue(one) and shows_tissue(other)
+        assert np.abs(one.astype(float) - other).mean() > 2
     dock.shut_down()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from qtpy.QtCore import QObject, Qt, QTimer
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SOON_MS = 50  # long enough for the main view to be painted first
 BELOW_SHARE = 0.4  # of the height of the window
 PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
+T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _docks: WeakSet[PlanesDock] = WeakSet()
 
@@ -83,7 +84,7 @@ class PlanesDock(QWidget):
     def refresh_layer(self, layer: Image) -> None:
         """Look again at one volume; cheap, and nothing while the dock is hidden."""
         if self.planes is not None:
-            self.planes.refresh(layer)
+            self.planes.refresh(_bare(layer))
             self._tell()
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -257,10 +258,13 @@ def _put_below(place: QDockWidget) -> None:
     main.resizeDocks([place], [round(BELOW_SHARE * main.height())], Qt.Orientation.Vertical)
 
 
-def _bare(viewer: Any) -> ViewerModel:
-    """The viewer itself; docks are handed a proxy, which is not the one that its events name."""
-    model: ViewerModel = getattr(viewer, "__wrapped__", viewer)
-    return model
+def _bare(found: T) -> T:
+    """The thing itself: docks are handed a viewer that is a proxy and gives proxies of layers.
+
+    A proxy is not the one that events name, and no member of a list that compares by identity.
+    """
+    bare: T = getattr(found, "__wrapped__", found)
+    return bare
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:
