@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import torch
@@ -15,10 +15,11 @@ from prdit_core import SamplingConfig, sampling_preset
 from prdit_core.cli.app import app
 from prdit_core.cli.generating import chosen
 from prdit_core.errors import UsageError
+from prdit_core.models import linears
 from prdit_core.models.layers import position_table
 from prdit_core.models.zoo import model_config
 from prdit_core.sampling.presets import PRESETS, PresetName
-from prdit_core.verbs.bench import gflop
+from prdit_core.verbs.bench import ceiling, gflop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,18 @@ def test_bench_tells_what_volumes_will_take(tmp_path: Path) -> None:
         assert tuple(volume) == get_args(PresetName)
         assert 0 < volume["fast"] < volume["balanced"] < volume["paper"]
         assert volume["paper"] == pytest.approx(1000 * entry["evaluation"])
+
+
+def test_the_ceiling_is_that_of_the_backend_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        asked.append(arguments)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(linears, "backend", lambda: "onednn")
+    monkeypatch.setattr(linears, "_onednn", counted)
+    assert ceiling() > 0 and asked
 
 
 def test_bench_of_nothing_is_one_line(tmp_path: Path) -> None:

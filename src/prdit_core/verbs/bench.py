@@ -47,9 +47,10 @@ class SizeSpeed:
     volume: dict[PresetName, float]
 
 
+@torch.no_grad()
 def ceiling() -> float:
     """Largest matrix products per second of this machine's CPU, in 10^9 float32 operations."""
-    layer = Linear(CEILING_EDGE, CEILING_EDGE, bias=False).requires_grad_(False)
+    layer = Linear(CEILING_EDGE, CEILING_EDGE, bias=False)
     x = torch.randn(CEILING_EDGE, CEILING_EDGE)
     return 2e-9 * CEILING_EDGE**3 / _seconds(lambda: layer(x))
 
