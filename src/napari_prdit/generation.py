@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_prdit.replay import Moment
-from prdit_core.sampling.presets import PRESETS
+from prdit_core.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prdit_core.errors import PrditError
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.prior import Decomposition, Prediction, Prior
-    from prdit_core.sampling.presets import sampling_preset
+    from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose, decompose_state
@@ -66,7 +66,7 @@ _HOMES = {
     "preprocess": "verbs.preprocess",
     "read_evaluation": "metrics.evaluation",
     "read_volume": "data.io",
-    "sampling_preset": "sampling.presets",
+    "sampling_preset": "presets",
     "train": "verbs.train",
     "train_steps": "verbs.train",
     "write_report": "verbs.report",

@@ -20,8 +20,8 @@ from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prior import Prediction, Prior
 from prdit_core.noise import unit_noise
+from prdit_core.presets import sampling_preset
 from prdit_core.sampling.grid import TimeGrid, time_grid
-from prdit_core.sampling.presets import sampling_preset
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
 from prdit_core.schedule import CosineSchedule, LinearSchedule, Schedule
 

@@ -18,7 +18,7 @@ from prdit_core.errors import UsageError
 from prdit_core.models import linears
 from prdit_core.models.layers import position_table
 from prdit_core.models.zoo import model_config
-from prdit_core.sampling.presets import PRESETS, PresetName
+from prdit_core.presets import PRESETS, PresetName
 from prdit_core.verbs.bench import ceiling, gflop
 
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ def test_the_generated_sample_tells_how_it_was_made(viewer: ViewerModel) -> None
     viewer.open_sample(PLUGIN, "generated")
     layer = only(viewer)
     said = layer.metadata["prdit"]
-    assert (said["seed"], said["steps"], said["checkpoint"]) == (0, 50, "demo")
+    assert (said["seed"], said["steps"], said["checkpoint"]) == (0, 20, "demo")
     assert layer.data.std() > 100 and layer.data.min() >= -1024
     assert tuple(layer.scale) == (10.0, 10.0, 10.0)
 

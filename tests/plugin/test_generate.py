@@ -19,7 +19,7 @@ from napari_prdit.generation import preset_words
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
 from prdit_core.config import SamplingConfig
-from prdit_core.sampling.presets import sampling_preset
+from prdit_core.presets import sampling_preset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, r
 from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.config import GridName, SamplerName, SamplingConfig
 from prdit_core.errors import PrditError
-from prdit_core.sampling.presets import PRESETS, presets_text, sampling_preset
+from prdit_core.presets import PRESETS, presets_text, sampling_preset
 
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
 OWN, EVERY_STEP = "own", "every step"

@@ -16,7 +16,7 @@ from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.preparing import phantoms, preprocess
 from prdit_core.cli.training import train
-from prdit_core.sampling.presets import presets_text
+from prdit_core.presets import presets_text
 
 app = typer.Typer(
     no_args_is_help=True,

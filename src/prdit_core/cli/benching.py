@@ -23,7 +23,7 @@ def bench(checkpoint: Checkpoint = "demo", threads: Threads = None, json: Json =
     from prdit_core.checkpoints.catalog import load
     from prdit_core.machine import use_threads
     from prdit_core.models.linears import backend_on
-    from prdit_core.sampling.presets import PRESETS
+    from prdit_core.presets import PRESETS
     from prdit_core.verbs.bench import bench_steps, ceiling
 
     prior = load(checkpoint)

@@ -21,7 +21,7 @@ from prdit_core.cli.reading import (
 )
 from prdit_core.config import GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
-from prdit_core.sampling.presets import PresetName, sampling_preset
+from prdit_core.presets import PresetName, sampling_preset
 
 Checkpoint = Annotated[
     str,

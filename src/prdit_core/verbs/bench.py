@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prdit_core.models.linears import Linear
 from prdit_core.models.prdit import PRDiT
-from prdit_core.sampling.presets import PRESETS
+from prdit_core.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prdit_core.config import ModelConfig
     from prdit_core.models.prior import Prior
-    from prdit_core.sampling.presets import PresetName
+    from prdit_core.presets import PresetName
 
 T_MEASURED = 500.0
 LEAST_SECONDS = 1.0  # that each part is measured for
