@@ -15,6 +15,7 @@ from prdit_core.models.prdit import PRDiT, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ACTIVATIONS = {
     "none": lambda x: x,
@@ -94,7 +95,7 @@ def test_training_and_bf16_stay_with_torch(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_backend_that_differs_or_is_missing_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(linears, "_quicker", lambda: True)
+    monkeypatch.setattr(linears, "_amd", lambda: True)
     wrong = lambda x, weight, bias, then: linears._torch(x, weight, bias, then) + 0.01  # noqa: E731
     monkeypatch.setattr(linears, "_onednn", wrong)
     assert linears.backend() == "torch"
@@ -111,9 +112,28 @@ def test_a_backend_that_differs_or_is_missing_is_not_taken(
         linears.backend()
 
 
-def test_a_backend_that_is_no_quicker_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linears, "_quicker", lambda: False)
-    assert linears.backend() == "torch" and linears.backend_on("cuda") == "torch"
+@pytest.mark.parametrize(
+    ("vendor", "taken"), [("GenuineIntel", "torch"), ("AuthenticAMD", "onednn")]
+)
+def test_the_make_of_the_cpu_decides_and_no_measurement(
+    vendor: str, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine would measure otherwise now and then, and the bytes of a seed would change."""
+    monkeypatch.delenv(linears.BACKEND_VARIABLE, raising=False)
+    monkeypatch.setattr(linears, "_agrees", lambda: True)
+    monkeypatch.setattr(linears, "CPU_FILE", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    assert linears.backend() == taken == linears.backend_on("cpu")
+    assert linears.backend_on("cuda") == "torch"
+
+
+def test_without_such_a_file_the_platform_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "CPU_FILE", tmp_path / "none")
+    for said, expected in (("AMD64 Family 25, AuthenticAMD", True), ("arm", False), ("", False)):
+        monkeypatch.setattr(linears.platform, "processor", lambda said=said: said)
+        assert linears._amd() is expected
 
 
 def test_an_unknown_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
