@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EDGE = 1024
+T = TypeVar("T")
 
 
-def with_backend(name: linears.Backend, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+def with_backend(name: linears.Backend, run: Callable[[], T]) -> T:
     """Run with linear layers computed by one backend."""
     chosen = linears.backend
     linears.backend = lambda: name  # type: ignore[assignment]

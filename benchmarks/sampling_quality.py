@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from distances import Features, frechet, high_frequencies, phantoms
+from forward import with_backend
 
 import prdit_core
 from prdit_core import SamplingConfig
@@ -171,16 +172,12 @@ def make(prior: prdit_core.Prior, sets: dict[str, Made], options: argparse.Names
 def release_seconds(prior: prdit_core.Prior) -> tuple[float, float]:
     """CPU seconds of 1000 evaluations with torch's linear layers, and with the fastest."""
     x = torch.randn(prior.shape) * prior.schedule.noise_std
-    seconds: dict[str, list[float]] = {"torch": [], linears.backend(): []}
+    seconds: dict[linears.Backend, list[float]] = {"torch": [], linears.backend(): []}
     for _ in range(12):
-        for name in seconds:
-            os.environ[linears.BACKEND_VARIABLE] = name
-            linears.backend.cache_clear()
+        for name, found in seconds.items():
             begun = time.thread_time()
-            prior.denoise(x, 500.0)
-            seconds[name].append(time.thread_time() - begun)
-    del os.environ[linears.BACKEND_VARIABLE]
-    linears.backend.cache_clear()
+            with_backend(name, lambda: prior.denoise(x, 500.0))
+            found.append(time.thread_time() - begun)
     return 1000 * statistics.median(seconds["torch"]), 1000 * statistics.median(
         seconds[linears.backend()]
     )

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
-
-import typer
 
 from prdit_core.cli.console import door, result, say
-from prdit_core.cli.generating import Checkpoint, Threads
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+from prdit_core.cli.generating import Checkpoint, Json, Threads
 
 
 @door

@@ -87,7 +87,9 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, then: Then) -> Tenso
 @torch.no_grad()
 def _agrees() -> bool:
     """Whether oneDNN is there and computes what torch does."""
-    x, weight, bias = _example(rows=64, edge=216)
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((64, 216), (216, 216), (216,))
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     try:
         return all(
             torch.allclose(
@@ -106,10 +108,3 @@ def _amd() -> bool:
     except OSError:
         about = platform.processor()
     return "AuthenticAMD" in about
-
-
-def _example(rows: int, edge: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((rows, edge), (edge, edge), (edge,))
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
-    return x, weight, bias

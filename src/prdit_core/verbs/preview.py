@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.config import SamplingConfig
 from prdit_core.noise import unit_noise
 from prdit_core.pictures import Panel, save_picture
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.training.objective import add_noise
-from prdit_core.verbs.generate import generate_steps
+from prdit_core.verbs.generate import DEFAULTS, generate_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from prdit_core.models.prior import Prior
     from prdit_core.training.volumes import Volumes
 
-QUICK, T_SHOWN = SamplingConfig(), 600.0
+T_SHOWN = 600.0
 _NOISE = 3
 
 
@@ -39,13 +38,13 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
     x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
     found = prior.decompose(x_t, T_SHOWN)
     rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
-    (last,) = deque(generate_steps(prior, QUICK, seed=seed), maxlen=1)
+    (last,) = deque(generate_steps(prior, seed=seed), maxlen=1)
     rows = [
         (caption, x0),
         (f"with noise, t = {T_SHOWN:g}", x_t),
         *(("x0 predicted by the base, upsampled", x0) for x0 in rough),
         ("its predicted x0", found.total.x0),
-        (f"generated, {QUICK.steps} steps ({SYNTHETIC})", last.x0),
+        (f"generated, {DEFAULTS.steps} steps ({SYNTHETIC})", last.x0),
     ]
     panels = [
         Panel(x[0, 0].cpu().numpy(), prior.geometry.spacing_mm, prior.intensity.model_range, text)
