@@ -56,6 +56,7 @@ def planes(viewer: Viewer) -> None:
     viewer.open_sample(PLUGIN, "phantom")
     opened(viewer, "Coronal and sagittal planes")
     viewer.dims.point = (20.0, 15.0, 60.0)
+    settle(3)  # the side views open one by one
 
 
 def inspect(viewer: Viewer) -> None:
