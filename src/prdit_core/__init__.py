@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prdit_core.openmp import wait_briefly
+
+wait_briefly()  # here, because whatever loads torch imports this package first
+
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.importer import import_official
