@@ -33,6 +33,7 @@ define refined
 endef
 
 PYTHON_HERE = .venv/bin/python
+IN_TWO = --numprocesses 2 --dist loadgroup
 PRDIT = .venv/bin/prdit-core
 
 .DEFAULT_GOAL := help
@@ -44,11 +45,13 @@ help:  ## list these commands
 demo: .venv/.base  ## generate a CT volume with the bundled model (base dependencies only)
 	$(PRDIT) generate --checkpoint demo --size 64 --seed 0 --out $(DEMO_OUT)
 
-test: .venv/.dev  ## all tests, under 15 minutes; ARGS="..." goes to pytest
-	$(PYTHON_HERE) -m pytest $(ARGS)
+test: .venv/.dev  ## all tests in two processes; ARGS="..." goes to pytest
+	@echo "All tests: about 12 minutes on two quiet cores, longer beside other work."
+	$(PYTHON_HERE) -m pytest $(IN_TWO) $(ARGS)
 
-test-fast: .venv/.dev  ## the tests that take no more than seconds, about a minute in all
-	$(PYTHON_HERE) -m pytest -m "not slow" $(ARGS)
+test-fast: .venv/.dev  ## the core's tests without windows and child processes
+	@echo "The fast tests: about 90 seconds on two quiet cores."
+	$(PYTHON_HERE) -m pytest $(IN_TWO) -m "not slow" tests/core tests/test_*.py $(ARGS)
 
 check: .venv/.dev  ## ruff (rules and format) and mypy
 	$(PYTHON_HERE) -m ruff check
