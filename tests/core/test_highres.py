@@ -19,7 +19,7 @@ from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.highres_refiner import HighResRefiner, bytes_per_token, downsample, upsample
 from prdit_core.models.prdit import PRDiT, initialise, memory_needed, parameter_count
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.sampling.sampler import SAMPLERS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_every_second_voxel_is_kept_so_noise_keeps_its_strength() -> None:
     low = downsample(x)
     assert low.shape == (1, 2, 2, 3, 4)
     assert low[0, 1, 1, 2, 3] == x[0, 1, 2, 4, 6]
-    noise = 0.5 * unit_noise((1, 1, 64, 64, 64), 0)
+    noise = 0.5 * unit_noise((1, 1, 64, 64, 64), Draw.START, 0)
     assert downsample(noise).std().item() == pytest.approx(0.5, rel=0.01)
     assert downsample(downsample(noise)).std().item() == pytest.approx(0.5, rel=0.03)
 

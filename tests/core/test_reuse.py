@@ -12,7 +12,7 @@ from toys import TINY, TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
 from prdit_core import SAMPLERS, SamplingConfig
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.sampling.reuse import Reusing
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_refreshed_at_every_step_it_is_the_network(priors: dict[str, Prior], nam
     prior = priors[name]
     reusing = Reusing(prior, SamplingConfig(refresh_every=1, refresh_change=None))
     for t in (900.0, 500.0, 3.0):
-        x = unit_noise(prior.shape, int(t))
+        x = unit_noise(prior.shape, Draw.START, int(t))
         ours, whole = reusing(x, t), prior.denoise(x, t)
         torch.testing.assert_close(ours.x0, whole.x0)
         torch.testing.assert_close(ours.eps, whole.eps)
@@ -73,7 +73,7 @@ def test_refreshed_at_every_step_it_is_the_network(priors: dict[str, Prior], nam
 def test_a_held_residual_is_that_of_the_last_refresh(priors: dict[str, Prior]) -> None:
     prior = priors["chain"]
     reusing = Reusing(prior, SamplingConfig(refresh_every=2, refresh_change=None))
-    first, second = unit_noise(prior.shape, 1), unit_noise(prior.shape, 2)
+    first, second = unit_noise(prior.shape, Draw.START, 1), unit_noise(prior.shape, Draw.START, 2)
     reusing(first, 800.0)
     held = prior.residual_part(first, 800.0)
     assert held is not None
@@ -84,7 +84,7 @@ def test_a_held_residual_is_that_of_the_last_refresh(priors: dict[str, Prior]) -
 def test_by_change_it_refreshes_while_the_image_changes(priors: dict[str, Prior]) -> None:
     prior = priors["base"]
     reusing = Reusing(prior, SamplingConfig(refresh_change=0.5))
-    x = unit_noise(prior.shape, 1)
+    x = unit_noise(prior.shape, Draw.START, 1)
 
     def says(x: torch.Tensor) -> bool:
         return "global_residual" in reusing(x, 500.0).evaluated
@@ -92,7 +92,7 @@ def test_by_change_it_refreshes_while_the_image_changes(priors: dict[str, Prior]
     still = [says(x) for _ in range(5)]
     assert still == [True, False, False, False, False]
     assert says(-x) and not says(-x)
-    nudged = [says(-x + 0.05 * step * unit_noise(prior.shape, 2)) for step in range(40)]
+    nudged = [says(-x + 0.05 * step * unit_noise(prior.shape, Draw.START, 2)) for step in range(40)]
     assert 0 < sum(nudged) < 40 and not nudged[0]  # small changes add up
 
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_reused_is_refused() -> None:
 
 def test_bf16_is_near_and_reuse_works_with_it(priors: dict[str, Prior]) -> None:
     prior = priors["chain"]
-    x = unit_noise(prior.shape, 1)
+    x = unit_noise(prior.shape, Draw.START, 1)
     exact = prior.denoise(x, 500.0).x0
     rough = replace(prior, precision="bf16-mixed").denoise(x, 500.0).x0
     assert rough.dtype == torch.float32

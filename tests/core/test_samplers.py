@@ -19,7 +19,7 @@ from prdit_core.errors import NumericalError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prior import Prediction, Prior
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
 from prdit_core.sampling.grid import TimeGrid, time_grid
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
@@ -49,7 +49,7 @@ def own_grid(sampler: str, steps: int) -> TimeGrid:
 
 
 def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleStep:
-    start = unit_noise(SHAPE, 1, 2).double() * toy.schedule.noise_std
+    start = unit_noise(SHAPE, Draw.START, 1, 2).double() * toy.schedule.noise_std
     events = sample_steps(
         toy.denoise,
         toy.schedule,
@@ -57,7 +57,7 @@ def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleSt
         sampler=SAMPLERS[sampler],
         grid=grid,
         k=k,
-        noise=lambda index: unit_noise(SHAPE, 3, index).double(),
+        noise=lambda index: unit_noise(SHAPE, Draw.START, 3, index).double(),
     )
     (last,) = deque(events, maxlen=1)
     return last
@@ -113,7 +113,7 @@ def test_every_sampler_has_the_order_it_claims(
     """
     schedule = SCHEDULES[process]
     toy = Mixture(schedule, weights=(1.0,), means=(0.3,), stds=(0.4,))
-    z = unit_noise((1, 1, 8, 8, 8), 1, 2).double()
+    z = unit_noise((1, 1, 8, 8, 8), Draw.START, 1, 2).double()
 
     def exact(t: float) -> Tensor:
         signal, noise = schedule.alpha(t), schedule.sigma(t) * schedule.noise_std
@@ -197,7 +197,7 @@ def test_an_edit_changes_every_prediction_the_sampler_uses() -> None:
         sample_steps(
             toy.denoise,
             toy.schedule,
-            unit_noise(SHAPE, 0).double(),
+            unit_noise(SHAPE, Draw.START, 0).double(),
             sampler=SAMPLERS["increment"],
             grid=time_grid("exact", 5),
             noise=lambda _: torch.zeros(SHAPE),
@@ -214,11 +214,11 @@ def test_a_walk_keeps_no_old_states() -> None:
     steps = sample_steps(
         toy.denoise,
         toy.schedule,
-        unit_noise(SHAPE, 0).double(),
+        unit_noise(SHAPE, Draw.START, 0).double(),
         sampler=SAMPLERS["increment-2"],
         grid=time_grid("exact", 30),
         k=2.0,
-        noise=lambda index: unit_noise(SHAPE, index).double(),
+        noise=lambda index: unit_noise(SHAPE, Draw.START, index).double(),
     )
     for event in steps:
         alive += [weakref.ref(event.x), weakref.ref(event.x0), weakref.ref(event.eps)]

@@ -18,6 +18,7 @@ from prdit_core.models.highres_refiner import (
 )
 from prdit_core.models.layers import Modulation, TimeEmbedding
 from prdit_core.models.local_denoiser import LocalDenoiser
+from prdit_core.noise import Draw, generator
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 
 if TYPE_CHECKING:
@@ -152,14 +153,14 @@ def initialise(model: PRDiT, seed: int) -> None:
     Linear layers are Xavier-uniform with zero bias (gain 0.1 for those of the global part and its
     patch skip), the time embedding is normal with std 0.02, modulations and outputs are zero.
     """
-    generator = torch.Generator().manual_seed(seed)
+    stream = generator(Draw.WEIGHTS, seed)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             if ".time." in f".{name}":
-                nn.init.normal_(module.weight, std=0.02, generator=generator)
+                nn.init.normal_(module.weight, std=0.02, generator=stream)
             else:
                 gain = 0.1 if name.startswith("global_residual.") else 1.0
-                nn.init.xavier_uniform_(module.weight, gain, generator)
+                nn.init.xavier_uniform_(module.weight, gain, stream)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):

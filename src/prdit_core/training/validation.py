@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from prdit_core.errors import NumericalError
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.events import Validated
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from prdit_core.training.batches import Source
 
 CASES = 8  # at most; the first by id
-_NOISE = 4
 
 
 @torch.no_grad()
@@ -39,7 +38,8 @@ def validate(prior: Prior, held_out: Source, iteration: int, seed: int) -> Valid
         x0 = torch.from_numpy(held_out.read(number))[None, None].to(prior.device)
         for level in range(LEVELS):
             t = torch.tensor([T * (level + 0.5) / LEVELS])
-            noise = unit_noise(prior.shape, seed, _NOISE, number, level).to(prior.device)
+            place = (0, number, level)
+            noise = unit_noise(prior.shape, Draw.VALIDATION, seed, *place).to(prior.device)
             eps = noise * prior.schedule.noise_std
             asked = torch.tensor([prior.schedule.network_time(float(t))], device=prior.device)
             t = t.to(prior.device)

@@ -13,7 +13,7 @@ from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.machine import check_memory, choose_device
 from prdit_core.models.linears import backend_on
 from prdit_core.models.prdit import memory_needed
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.provenance import stamp
 from prdit_core.sampling.grid import time_grid
 from prdit_core.sampling.reuse import Reusing
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = SamplingConfig()
 LARGEST_SEED = 2**63 - 1
-# Third words of the noise keys: the start, and the corrector's draws.
-_START, _CORRECTOR = 0, 1
-_BRANCH = 5  # 2, 3 and 4 are the noises of decompose, preview and validation
 
 
 def generate_steps(
@@ -72,7 +69,7 @@ def generate_steps(
     """
     _check(seed, index)
     place = prior if device is None else prior.to(choose_device(device))
-    start = unit_noise(prior.shape, seed, index, _START) * prior.schedule.noise_std
+    start = unit_noise(prior.shape, Draw.START, seed, index) * prior.schedule.noise_std
     yield from _walk(place, config, start, _times(config), seed, index, edit)
 
 
@@ -112,7 +109,7 @@ def branch_steps(
     if not 0 <= step < times.total:
         raise UsageError(f"step {step} is outside 0..{times.total - 1}")
     t, schedule = times.times[step], prior.schedule
-    noise = unit_noise(prior.shape, seed, index, _BRANCH, step) * schedule.noise_std
+    noise = unit_noise(prior.shape, Draw.BRANCH, seed, index, step) * schedule.noise_std
     x_t = schedule.alpha(t) * torch.as_tensor(x0).cpu() + schedule.sigma(t) * noise
     yield from _walk(prior, config, x_t, times, seed, index, None)
 
@@ -137,7 +134,7 @@ def _walk(
     check_memory(needed, str(place), f"a volume of {edges}")
 
     def draw(step: int) -> Tensor:
-        return unit_noise(shape, seed, index, _CORRECTOR, step).to(place)
+        return unit_noise(shape, Draw.CORRECTOR, seed, index, step).to(place)
 
     try:
         yield from sample_steps(
