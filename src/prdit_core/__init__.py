@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
-    from prdit_core.models.prior import Decomposition, Prediction, Prior
+    from prdit_core.models.contracts import Decomposition, Prediction
+    from prdit_core.models.prior import Prior
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from prdit_core.volume import Volume
 
 _HOMES = {
-    "Decomposition": "models.prior",
+    "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
     "PrditError": "errors",
-    "Prediction": "models.prior",
+    "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
     "Preset": "data.transforms",
     "Prior": "models.prior",

@@ -422,9 +422,11 @@ def test_both_stages_train_and_generate(local_run: Path, data: Path, tmp_path: P
     assert [p.name for p in (local_run / "previews").iterdir()]
     generate(tmp_path / "global", tmp_path / "v.nii.gz")
     local, whole = prdit_core.load(local_run), prdit_core.load(tmp_path / "global")
-    assert local.model.config.depth == 0 and whole.model.config.depth == 4
-    for name, weight in local.model.state_dict().items():
-        assert torch.equal(weight, whole.model.state_dict()[name]), f"{name} was not frozen"
+    assert local.network.config.depth == 0 and whole.network.config.depth == 4
+    for name, weight in local.network.module.state_dict().items():
+        assert torch.equal(weight, whole.network.module.state_dict()[name]), (
+            f"{name} was not frozen"
+        )
 
 
 def test_stage_two_needs_stage_one(local_run: Path, data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from toys import TINY
 
 from prdit_core.errors import UsageError
 from prdit_core.models import linears
-from prdit_core.models.prdit import PRDiT, initialise
+from prdit_core.models.prdit.network import PRDiT, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from prdit_core.cli.app import app
 from prdit_core.cli.generating import chosen
 from prdit_core.errors import UsageError
 from prdit_core.models import linears
-from prdit_core.models.layers import position_table
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.layers import position_table
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.presets import PRESETS, PresetName
 from prdit_core.verbs.bench import ceiling, gflop
 

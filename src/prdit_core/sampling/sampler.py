@@ -6,11 +6,11 @@ Only the current state and the last prediction are kept, so memory does not grow
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prdit_core.errors import NumericalError, UsageError
-from prdit_core.models.prior import Prediction
+from prdit_core.models.contracts import Prediction
 from prdit_core.sampling import predictor
 from prdit_core.sampling.corrector import ancestral_noise, correct
 from prdit_core.sampling.predictor import Estimate, Place
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.models.prior import PartName
+    from prdit_core.models.contracts import Denoiser
     from prdit_core.sampling.grid import TimeGrid
     from prdit_core.schedule import Schedule
 
-    Denoise = Callable[[Tensor, float], Prediction]
     Edit = Callable[[Prediction, Tensor, float], Prediction]
     Noise = Callable[[int], Tensor]
 
@@ -43,7 +42,6 @@ class SampleStep:
     t, t_next : times it went from and to
     x_t, x : (B, C, D, H, W) states at `t` and at `t_next`
     x0, eps : prediction at `t` that the step used
-    evaluated : parts of the network that were evaluated at `t`, the others being reused
     """
 
     index: int
@@ -54,7 +52,6 @@ class SampleStep:
     x: Tensor
     x0: Tensor
     eps: Tensor
-    evaluated: tuple[PartName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ SAMPLERS = {
 
 
 def sample_steps(
-    denoise: Denoise,
+    denoise: Denoiser,
     schedule: Schedule,
     x: Tensor,
     *,
@@ -145,11 +142,9 @@ def sample_steps(
 
     def look(x: Tensor, t: float) -> Prediction:
         said = denoise(x, t)
-        evaluated = said.evaluated
         if sampler.noise_only:
             said = _noise_only(said, x, t, schedule, data_range)
-        said = said if edit is None else edit(said, x, t)
-        return replace(said, evaluated=evaluated)
+        return said if edit is None else edit(said, x, t)
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
@@ -163,7 +158,7 @@ def sample_steps(
         before = now
         said = now.prediction
         _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps, said.evaluated)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
 
 
 def _noise_only(

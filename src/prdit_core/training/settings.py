@@ -21,7 +21,7 @@ from prdit_core.noise import NOISE_KEYS
 from prdit_core.provenance import torch_version
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.crop import Crop
-from prdit_core.training.network import continued, network_of
+from prdit_core.training.network import continued, network_of, prdit_of
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         "version": package_version(),
         "torch": torch_version(),
     }
-    begun = None if part is None else part.model
+    begun = None if part is None else prdit_of(part)
     return Settings(resolved, network, schedule, intensity, begun, facts, tuple(notes))
 
 

@@ -11,7 +11,6 @@ import torch
 from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.machine import check_memory, package_version
-from prdit_core.models.prdit import memory_needed
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.pictures import Panel
 from prdit_core.provenance import DERIVED, SYNTHETIC, torch_version
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from prdit_core.models.prior import Decomposition, Prior
+    from prdit_core.models.contracts import Decomposition
+    from prdit_core.models.prior import Prior
 
 # Percentile of the residual that gets the full colour.
 SHOWN_SHARE = 99.0
@@ -222,7 +222,7 @@ def _signed(caption: str, volume: Volume) -> Panel:
 
 
 def _check_memory(prior: Prior) -> None:
-    needed = memory_needed(prior.model.config, prior.geometry.shape)
+    needed = prior.network.memory(prior.geometry.shape)
     check_memory(needed, str(prior.device), "the model")
 
 
