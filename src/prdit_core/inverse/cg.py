@@ -108,7 +108,7 @@ def cg_steps(
     Raises
     ------
     NumericalError
-        If an iterate is not finite.
+        If the measurement, the start or an iterate is not finite.
     """
     x = x0
     left = y - operator(x0)
@@ -117,6 +117,7 @@ def cg_steps(
     along, squared = gradient, _dot(gradient, gradient)
     first = squared
     goal = -1.0 if sigma is None else sigma * math.sqrt(_measured(y, weights))
+    _check_finite(squared)
     for index in range(iterations):
         running = (squared > tolerance**2 * first) & (_norm(left, weights) > goal)
         if not bool(running.any()):
@@ -134,13 +135,8 @@ def cg_steps(
         gradient = _gradient(operator, left, x, weights, penalty)
         before, squared = squared, torch.where(running, _dot(gradient, gradient), 0)
         along = gradient + (squared / before.where(running, 1)).to(x).view(wide) * along
-        residual = _norm(left, weights)
-        if not bool((residual + squared).isfinite().all()):
-            raise NumericalError(
-                f"conjugate gradients left the finite numbers at iteration {index}; are there NaN "
-                "in the measurement or its weights?"
-            )
-        yield Iterate(index, iterations, x, residual)
+        _check_finite(squared)
+        yield Iterate(index, iterations, x, _norm(left, weights))
 
 
 def _gradient(
@@ -156,6 +152,15 @@ def _gradient(
         return downhill
     off = penalty.target - penalty.forward(x)
     return downhill + penalty.weight * penalty.adjoint(off)
+
+
+def _check_finite(squared: Tensor) -> None:
+    """Comparisons with NaN are false: unnoticed, it would look like convergence."""
+    if not bool(squared.isfinite().all()):
+        raise NumericalError(
+            "conjugate gradients met NaN or infinity; look for it in the measurement, its weights "
+            "and the start"
+        )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.inverse.tv import tv_steps
+from prdit_core.inverse.tv import contrast, tv_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,21 +16,20 @@ if TYPE_CHECKING:
 
     from prdit_core.inverse.operators.contract import LinearOperator
 
-# Strengths are tried in these steps, and no more often than this in either direction.
-FACTOR, TRIES = 2.0, 12
+# Strengths are powers of 2 of the middle one: these first, then closer to the best.
+FIRST, CLOSER = range(-12, 13, 4), (2, 1)
+MIDDLE = 0.01
 
 
 def tuned_strength(
     operator: LinearOperator,
     pairs: Sequence[tuple[Tensor, Tensor]],
-    *,
-    start: float,
     weights: Sequence[Tensor] | None = None,
 ) -> float:
     """The strength of TV with the least squared error over pairs of volume and measurement.
 
-    Goes up and down by factors of 2 from `start` until the error rises on both sides, and ends at
-    the vertex of the parabola through the three best (log strength, log error).
+    Tries strengths over seven decades, then closer to the best, and ends at the vertex of the
+    parabola through the last three (log strength, log error).
 
     Parameters
     ----------
@@ -39,22 +38,23 @@ def tuned_strength(
     """
     known: dict[int, float] = {}
     weighing: Sequence[Tensor | None] = weights or [None] * len(pairs)
+    middle = MIDDLE * contrast(operator, pairs[0][1])
 
     def error(power: int) -> float:
         if power not in known:
-            strength = start * FACTOR**power
             known[power] = sum(
-                _squared_error(operator, x, y, w, strength)
+                _squared_error(operator, x, y, w, middle * 2.0**power)
                 for (x, y), w in zip(pairs, weighing, strict=True)
             )
         return known[power]
 
-    best = 0
-    while abs(best) < TRIES and min(error(best - 1), error(best + 1)) < error(best):
-        best += 1 if error(best + 1) < error(best - 1) else -1
+    best = min(FIRST, key=error)
+    for step in CLOSER:
+        best = min((best - step, best, best + step), key=error)
     below, here, above = (math.log(error(best + side)) for side in (-1, 0, 1))
     bend = below - 2 * here + above
-    return float(start * FACTOR ** (best + (0.5 * (below - above) / bend if bend > 0 else 0.0)))
+    aside = 0.5 * (below - above) / bend if bend > 0 else 0.0
+    return float(middle * 2.0 ** (best + min(max(aside, -1.0), 1.0)))
 
 
 def _squared_error(

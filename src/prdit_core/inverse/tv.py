@@ -52,8 +52,7 @@ def tv_steps(
     penalty = strength * squared
     # Differences below a share of the contrast are smoothed away at first; then the two residuals
     # are kept in balance.
-    contrast = float(operator.adjoint(y).abs().amax()) / squared
-    rho = penalty / (THRESHOLD * contrast or 1.0)
+    rho = penalty / (THRESHOLD * contrast(operator, y) or 1.0)
     split = _parts(x)
     dual = torch.zeros_like(split)
     for index in range(iterations):
@@ -69,6 +68,11 @@ def tv_steps(
         elif moved > 10 * primal:
             rho, dual = rho / 2, 2 * dual
         yield Iterate(index, iterations, x.clamp(min=lower), residual)
+
+
+def contrast(operator: LinearOperator, y: Tensor) -> float:
+    """How large the numbers of a volume are that leads to `y`, roughly."""
+    return float(operator.adjoint(y).abs().amax()) / operator.norm() ** 2
 
 
 def _parts(x: Tensor) -> Tensor:
