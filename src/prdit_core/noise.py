@@ -60,6 +60,9 @@ class Draw(Enum):
     CRITIC_PENALTY = 11, "torch"
     CRITIC_SPLIT = 9, "numpy"
     CRITIC_BATCH = 10, "numpy"
+    # Inverse problems.
+    POWER_ITERATION = 13, "torch"
+    PHOTONS = 14, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.noise import generator
+from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_PHOTONS = 11
 
 
 def photon_counts(integrals: Tensor, photons: float, *, seed: int, index: int = 0) -> Tensor:
@@ -20,7 +18,7 @@ def photon_counts(integrals: Tensor, photons: float, *, seed: int, index: int = 
     Poisson(photons exp(-integral)), drawn on the CPU: the same for the same seed and index.
     """
     expected = photons * torch.exp(-integrals.detach().cpu().double())
-    drawn = torch.poisson(expected, generator=generator(seed, index, _PHOTONS))
+    drawn = torch.poisson(expected, generator=generator(Draw.PHOTONS, seed, index))
     return drawn.to(integrals)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prdit_core.errors import UsageError
 from prdit_core.geometry import Edge, Millimetres
-from prdit_core.noise import generator
+from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ class LinearOperator(torch.nn.Module, ABC):
 
     def _power_iteration(self, shape: tuple[int, int, int]) -> float:
         """The norm on volumes of `shape`; a positive start, since all operators here are."""
-        x = torch.rand((1, 1, *shape), generator=generator(0)).to(self._unit)
+        x = torch.rand((1, 1, *shape), generator=generator(Draw.POWER_ITERATION, 0)).to(self._unit)
         squared = 0.0
         for _ in range(POWER_STEPS):
             x = self._spread(self._measure(x / x.norm()))
