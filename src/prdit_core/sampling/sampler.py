@@ -62,7 +62,8 @@ class Sampler:
     ----------
     predict : how the state moves
     noise_only : x0 is derived from the state and eps alone (Table 5), which divides by alpha
-    ancestral : stochastic step of Eq. 7 in place of predictor and corrector
+    fresh : (t, t_to, schedule) -> share of fresh noise, for a stochastic step in place of predictor
+        and corrector (Eq. 7)
     evaluations : network evaluations per step
     """
 
@@ -70,7 +71,7 @@ class Sampler:
     description: str
     predict: Callable[[Place, float], Tensor]
     noise_only: bool = False
-    ancestral: bool = False
+    fresh: Callable[[float, float, Schedule], float] | None = None
     evaluations: int = 1
 
     @property
@@ -100,7 +101,7 @@ SAMPLERS = {
             "ancestral sampling, eta = 1 (Eq. 7); ignores k",
             predictor.resynthesis,
             noise_only=True,
-            ancestral=True,
+            fresh=ancestral_noise,
         ),
     )
 }
@@ -148,8 +149,9 @@ def sample_steps(
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
-        if sampler.ancestral:
-            x = _ancestral(now, t_next, schedule, noise(index))
+        if sampler.fresh is not None:
+            fresh = sampler.fresh(t, t_next, schedule)
+            x = _stochastic(now, t_next, schedule, fresh, noise(index))
         else:
             reached = grid.reach(t, t_next, k)
             x = sampler.predict(Place(x, now, before, schedule, look), reached)
@@ -168,9 +170,8 @@ def _noise_only(
     return Prediction(x0=x0.clamp(*data_range), eps=said.eps)
 
 
-def _ancestral(now: Estimate, t_to: float, schedule: Schedule, z: Tensor) -> Tensor:
+def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z: Tensor) -> Tensor:
     """Eq. 7: alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z."""
-    fresh = ancestral_noise(now.t, t_to, schedule)
     kept = max(schedule.sigma(t_to) ** 2 - fresh**2, 0.0) ** 0.5
     mean: Tensor = schedule.alpha(t_to) * now.prediction.x0 + kept * now.prediction.eps
     return mean + (fresh * schedule.noise_std) * z
