@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prdit_core.data.transforms import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
+    from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
+    from prdit_core.verbs.simulate import simulate
     from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
 
 _HOMES = {
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
+    "Measurement": "inverse.measurement",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
     "PrditError": "errors",
@@ -70,10 +73,13 @@ _HOMES = {
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
     "read_evaluation": "metrics.evaluation",
+    "read_measurement": "inverse.measurement",
     "read_volume": "data.io",
     "sampling_preset": "presets",
+    "simulate": "verbs.simulate",
     "train": "verbs.train",
     "train_steps": "verbs.train",
+    "write_measurement": "inverse.measurement",
     "write_report": "verbs.report",
     "write_volume": "data.io",
 }
@@ -83,6 +89,7 @@ __all__ = [
     "SAMPLERS",
     "Decomposition",
     "Evaluation",
+    "Measurement",
     "ModelConfig",
     "PrditError",
     "Prediction",
@@ -111,10 +118,13 @@ __all__ = [
     "phantoms",
     "preprocess",
     "read_evaluation",
+    "read_measurement",
     "read_volume",
     "sampling_preset",
+    "simulate",
     "train",
     "train_steps",
+    "write_measurement",
     "write_report",
     "write_volume",
 ]

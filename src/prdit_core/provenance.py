@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prdit_core.volume import Volume
 
 SYNTHETIC = "synthetic, not for diagnosis"
+SIMULATED = "simulated from a volume, not for diagnosis"
 DERIVED = "derived from a scan by a model, not for diagnosis"
 
 

@@ -153,7 +153,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no angles": ({"angles_deg": None}, "angles_deg: Field required"),
     "two angles": (
-        {"geometry": SPEC.model_dump_json()} | {"angles_deg": np.arange(24.0)},
+        {"geometry": SPEC.model_dump_json(), "angles_deg": np.arange(24.0)},
         "differ",
     ),
     "unstated": ({"line_integrals": None, "data": sinogram()}, "does not say whether"),

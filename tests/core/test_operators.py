@@ -81,6 +81,15 @@ def test_the_derivative_is_the_transpose_in_both_directions(name: str) -> None:
 
 
 @EVERY
+def test_bf16_of_networks_is_not_for_measurements(name: str) -> None:
+    operator = build(SPECS[name])
+    x = volume_of(operator)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = operator(x)
+    assert torch.equal(found, operator(x))
+
+
+@EVERY
 def test_nothing_needs_gradients_that_was_not_asked_to(name: str) -> None:
     operator = build(SPECS[name])
     assert not list(operator.parameters())
@@ -409,6 +418,11 @@ def test_a_mask_knows_something() -> None:
 def test_blocks_fill_the_volume() -> None:
     with pytest.raises(UsageError, match="do not fill"):
         read_spec({"kind": "super-resolution", "shape": [4, 4, 6], "factor": 4})
+
+
+def test_a_device_without_sparse_matrices_is_refused() -> None:
+    with pytest.raises(UsageError, match="build them on the CPU"):
+        build(SPECS["fan"], device="mps")
 
 
 def test_an_operator_that_does_not_fit_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:

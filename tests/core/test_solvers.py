@@ -256,6 +256,10 @@ def test_tv_does_not_depend_on_the_scale_of_its_numbers() -> None:
     *_, one = tv_steps(operator, y, start, strength=0.02, iterations=9)
     *_, large = tv_steps(operator, 1000 * y, start, strength=20.0, iterations=9)
     torch.testing.assert_close(large.x, 1000 * one.x)
+    heavy = torch.full_like(y, 1e4)
+    *_, weighed = tv_steps(operator, y, start, strength=0.02, iterations=9, weights=heavy)
+    torch.testing.assert_close(weighed.x, one.x)
+    torch.testing.assert_close(weighed.residual, 100 * one.residual)
 
 
 # --- the lot on discs ---------------------------------------------------------------------------

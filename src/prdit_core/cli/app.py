@@ -14,6 +14,7 @@ from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess
 from prdit_core.cli.training import train
 from prdit_core.presets import presets_text
@@ -51,6 +52,7 @@ app.command()(decompose)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(train)
+app.command()(simulate)
 app.command()(evaluate)
 app.command()(train_encoder)
 app.add_typer(runs.app, name="runs")

@@ -87,6 +87,12 @@ class Measurement:
         return None if self.weights is None else torch.from_numpy(self.weights)[None, None]
 
 
+def check_name(path: Path) -> None:
+    """Raise `UsageError` unless the name ends in .npz."""
+    if path.suffix != ".npz":
+        raise UsageError(f"a measurement is an .npz file, not {shown(path.name)}")
+
+
 def write_measurement(measurement: Measurement, path: Path) -> Path:
     """Write as .npz, whole or not at all; equal measurements give equal bytes.
 
@@ -97,8 +103,7 @@ def write_measurement(measurement: Measurement, path: Path) -> Path:
     OutputError
         If it cannot be written.
     """
-    if path.suffix != ".npz":
-        raise UsageError(f"a measurement is an .npz file, not {shown(path.name)}")
+    check_name(path)
     projected = isinstance(measurement.spec, ViewsSpec)
     arrays: dict[str, NDArray[Any]] = {
         "line_integrals" if projected else "hu": measurement.values,

@@ -44,12 +44,14 @@ def tv_steps(
     ----------
     y, x0 : (B, C, *range_shape) measurement and (B, C, D, H, W) start
     strength : of TV, in the unit of x; see `tuned_strength`
-    weights : of the measurement, not negative, spread over `y`; None: 1
+    weights : of the measurement, not negative, spread over `y`; they count relative to their mean.
+        None: 1
     lower : bound of x; 0 for attenuation
     """
     x = x0
-    squared = operator.norm() ** 2
-    penalty = strength * squared
+    penalty = strength * operator.norm() ** 2
+    if weights is not None:
+        penalty *= float(weights.mean())
     # Differences below a share of the contrast are smoothed away at first; then the two residuals
     # are kept in balance.
     rho = penalty / (THRESHOLD * contrast(operator, y) or 1.0)

@@ -174,7 +174,9 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, run: Map, transposed: Map) -> Tensor:
         ctx.maps = (transposed, run)
-        return run(x)
+        # Where networks compute in bf16, measurements are still compared in full precision.
+        with torch.autocast(x.device.type, enabled=False):
+            return run(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:

@@ -82,6 +82,19 @@ class ViewsSpec(Spec, ABC):
             )
         return self
 
+    def halved(self) -> Self:
+        """The same views of the same extent on a twice finer grid, with two rays a bin."""
+        depth, height, width = (2 * edge for edge in self.shape)
+        z, y, x = (mm / 2 for mm in self.spacing_mm)
+        finer = {
+            "shape": (depth, height, width),
+            "spacing_mm": (z, y, x),
+            "bins": 2 * self.bins,
+            "bin_mm": self.bin_mm / 2,
+            "axis_bin": 2 * self.centre + 0.5,
+        }
+        return self.model_copy(update=finer)
+
     @property
     def views(self) -> int:
         """Number of views V."""

@@ -55,9 +55,13 @@ def build(spec: Spec, device: str = "cpu", dtype: torch.dtype = torch.float32) -
 
     Raises
     ------
+    UsageError
+        If the device is "mps", which has no sparse matrices.
     MemoryLimit
         If it would need more memory than there is; the message says what would fit.
     """
+    if device == "mps":
+        raise UsageError("operators do not compute on mps; build them on the CPU and move volumes")
     # Making a sparse matrix takes as much again as it holds.
     needed, there = 2 * spec.memory(dtype), memory_of(device)
     advice = spec.fitting((there or needed) / needed)
