@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from prdit_core.verbs.evaluated_sets import open_sets
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.reconstruct import (
+        reconstruct,
+        reconstruct_classically,
+        reconstruct_steps,
+    )
     from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
     from prdit_core.verbs.simulate import simulate
@@ -75,6 +80,9 @@ _HOMES = {
     "read_evaluation": "metrics.evaluation",
     "read_measurement": "inverse.measurement",
     "read_volume": "data.io",
+    "reconstruct": "verbs.reconstruct",
+    "reconstruct_classically": "verbs.reconstruct",
+    "reconstruct_steps": "verbs.reconstruct",
     "sampling_preset": "presets",
     "simulate": "verbs.simulate",
     "train": "verbs.train",
@@ -120,6 +128,9 @@ __all__ = [
     "read_evaluation",
     "read_measurement",
     "read_volume",
+    "reconstruct",
+    "reconstruct_classically",
+    "reconstruct_steps",
     "sampling_preset",
     "simulate",
     "train",
