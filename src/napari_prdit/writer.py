@@ -46,8 +46,8 @@ def write_session(path: str, layers: list[LayerData]) -> list[str]:
 
 def _write_volume(file: Path, data: Any, attributes: dict[str, Any]) -> list[str]:
     from napari_prdit.layers import layer_volume
-    from napari_prdit.records import check_place, write_record
     from prdit_core.data.io import write_volume
+    from prdit_core.data.records import check_place, write_record
 
     volume = layer_volume(data, attributes)
     if not volume.metadata:
