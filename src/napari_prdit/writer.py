@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NIFTI = (".nii.gz", ".nii")
 METAIMAGE = (".mha", ".mhd")
+NRRD = (".nrrd",)
 
 
 def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -35,6 +36,11 @@ def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """As `write_nifti`, with the suffixes .mha and .mhd."""
     return _write_volume(_named(path, METAIMAGE), data, attributes)
+
+
+def write_nrrd(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """As `write_nifti`, with the suffix .nrrd."""
+    return _write_volume(_named(path, NRRD), data, attributes)
 
 
 def write_session(path: str, layers: list[LayerData]) -> list[str]:
