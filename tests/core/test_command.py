@@ -218,6 +218,8 @@ def test_one_file_has_the_format_of_its_name(checkpoint: Path, tmp_path: Path) -
         assert (record["volume"], record["sha256"]) == (file.name, digest(file))
         assert "0 volumes made" in generate(checkpoint, file).stdout
     before = digests(tmp_path)
+    for suffix in (".mhd", ".nhdr", ".npz"):  # no folder of that name, either
+        assert "choose .nii.gz" in generate(checkpoint, tmp_path / f"c{suffix}", code=2).stderr
     assert "a.png exists" in generate(checkpoint, tmp_path / "a.nrrd", code=6).stderr
     assert digests(tmp_path) == before
 

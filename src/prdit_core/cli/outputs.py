@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prdit_core.data.discovery import SUFFIXES as VOLUME_SUFFIXES
+from prdit_core.data.discovery import suffix_of
 from prdit_core.data.io import write_volume
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown, write_json
@@ -50,6 +52,9 @@ class Outputs:
             raise UsageError(f"{shown(out)} is one file, but --count is {count}; give a folder")
         if self.single is None and out.is_file():
             raise UsageError(f"{shown(out)} is a file; give a folder, or a name ending in .nii.gz")
+        if self.single is None and suffix_of(out) in VOLUME_SUFFIXES and not out.is_dir():
+            choices = ", ".join(SUFFIXES)
+            raise UsageError(f"cannot generate {shown(out.name)}: choose {choices}, or a folder")
         self.folder = out.parent if self.single is not None else out
         self.seed = seed
         self.indices = range(first, first + count)
