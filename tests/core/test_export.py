@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -14,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataelem import DataElement
 from scans import PATIENT, SPACING_MM, chest, chest_hu, reoriented, write_series
 from test_io import ORIENTATIONS
 from typer.testing import CliRunner
@@ -374,6 +376,30 @@ def test_the_identity_is_kept_only_when_asked_for(tmp_path):
     assert len(uids) == 16 and not uids & {str(header.SOPInstanceUID) for header in headers(source)}
 
 
+def test_a_kept_identity_is_repeated_as_it_is_and_told_nobody(tmp_path, recwarn):
+    """pydicom quotes invalid values in its warnings."""
+
+    def edit(dataset: pydicom.Dataset, _: int) -> None:
+        dataset.StudyInstanceUID = "1.2.3.4"
+        dataset.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+        dataset.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset.add(DataElement("PatientBirthDate", "DA", "1961-SECRET", validation_mode=0))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = write_series(tmp_path / "scan", edit=edit)[0].parent
+    recwarn.clear()
+    words = ("export", source, "--source", source, "--keep-identity", "--dicom", tmp_path / "out")
+    code, text = run(*words)
+    assert code == 0 and "SECRET" not in text
+    assert not [warning for warning in recwarn if "SECRET" in str(warning.message)]
+    kept = headers(tmp_path / "out")[0]
+    assert kept.PatientName == "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    assert kept.PatientBirthDate == "1961-SECRET"
+
+
 def test_a_scan_that_is_not_the_source_is_refused(tmp_path):
     _, path = prepared(tmp_path)
     other = write_series(tmp_path / "other", chest_hu() - 5)[0].parent
@@ -446,6 +472,15 @@ def test_what_is_there_is_replaced_only_on_request_and_only_if_it_is_an_export(t
     assert code == 6 and len(contents(scan_folder)) == 10
     assert run("export", path, "--dicom", path)[0] == 2
     assert run("export", scan_folder, "--dicom", scan_folder / "out")[0] == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for rights to make links")
+def test_a_link_to_an_empty_folder_stays_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "far")
+    assert export_dicom(chest(), tmp_path / "out").folder == tmp_path / "out"
+    assert (tmp_path / "out").is_symlink() and len(contents(tmp_path / "far")) == 10
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["far", "out"]
 
 
 def test_a_series_that_does_not_read_back_is_not_there(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prdit_core.data.datasets import MANIFEST, VOLUMES, PreparedData, read_manifest
-from prdit_core.data.dicom_dataset import read_dataset
+from prdit_core.data.dicom_dataset import quiet, read_dataset
 from prdit_core.data.dicom_header import MANUFACTURER, is_synthetic, series_header
 from prdit_core.data.dicom_source import read_source
 from prdit_core.data.dicom_writer import SLICE_NAME, axial_slices, write_slices
@@ -140,13 +140,14 @@ def export_dicom(
             scan.check_identity()
         if scan.synthetic and not is_synthetic(axial.metadata):
             axial = replace(axial, metadata={**axial.metadata, "notice": SYNTHETIC})
-    header = series_header(axial, scan, keep_identity=keep_identity)
 
     def fill(part: Path) -> None:
         write_slices(axial, part, header)
         _check_place(place, overwrite=overwrite)  # somebody may have come first
 
-    write_folder_atomically(place, fill)
+    with quiet():
+        header = series_header(axial, scan, keep_identity=keep_identity)
+        write_folder_atomically(place.resolve(), fill)
     uid, synthetic = str(header.SeriesInstanceUID), is_synthetic(axial.metadata)
     return ExportedSeries(place, axial.shape[0], uid, synthetic)
 
