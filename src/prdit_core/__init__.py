@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.evaluated_sets import open_sets
+    from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.verbs.reconstruct import (
@@ -48,6 +49,7 @@ _HOMES = {
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
+    "ExportedSeries": "verbs.export",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
     "PrditError": "errors",
@@ -70,11 +72,13 @@ _HOMES = {
     "energy_shares": "verbs.shares",
     "evaluate": "verbs.evaluate",
     "evaluate_steps": "verbs.evaluate",
+    "export_dicom": "verbs.export",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
     "load": "checkpoints.catalog",
     "open_sets": "verbs.evaluated_sets",
+    "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
     "read_evaluation": "metrics.evaluation",
@@ -97,6 +101,7 @@ __all__ = [
     "SAMPLERS",
     "Decomposition",
     "Evaluation",
+    "ExportedSeries",
     "Measurement",
     "ModelConfig",
     "PrditError",
@@ -118,11 +123,13 @@ __all__ = [
     "energy_shares",
     "evaluate",
     "evaluate_steps",
+    "export_dicom",
     "generate",
     "generate_steps",
     "import_official",
     "load",
     "open_sets",
+    "open_volume",
     "phantoms",
     "preprocess",
     "read_evaluation",

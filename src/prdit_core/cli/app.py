@@ -12,6 +12,7 @@ from prdit_core.cli.benching import bench
 from prdit_core.cli.console import DEBUG_VARIABLE
 from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
+from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.measuring import simulate
@@ -49,6 +50,7 @@ def _as_it_stands(text: str) -> str:
 
 app.command(epilog=_as_it_stands(presets_text()))(generate)
 app.command()(decompose)
+app.command()(export)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(train)

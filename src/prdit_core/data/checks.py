@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
 from prdit_core.data.landmarks import LUNG_HU
+from prdit_core.errors import NumericalError
 
 if TYPE_CHECKING:
     from prdit_core.errors import InputRejected
@@ -39,6 +41,25 @@ def stored_as_hu(voxels: Voxels) -> Voxels:
         return voxels.astype(np.int16, copy=False)
     low, high = max(limits.min, INT16_MIN), min(limits.max, INT16_MAX)
     return np.clip(voxels, low, high).astype(np.int16)
+
+
+def as_int16(voxels: Voxels, name: str) -> NDArray[np.int16]:
+    """Finite HU as they are written: rounded, and saturated with a warning.
+
+    Raises
+    ------
+    NumericalError
+        If a voxel is NaN or infinite.
+    """
+    if voxels.dtype.kind == "f" and not np.all(np.isfinite(voxels)):
+        raise NumericalError(
+            f"cannot write {name}: it holds NaN or infinite HU; nothing was written"
+        )
+    outside = int(np.count_nonzero((voxels < INT16_MIN) | (voxels > INT16_MAX)))
+    if outside:
+        warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
+    rounded: NDArray[np.int16] = np.clip(np.rint(voxels), INT16_MIN, INT16_MAX).astype(np.int16)
+    return rounded
 
 
 def with_offset(voxels: Voxels, hu_offset: float) -> Voxels:

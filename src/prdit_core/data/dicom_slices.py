@@ -42,6 +42,7 @@ _TAGS: list[str] = [
     "PixelSpacing",
     "RescaleSlope",
     "RescaleIntercept",
+    "SyntheticData",
 ]
 
 
@@ -58,6 +59,7 @@ class Slice:
     orientation : (6,) ImageOrientationPatient, row then column direction, None where absent
     spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
     rescale : (slope, intercept), None where absent
+    synthetic : whether Synthetic Data (0008,001C) is YES
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Slice:
     orientation: NDArray[np.float64] | None
     spacing_mm: NDArray[np.float64] | None
     rescale: tuple[float, float] | None
+    synthetic: bool
 
 
 def short_name(series_uid: str) -> str:
@@ -206,6 +209,7 @@ def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> S
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         spacing_mm=_numbers(dataset, "PixelSpacing", 2),
         rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
+        synthetic=_text(dataset, "SyntheticData") == "YES",
     )
 
 

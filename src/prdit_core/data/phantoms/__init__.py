@@ -19,6 +19,7 @@ from prdit_core.data.phantoms.organs import (
 from prdit_core.data.phantoms.skeleton import paint_skeleton
 from prdit_core.errors import UsageError
 from prdit_core.noise import Draw, numpy_generator
+from prdit_core.provenance import SYNTHETIC
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def make_phantom(seed: int, index: int, *, spacing_mm: float) -> Phantom:
         canvas.hu, patient.noise * 1.25 / spacing_mm, numpy_generator(Draw.SCAN, seed, index)
     )
     affine = axial_affine((spacing_mm, spacing_mm, spacing_mm), canvas.labels.shape)
-    note = {"source": "phantom", "seed": seed, "index": index}
+    note = {"notice": SYNTHETIC, "source": "phantom", "seed": seed, "index": index}
     return Phantom(Volume(voxels, affine, note), canvas.labels)
 
 
