@@ -42,6 +42,9 @@ _TAGS: list[str] = [
     "PixelSpacing",
     "RescaleSlope",
     "RescaleIntercept",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
 ]
 
 
@@ -58,6 +61,7 @@ class Slice:
     orientation : (6,) ImageOrientationPatient, row then column direction, None where absent
     spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
     rescale : (slope, intercept), None where absent
+    padding : PixelPaddingValue and the other end of its range, None where absent
     """
 
     path: Path
@@ -74,6 +78,7 @@ class Slice:
     orientation: NDArray[np.float64] | None
     spacing_mm: NDArray[np.float64] | None
     rescale: tuple[float, float] | None
+    padding: tuple[int, int] | None
 
 
 def short_name(series_uid: str) -> str:
@@ -206,7 +211,16 @@ def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> S
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         spacing_mm=_numbers(dataset, "PixelSpacing", 2),
         rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
+        padding=_padding(dataset),
     )
+
+
+def _padding(dataset: pydicom.Dataset) -> tuple[int, int] | None:
+    value = _numbers(dataset, "PixelPaddingValue", 1)
+    limit = _numbers(dataset, "PixelPaddingRangeLimit", 1)
+    if value is None:
+        return None
+    return int(value[0]), int(value[0] if limit is None else limit[0])
 
 
 def _greyscale(dataset: pydicom.Dataset) -> str:

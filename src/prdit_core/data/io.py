@@ -25,10 +25,12 @@ from prdit_core.data.dicom import patient_key, read_dicom
 from prdit_core.data.dicom_slices import looks_like_dicom, short_name
 from prdit_core.data.discovery import SUFFIXES, find_cases, suffix_of
 from prdit_core.data.grid import check_grid, is_orientation, oblique_degrees, rejected
+from prdit_core.data.hounsfield import Levels, check_hu, check_stated_units
 from prdit_core.data.metaimage import data_file_of, metaimage_header, read_metaimage
 from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import read_nrrd
+from prdit_core.data.padding import without_padding
 from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
@@ -139,10 +141,10 @@ def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
     name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
-    voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
+    voxels = checks.as_hu(stored.voxels_hu, options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
-    checks.check_hu(voxels, name)
-    voxels, clamped = checks.without_padding(voxels)
+    _check_units(voxels, options, name)
+    voxels, clamped = without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped]
     return Volume(volume.voxels_hu, volume.affine, {**stored.metadata, "notes": notes})
@@ -234,6 +236,16 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     if path.is_dir() or looks_like_dicom(path):
         return read_dicom(path, series=options.series, assume_rescale=options.assume_rescale)
     raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")
+
+
+def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
+    """Refuse what is no CT in HU, more strictly where the user stated how to make it one."""
+    if voxels.min() == voxels.max():
+        raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
+    levels = Levels.of(voxels)
+    check_hu(levels, name, options.hu_offset)
+    if options.hu_offset or options.assume_rescale:
+        check_stated_units(levels, name)
 
 
 def _remarks(volume: Volume) -> list[str]:
