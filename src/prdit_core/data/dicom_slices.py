@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.dicom_dataset import SUFFIXES, invalid_header_named, read_dataset
+from prdit_core.data.dicom_dataset import (
+    SUFFIXES,
+    invalid_header_named,
+    lacks_preamble,
+    read_dataset,
+    start_of,
+)
 from prdit_core.data.grid import rejected
+from prdit_core.data.signatures import check_not_pointer, is_pointer
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 
@@ -22,11 +29,10 @@ if TYPE_CHECKING:
     import pydicom
     from numpy.typing import NDArray
 
-_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_DIRECTORY_CLASS = b"1.2.840.10008.1.3.10"
 _SHORT_NAME = re.compile("[0-9a-fA-F]{8}")
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _TAGS: list[str] = [
-    "SOPClassUID",
     "Modality",
     "SeriesInstanceUID",
     "PatientID",
@@ -92,23 +98,24 @@ def short_name(series_uid: str) -> str:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file is, or claims to be, DICOM. A DICOMDIR is not a slice.
+    """Whether a file is, or claims to be, DICOM. A DICOMDIR, whatever its name, is not a slice.
 
-    A file without suffix that holds nothing or only zeros counts, so that a slice that was
-    lost in copying is noticed.
+    A file without suffix that holds nothing, only zeros or a pointer to what was not fetched
+    counts, so that a slice that was lost in copying is noticed.
     """
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or (path.exists() and not path.is_file()):
         return False
-    if name.endswith(SUFFIXES):
-        return True
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
+        start = start_of(path)
     except OSError:
+        return name.endswith(SUFFIXES)
+    if _DIRECTORY_CLASS in start:
         return False
+    if name.endswith(SUFFIXES) or start[128:132] == b"DICM" or lacks_preamble(start):
+        return True
     nameless = path.suffix == "" or path.suffix[1:].isdecimal()
-    return start[128:] == b"DICM" or (nameless and not start.strip(b"\0"))
+    return nameless and (not start[:132].strip(b"\0") or is_pointer(path))
 
 
 def walk_files(root: Path) -> Iterator[Path]:
@@ -162,12 +169,11 @@ def read_slice(path: Path) -> Slice | None:
         If the header cannot be read or the file is shorter than its header says.
     """
     name = shown(path.name)
+    check_not_pointer(path, name)
     dataset = read_dataset(path, name, tags=_TAGS)
     with invalid_header_named(name, modality=""):
         modality = _text(dataset, "Modality")
     with invalid_header_named(name, modality):
-        if _text(dataset, "SOPClassUID") == _DIRECTORY_CLASS:
-            return None
         if dataset.get("Rows") is None or dataset.get("Columns") is None:
             if modality not in ("", "CT"):
                 return None

@@ -116,8 +116,11 @@ def check_stated_units(levels: Levels, name: str) -> None:
     """
     tissue = _tissue_of_body(levels, 0)
     if tissue < MIN_TISSUE_OF_BODY or levels.share(LOWEST_HU, DEEP_AIR_HU - 1) < MIN_AIR:
-        why = f"with what was stated it is no CT in HU: {tissue:.0%} of the body is soft tissue"
-        remedy = "probably it is no CT; otherwise correct --hu-offset or --assume-rescale"
+        why = (
+            "probably no CT: with the offset or rescale stated "
+            f"{tissue:.0%} of the body is soft tissue, and air should lie at -1000 HU"
+        )
+        remedy = "give a CT scan, or correct --hu-offset or --assume-rescale"
         raise rejected(name, why, remedy)
 
 

@@ -31,6 +31,7 @@ from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import read_nrrd
 from prdit_core.data.padding import without_padding
+from prdit_core.data.signatures import check_signature
 from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
@@ -219,6 +220,8 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     suffix = "" if path.is_dir() else suffix_of(path)
     if not path.is_dir() and not path.is_file():
         raise rejected(name, "there is no such file or folder", "check the path")
+    if path.is_file():
+        check_signature(path, suffix, name)
     if suffix in (".nii", ".nii.gz"):
         return read_nifti(path, frame=options.frame, assume_orientation=assumed)
     if suffix in (".nrrd", ".nhdr"):
