@@ -185,7 +185,7 @@ def test_several_series_are_listed_and_chosen(tmp_path):
     message = refused(tmp_path, "holds 2 series")
     assert "(10 slices, CT)" in message
     assert other not in message
-    short = next(word for word in message.split() if message.split(f"{word} (6 slices")[1:])
+    short = next(word for word in message.split() if f" {word} (6 slices" in message)
     for name in (other, short):
         volume = read_volume(tmp_path, ReadOptions(series=name))
         np.testing.assert_array_equal(volume.voxels_hu, np.maximum(HU[:6] - 5, -1024))

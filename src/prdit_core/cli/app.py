@@ -14,7 +14,7 @@ from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
-from prdit_core.cli.preparing import phantoms, preprocess
+from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
 from prdit_core.cli.training import train
 from prdit_core.presets import presets_text
 
@@ -50,6 +50,7 @@ app.command(epilog=_as_it_stands(presets_text()))(generate)
 app.command()(decompose)
 app.command()(preprocess)
 app.command()(phantoms)
+app.command()(remove_cases)
 app.command()(train)
 app.command()(evaluate)
 app.command()(train_encoder)

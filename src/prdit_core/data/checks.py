@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
-from prdit_core.data.hounsfield import INT16_MAX, INT16_MIN
+from prdit_core.data.hounsfield import BODY_HU, INT16_MAX, INT16_MIN
 from prdit_core.data.landmarks import LUNG_HU
 from prdit_core.data.padding import wrapped_padding
 
@@ -21,6 +21,7 @@ Voxels = NDArray[Any]
 # Share of the body that is enclosed air of lung density: 0.11 to 0.35 in the five chests of
 # shared/data, 0.012 in its two abdomens.
 MIN_LUNG = 0.05
+MIN_BACKGROUND = 0.05
 
 
 def stored_as_hu(voxels: Voxels) -> Voxels:
@@ -84,6 +85,17 @@ def little_lung(volume: Volume) -> bool:
     body = np.stack([_filled(axial) for axial in tissue])
     lung = body & ~tissue & (coarse > LUNG_HU[0])
     return bool(np.count_nonzero(lung) < MIN_LUNG * np.count_nonzero(body))
+
+
+def dense_background(volume: Volume) -> str | None:
+    """What to say of a background of one value that is no air, as padding with 0 HU is."""
+    corners = volume.voxels_hu[:: volume.shape[0] - 1, :: volume.shape[1] - 1][..., [0, -1]]
+    values, counts = np.unique(corners, return_counts=True)
+    value = values[np.argmax(counts)]
+    share = np.count_nonzero(volume.voxels_hu == value) / volume.voxels_hu.size
+    if value <= BODY_HU or counts.max() < corners.size / 2 or share < MIN_BACKGROUND:
+        return None
+    return f"{share:.0%} of the voxels are {value:g} HU, as padding is that the file does not state"
 
 
 def _filled(axial: NDArray[np.bool_]) -> NDArray[np.bool_]:

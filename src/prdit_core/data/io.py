@@ -256,6 +256,8 @@ def _remarks(volume: Volume) -> list[str]:
     angle = oblique_degrees(volume.affine)
     if angle > _NOTED_DEGREES:
         notes.append(f"oblique by {angle:.1f} degrees, which the affine keeps")
+    if background := checks.dense_background(volume):
+        notes.append(background)
     if checks.little_lung(volume):
         notes.append("little lung in the field of view")
     return notes
