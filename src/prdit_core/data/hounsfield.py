@@ -27,8 +27,8 @@ BODY_HU, DEEP_AIR_HU, TISSUE_HU = -500, -800, 200
 
 # Body CT has at least this share of voxels below -500 HU, and of soft tissue and blood.
 MIN_AIR, MIN_TISSUE, MAX_ABOVE_HIGHEST = 0.001, 0.01, 0.01
-# Of the body, soft tissue; of all that is not far below water, a body that an offset has lifted.
-MIN_TISSUE_OF_BODY, MIN_LIFTED_BODY = 0.65, 0.03
+# Of the body; and of all above -500, what an offset has lifted there, which cannot be bone.
+MIN_TISSUE_OF_BODY, MIN_LIFTED_TISSUE = 0.65, 0.03
 # Fat and noise lie below water. MR images have nothing there.
 MIN_BELOW_WATER = 0.01
 OFFSETS = (1000, 1024)
@@ -125,16 +125,21 @@ def check_stated_units(levels: Levels, name: str) -> None:
 
 
 def _tissue_of_body(levels: Levels, shift: int) -> float:
-    """Share of soft tissue in the body, in a scan to which `shift` was added."""
-    body = levels.number(BODY_HU + shift)
+    """Share of soft tissue in the body, in a scan to which `shift` was added.
+
+    The most frequent denser value is left out, since it may be a background.
+    """
+    fill = int(levels.counts[shift + TISSUE_HU + 1 - LOWEST_HU :].max())
+    body = levels.number(BODY_HU + shift) - fill
     return levels.number(shift - TISSUE_HU, shift + TISSUE_HU) / max(1, body)
 
 
 def _is_lifted(levels: Levels) -> bool:
     """Whether the body lies where an offset would put it. Padding and blur below do not matter."""
     shift = sum(OFFSETS) // len(OFFSETS)
-    body = levels.number(BODY_HU + shift) / max(1, levels.number(BODY_HU))
-    return body >= MIN_LIFTED_BODY and _tissue_of_body(levels, shift) >= MIN_TISSUE_OF_BODY
+    tissue = levels.number(shift - TISSUE_HU, shift + TISSUE_HU)
+    enough = tissue >= MIN_LIFTED_TISSUE * levels.number(BODY_HU)
+    return enough and _tissue_of_body(levels, shift) >= MIN_TISSUE_OF_BODY
 
 
 def _likely_offset(levels: Levels) -> int:

@@ -101,7 +101,8 @@ def sibling(header: Path, value: str, name: str) -> Path:
         If it is a list or pattern of files, lies elsewhere, is not there, or a pointer to it is.
     """
     value = re.sub(r"^(\.[/\\]+)+", "", value)
-    if value != Path(value).name or "\\" in value or "%" in value or value.split()[:1] == ["LIST"]:
+    elsewhere = value in ("", "..") or value != Path(value).name or "\\" in value
+    if elsewhere or "%" in value or value.split()[:1] == ["LIST"]:
         why = "its voxels are not in one file beside the header"
         raise rejected(name, why, "convert it to a single file")
     path = header.with_name(value)

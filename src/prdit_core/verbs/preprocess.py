@@ -256,7 +256,7 @@ def _growth_notes(members: Membership) -> list[str]:
     """What became of the cases that were there before."""
     counts = {
         "cases of earlier commands are kept; remove-cases takes them out": members.earlier,
-        "cases to train on before validate now; models trained on them have seen them": members.seen,
+        "cases that were to train on validate now; earlier models saw them": members.seen,
     }
     return [f"{count} {text}" for text, count in counts.items() if count]
 
