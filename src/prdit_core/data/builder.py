@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import SimpleITK as sitk
 from filelock import FileLock, Timeout
 
-from prdit_core.data.datasets import Manifest, write_manifest
+from prdit_core.data.datasets import CASES, MANIFEST, Manifest, write_manifest
 from prdit_core.errors import MemoryLimit, OutputError, RunBusy, UsageError
 from prdit_core.files import check_writable, shown, write_json
 
@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make `folder` the place of a data set with these settings, or see that it already is.
 
+    As long as it has no case, as after a refusal, other settings take the place of the first.
+
     Raises
     ------
     OutputError
@@ -49,8 +51,13 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     if visible and SETTINGS not in visible:  # which is the first that a data set writes
         raise OutputError(f"{shown(folder)} holds other files; choose an empty folder")
     with locked(folder):
-        if not path.exists():
+        if not any((folder / CASES).glob("*.json")) and not (folder / MANIFEST).exists():
             write_json(path, settings)
+    check_settings(folder, settings)
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise `OutputError` unless `folder` holds a data set with these settings."""
     found, wanted = _flat(read_settings(folder)), _flat(settings)
     names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     if names:

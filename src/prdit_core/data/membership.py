@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.data.builder import locked, read_settings, write_data_set
+from prdit_core.data.builder import check_settings, locked, read_settings, write_data_set
 from prdit_core.data.datasets import MANIFEST, read_manifest
 from prdit_core.data.patients import Register, is_known
 from prdit_core.data.preparing import files_of
@@ -63,11 +63,12 @@ def add_cases(
     Raises
     ------
     OutputError
-        If what is there is damaged, or nothing tells whose the scans in it are.
+        If what is there is damaged or of other settings, or nothing tells whose the scans are.
     RunBusy
         If another command does not come to an end.
     """
     with locked(folder):
+        check_settings(folder, settings)
         before = _manifest_in(folder)
         added = {case.id for case in cases}
         others = [case for case in cases_in(folder) if case.id not in added]

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.data.datasets import LABELS, VOLUMES, Case, case_path, is_intact, write_case
+from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is_intact, write_case
 from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
@@ -24,7 +24,6 @@ from prdit_core.files import write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = "cases"
 PHANTOM_PRESET = PRESETS["chest-320"]
 
 
