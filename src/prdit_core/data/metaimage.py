@@ -17,7 +17,14 @@ from prdit_core.data.grid import (
     numbers_in,
     rejected,
 )
-from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
+from prdit_core.data.payload import (
+    Inflated,
+    Readable,
+    damage_named,
+    read_declared,
+    sibling,
+    without_dot_slash,
+)
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.volume import Volume
@@ -78,7 +85,7 @@ def data_file_of(path: Path) -> str | None:
     """What a MetaImage header names as the file with its voxels; None if it is no header."""
     try:
         with path.open("rb") as file:
-            return _fields(file, shown(path.name))["ElementDataFile"]
+            return without_dot_slash(_fields(file, shown(path.name))["ElementDataFile"])
     except (OSError, InputRejected):
         return None
 

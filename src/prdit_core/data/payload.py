@@ -92,6 +92,11 @@ def read_declared(stream: Readable, size: int, name: str) -> NDArray[np.uint8]:
     return payload
 
 
+def without_dot_slash(value: str) -> str:
+    """The name of a data file as a header may spell it, ./ before it or not."""
+    return re.sub(r"^(\.[/\\]+)+", "", value)
+
+
 def sibling(header: Path, value: str, name: str) -> Path:
     """The detached data file `value` of a header, which must lie beside it; ./ may say so.
 
@@ -100,7 +105,7 @@ def sibling(header: Path, value: str, name: str) -> Path:
     InputRejected
         If it is a list or pattern of files, lies elsewhere, is not there, or a pointer to it is.
     """
-    value = re.sub(r"^(\.[/\\]+)+", "", value)
+    value = without_dot_slash(value)
     elsewhere = value in ("", "..") or value != Path(value).name or "\\" in value
     if elsewhere or "%" in value or value.split()[:1] == ["LIST"]:
         why = "its voxels are not in one file beside the header"
