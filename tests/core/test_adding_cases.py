@@ -274,6 +274,21 @@ def test_nothing_is_removed_by_mistake(scans, tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+def test_a_name_that_two_scans_had_is_not_guessed_at(scans, tmp_path):
+    out = tmp_path / "out"
+    for number in range(2):
+        again = tmp_path / str(number) / "a.nii.gz"
+        again.parent.mkdir()
+        shutil.copy(scans[number], again)
+        preprocess([again], out=out, **SMALL)
+    with pytest.raises(UsageError, match=r"became case-.*, case-.*; give one of these"):
+        remove_cases(out, ["a.nii.gz"])
+    (out / "report.json").write_text('{"prepared": [{"case": 3}]}')
+    with pytest.raises(UsageError, match="not in"):
+        remove_cases(out, ["a.nii.gz"])
+    assert len(PreparedData.open(out).cases) == 2
+
+
 def test_fewer_phantoms_forget_none(tmp_path):
     out = tmp_path / "out"
     phantoms(3, size=16, seed=0, out=out)

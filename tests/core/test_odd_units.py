@@ -118,6 +118,19 @@ def test_sound_scans_stay_whatever_fills_their_background(tmp_path):
             np.testing.assert_array_equal(read.voxels_hu, np.maximum(stored, -1024))
 
 
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_an_offset_taken_off_once_too_often_is_noticed(tmp_path, offset):
+    for number, fill in enumerate((None, -3024, -1000)):
+        voxels = phantom().voxels_hu - np.int16(offset)
+        if fill is not None:
+            voxels = np.where(outside(voxels.shape), np.int16(fill), voxels)
+        path = save(voxels, tmp_path / f"{number}.nii")
+        assert f"state --hu-offset {offset}" in reason(path)
+        read = read_volume(path, ReadOptions(hu_offset=offset)).voxels_hu
+        inside = ~outside(read.shape)
+        np.testing.assert_array_equal(read[inside], phantom().voxels_hu[inside])
+
+
 def test_a_background_of_water_is_said(tmp_path):
     """As padding with 0 is, which a NIfTI cannot declare."""
     share = np.mean(outside(phantom().shape))

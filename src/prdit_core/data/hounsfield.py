@@ -28,7 +28,7 @@ BODY_HU, DEEP_AIR_HU, TISSUE_HU = -500, -800, 200
 # Body CT has at least this share of voxels below -500 HU, and of soft tissue and blood.
 MIN_AIR, MIN_TISSUE, MAX_ABOVE_HIGHEST = 0.001, 0.01, 0.01
 # Of the body; and of all above -500, what an offset has lifted there, which cannot be bone.
-MIN_TISSUE_OF_BODY, MIN_LIFTED_TISSUE = 0.65, 0.03
+MIN_TISSUE_OF_BODY, MIN_LIFTED_TISSUE, MIN_LOWERED_AIR = 0.65, 0.03, 0.05
 # Fat and noise lie below water. MR images have nothing there.
 MIN_BELOW_WATER = 0.01
 OFFSETS = (1000, 1024)
@@ -36,9 +36,9 @@ OFFSETS = (1000, 1024)
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """How many voxels there are of each whole HU, of those that reach `LOWEST_HU`.
+    """How many voxels there are of each whole HU, from `INT16_MIN` on.
 
-    What lies below is padding, and counts neither as air nor as tissue.
+    What lies below `LOWEST_HU` is padding, and counts neither as air nor as tissue.
     """
 
     counts: Counts
@@ -50,21 +50,29 @@ class Levels:
         for part in voxels:
             whole = np.clip(np.floor(part), INT16_MIN, INT16_MAX).astype(np.int32)
             counts += np.bincount((whole - INT16_MIN).ravel(), minlength=counts.size)
-        return cls(counts[LOWEST_HU - INT16_MIN :])
+        return cls(counts)
+
+    def between(self, low: int, high: int = INT16_MAX) -> Counts:
+        """The counts from `low` to `high` HU, both included."""
+        return self.counts[low - INT16_MIN : high - INT16_MIN + 1]
 
     def number(self, low: int, high: int = INT16_MAX) -> int:
         """Voxels from `low` to `high` HU, both included."""
-        first = max(0, low - LOWEST_HU)
-        return int(self.counts[first : max(first, high - LOWEST_HU + 1)].sum())
+        return int(self.between(low, high).sum())
 
     def share(self, low: int, high: int = INT16_MAX) -> float:
-        """As `number`, of all."""
+        """As `number`, of all that reach `LOWEST_HU`."""
         return self.number(low, high) / max(1, self.number(LOWEST_HU))
+
+    def varied(self, low: int, high: int) -> int:
+        """As `number`, without the most frequent value, which may be a background."""
+        counts = self.between(low, high)
+        return int(counts.sum() - counts.max())
 
     @property
     def present(self) -> Counts:
-        """The whole HU that occur, rising."""
-        return np.flatnonzero(self.counts) + LOWEST_HU
+        """The whole HU from `LOWEST_HU` on that occur, rising."""
+        return np.flatnonzero(self.between(LOWEST_HU)) + LOWEST_HU
 
 
 def check_hu(levels: Levels, name: str, hu_offset: float) -> None:
@@ -82,8 +90,8 @@ def check_hu(levels: Levels, name: str, hu_offset: float) -> None:
     Raises
     ------
     InputRejected
-        Values far above bone; a body that lies 1000 or 1024 too high; no air but a background
-        of one value, as in MR images and label maps; no soft tissue.
+        Values far above bone; a body that lies 1000 or 1024 too high or too low; no air but a
+        background of one value, as in MR images and label maps; no soft tissue.
     """
     if not levels.present.size:
         raise rejected(name, f"no voxel reaches {LOWEST_HU} HU", "check the rescale values")
@@ -91,10 +99,10 @@ def check_hu(levels: Levels, name: str, hu_offset: float) -> None:
     if above > MAX_ABOVE_HIGHEST:
         why = f"{above:.0%} of the voxels lie above {HIGHEST_HU} HU, which no body does"
         raise rejected(name, why, "check PixelRepresentation, BitsStored and the rescale values")
-    if _is_lifted(levels):
-        offset = _likely_offset(levels)
-        why = f"air lies at about 0, not at -1000 HU, as if {offset} had been added"
-        raise rejected(name, why, f"state --hu-offset {hu_offset - offset:g}")
+    if shift := _seeming_shift(levels):
+        air, done = (0, "added") if shift > 0 else (-2000, "taken off once too often")
+        why = f"air lies at about {air}, not at -1000 HU, as if {abs(shift)} had been {done}"
+        raise rejected(name, why, f"state --hu-offset {hu_offset - shift:g}")
     if levels.share(LOWEST_HU, BODY_HU - 1) < MIN_AIR:
         raise _no_air(levels, name)
     if levels.share(-TISSUE_HU, TISSUE_HU) < MIN_TISSUE:
@@ -129,31 +137,39 @@ def _tissue_of_body(levels: Levels, shift: int) -> float:
 
     The most frequent denser value is left out, since it may be a background.
     """
-    fill = int(levels.counts[shift + TISSUE_HU + 1 - LOWEST_HU :].max())
+    fill = int(levels.between(shift + TISSUE_HU + 1).max())
     body = levels.number(BODY_HU + shift) - fill
     return levels.number(shift - TISSUE_HU, shift + TISSUE_HU) / max(1, body)
 
 
-def _is_lifted(levels: Levels) -> bool:
-    """Whether the body lies where an offset would put it. Padding and blur below do not matter."""
-    shift = sum(OFFSETS) // len(OFFSETS)
-    tissue = levels.number(shift - TISSUE_HU, shift + TISSUE_HU)
-    enough = tissue >= MIN_LIFTED_TISSUE * levels.number(BODY_HU)
-    return enough and _tissue_of_body(levels, shift) >= MIN_TISSUE_OF_BODY
+def _seeming_shift(levels: Levels) -> int:
+    """What seems to have been added: 1000 or 1024, the same below 0, or 0."""
+    usual = sum(OFFSETS) // len(OFFSETS)
+    tissue = levels.number(usual - TISSUE_HU, usual + TISSUE_HU)
+    lifted = tissue >= MIN_LIFTED_TISSUE * levels.number(BODY_HU)
+    if lifted and _tissue_of_body(levels, usual) >= MIN_TISSUE_OF_BODY:
+        return _by_air(levels, 1)
+    # Air then lies where only padding does; if that is blurred, the body is still in its place.
+    air = levels.varied(BODY_HU - 2 * usual, BODY_HU - usual)
+    lowered = air >= MIN_LOWERED_AIR * levels.counts.sum()
+    lowered = lowered and _tissue_of_body(levels, 0) < MIN_TISSUE_OF_BODY
+    if lowered and _tissue_of_body(levels, -usual) >= MIN_TISSUE_OF_BODY:
+        return _by_air(levels, -1)
+    return 0
 
 
-def _likely_offset(levels: Levels) -> int:
-    """The offset that puts the peak of outside air closest to -1000 HU."""
-    air = levels.counts[-100 - LOWEST_HU : 125 - LOWEST_HU].copy()
+def _by_air(levels: Levels, sign: int) -> int:
+    """The shift of that sign that puts the peak of outside air closest to -1000 HU."""
+    low = min(sign * offset for offset in OFFSETS) - 1000 - 100
+    air = levels.between(low, low + 224).copy()
     air[np.argmax(air)] = 0  # which may be a background
-    peak = int(np.argmax(np.convolve(air, np.ones(9), "same"))) - 100
-    return min(OFFSETS, key=lambda offset: abs(peak - offset + 1000))
+    peak = int(np.argmax(np.convolve(air, np.ones(9), "same"))) + low
+    return min((sign * offset for offset in OFFSETS), key=lambda shift: abs(peak - shift + 1000))
 
 
 def _air_is_background(levels: Levels) -> bool:
     """Whether air is one value, apart from what blurs its rim: from the fill to tissue, evenly."""
-    air = levels.counts[: BODY_HU - LOWEST_HU]
-    varied = int(air.sum() - air.max())
+    varied = levels.varied(LOWEST_HU, BODY_HU - 1)
     rim = levels.number(BODY_HU, -TISSUE_HU)
     return varied < max(MIN_AIR * levels.number(LOWEST_HU), 2 * rim)
 

@@ -69,14 +69,18 @@ def add_cases(
     """
     with locked(folder):
         check_settings(folder, settings)
+        for case in cases:
+            if not files_of(folder, case.id)[0].exists():
+                raise OutputError(f"case {case.id} was removed meanwhile; run again")
         before = _manifest_in(folder)
         added = {case.id for case in cases}
         others = [case for case in cases_in(folder) if case.id not in added]
         register = Register.read(folder)
+        others = _recalled(others, register, settings["kind"])
         if settings["kind"] == SCANS:
             cases = register.enter(cases)
             register.write(folder)
-        kept = without_doubles([*cases, *_recalled(others, register, settings["kind"])])
+        kept = without_doubles([*cases, *others])
         manifest = write_data_set(folder, kept, settings, label_names)
     return Membership(manifest, tuple(kept), len(others), _seen(before, manifest))
 

@@ -150,9 +150,12 @@ def update_report(folder: Path, tally: ScanTally) -> Path:
         return write_json(path, tally.report(cases_in(folder), _read_report(path)))
 
 
-def case_of_source(folder: Path) -> dict[str, str]:
-    """The case that each scan became, by its name in the report."""
-    return {entry["source"]: entry["case"] for entry in _read_report(folder / REPORT)["prepared"]}
+def cases_by_source(folder: Path) -> dict[str, list[str]]:
+    """The cases that scans of a name became; folders may have held scans of the same name."""
+    cases: dict[str, list[str]] = {}
+    for entry in _read_report(folder / REPORT)["prepared"]:
+        cases.setdefault(entry["source"], []).append(entry["case"])
+    return cases
 
 
 def _read_report(path: Path) -> Report:
@@ -161,9 +164,8 @@ def _read_report(path: Path) -> Report:
     try:
         content = json.loads(path.read_bytes())
         for part, field in wanted.items():
-            if not all(
-                isinstance(entry["source"], str) and entry[field] for entry in content[part]
-            ):
+            texts = [text for entry in content[part] for text in (entry["source"], entry[field])]
+            if not all(isinstance(text, str) for text in texts):
                 raise ValueError(part)
     except (OSError, ValueError, TypeError, KeyError):
         return {part: [] for part in wanted}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prdit_core.data import membership
-from prdit_core.data.outcomes import DataSetWritten, ScanTally, case_of_source, update_report
+from prdit_core.data.outcomes import DataSetWritten, ScanTally, cases_by_source, update_report
 from prdit_core.data.sources import named
+from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ def remove_cases(data: str | Path, cases: Sequence[str]) -> DataSetWritten:
     Raises
     ------
     UsageError
-        If one is not in the data set, or none would be left.
+        If one is not in the data set or stands for several, or none would be left.
     InputRejected
         If `data` is no prepared data set.
     OutputError
@@ -35,9 +36,15 @@ def remove_cases(data: str | Path, cases: Sequence[str]) -> DataSetWritten:
         If another command that changes it does not come to an end.
     """
     folder = named(data)
-    known = case_of_source(folder)
-    members = membership.remove_cases(folder, [known.get(case, case) for case in cases])
+    known = cases_by_source(folder)
+    members = membership.remove_cases(folder, [_only(known.get(case, [case])) for case in cases])
     if known:
         update_report(folder, ScanTally((), ()))
     manifest = members.manifest
     return DataSetWritten(folder, len(manifest.train), len(manifest.validation), ())
+
+
+def _only(ids: list[str]) -> str:
+    if len(ids) > 1:
+        raise UsageError(f"scans of that name became {', '.join(ids)}; give one of these")
+    return ids[0]
