@@ -153,6 +153,12 @@ def test_mr_is_never_let_in_by_our_own_advice(tmp_path, fill):
             reason(path, hu_offset=-offset)
 
 
+def test_both_offsets_are_named_where_air_does_not_tell(tmp_path):
+    for added, named in ((1000, "as if 1000 had"), (1012, "or 10"), (1024, "as if 1024 had")):
+        path = save(phantom().voxels_hu + np.int16(added), tmp_path / "a.nii")
+        assert named in reason(path)
+
+
 def test_an_offset_too_many_is_refused(tmp_path):
     for offset, stated in ((0, -1024), (1024, -2048), (1024, 1024), (1000, -400)):
         path = save(phantom().voxels_hu + np.int16(offset), tmp_path / "a.nii")

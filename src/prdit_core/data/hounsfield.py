@@ -32,6 +32,7 @@ MIN_TISSUE_OF_BODY, MIN_LIFTED_TISSUE, MIN_LOWERED_AIR = 0.65, 0.03, 0.05
 # Fat and noise lie below water. MR images have nothing there.
 MIN_BELOW_WATER = 0.01
 OFFSETS = (1000, 1024)
+_CLEAR_HU = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +100,11 @@ def check_hu(levels: Levels, name: str, hu_offset: float) -> None:
     if above > MAX_ABOVE_HIGHEST:
         why = f"{above:.0%} of the voxels lie above {HIGHEST_HU} HU, which no body does"
         raise rejected(name, why, "check PixelRepresentation, BitsStored and the rescale values")
-    if shift := _seeming_shift(levels):
-        air, done = (0, "added") if shift > 0 else (-2000, "taken off once too often")
-        why = f"air lies at about {air}, not at -1000 HU, as if {abs(shift)} had been {done}"
-        raise rejected(name, why, f"state --hu-offset {hu_offset - shift:g}")
+    if shifts := _seeming_shifts(levels):
+        air, done = (0, "added") if shifts[0] > 0 else (-2000, "taken off once too often")
+        amounts = " or ".join(str(abs(shift)) for shift in shifts)
+        why = f"air lies at about {air}, not at -1000 HU, as if {amounts} had been {done}"
+        raise rejected(name, why, f"state --hu-offset {hu_offset - shifts[0]:g}")
     if levels.share(LOWEST_HU, BODY_HU - 1) < MIN_AIR:
         raise _no_air(levels, name)
     if levels.share(-TISSUE_HU, TISSUE_HU) < MIN_TISSUE:
@@ -142,8 +144,8 @@ def _tissue_of_body(levels: Levels, shift: int) -> float:
     return levels.number(shift - TISSUE_HU, shift + TISSUE_HU) / max(1, body)
 
 
-def _seeming_shift(levels: Levels) -> int:
-    """What seems to have been added: 1000 or 1024, the same below 0, or 0."""
+def _seeming_shifts(levels: Levels) -> list[int]:
+    """What seems to have been added, the likelier first: 1000 or 1024, or below 0; or nothing."""
     usual = sum(OFFSETS) // len(OFFSETS)
     tissue = levels.number(usual - TISSUE_HU, usual + TISSUE_HU)
     lifted = tissue >= MIN_LIFTED_TISSUE * levels.number(BODY_HU)
@@ -155,16 +157,18 @@ def _seeming_shift(levels: Levels) -> int:
     lowered = lowered and _tissue_of_body(levels, 0) < MIN_TISSUE_OF_BODY
     if lowered and _tissue_of_body(levels, -usual) >= MIN_TISSUE_OF_BODY:
         return _by_air(levels, -1)
-    return 0
+    return []
 
 
-def _by_air(levels: Levels, sign: int) -> int:
-    """The shift of that sign that puts the peak of outside air closest to -1000 HU."""
+def _by_air(levels: Levels, sign: int) -> list[int]:
+    """The shift of that sign that puts outside air at -1000 HU; both where that is not clear."""
     low = min(sign * offset for offset in OFFSETS) - 1000 - 100
     air = levels.between(low, low + 224).copy()
     air[np.argmax(air)] = 0  # which may be a background
     peak = int(np.argmax(np.convolve(air, np.ones(9), "same"))) + low
-    return min((sign * offset for offset in OFFSETS), key=lambda shift: abs(peak - shift + 1000))
+    misses = {sign * offset: abs(peak - sign * offset + 1000) for offset in OFFSETS}
+    likely = sorted(misses, key=lambda shift: misses[shift])
+    return likely[: 1 if misses[likely[0]] <= _CLEAR_HU else 2]
 
 
 def _air_is_background(levels: Levels) -> bool:
