@@ -160,7 +160,7 @@ def test_both_offsets_are_named_where_air_does_not_tell(tmp_path):
 
 
 def test_an_offset_too_many_is_refused(tmp_path):
-    for offset, stated in ((0, -1024), (1024, -2048), (1024, 1024), (1000, -400)):
+    for offset, stated in ((0, -300), (0, -1024), (1024, -2048), (1024, 1024), (1000, -400)):
         path = save(phantom().voxels_hu + np.int16(offset), tmp_path / "a.nii")
         reason(path, hu_offset=stated)
 
@@ -182,7 +182,8 @@ def test_an_assumed_rescale_is_judged_too(tmp_path):
 
     write_series(tmp_path / "a", phantom().voxels_hu, edit=edit)
     assert "--assume-rescale" in reason(tmp_path / "a")
-    reason(tmp_path / "a", assume_rescale=(1, -1024))
+    for intercept in (-1024, -300):
+        reason(tmp_path / "a", assume_rescale=(1, intercept))
     read = read_volume(tmp_path / "a", ReadOptions(assume_rescale=(1, 0)))
     np.testing.assert_array_equal(read.voxels_hu, phantom().voxels_hu)
 
