@@ -351,6 +351,14 @@ def test_a_file_under_a_wrong_name_is_called_what_it_is(tmp_path, named, sound):
             assert message.endswith(f"rename it to end in .{kind}")
 
 
+@pytest.mark.parametrize("name", ["scan", "scan.img", "scan.dcm"])
+def test_a_name_that_says_nothing_is_no_reason_to_call_a_format_unknown(tmp_path, name, sound):
+    for kind in ("nii", "nrrd", "mha"):
+        (tmp_path / name).write_bytes(sound[kind])
+        message = reason(tmp_path / name)
+        assert f"it is {WORDS[kind]} by another name; rename it to end in .{kind}" in message
+
+
 def test_the_advice_on_a_name_is_right(tmp_path, sound):
     for stored, named, better in (("nii", "a.nii.gz", "a.nii"), ("nii.gz", "b.nii", "b.nii.gz")):
         (tmp_path / named).write_bytes(sound[stored])

@@ -65,14 +65,16 @@ def check_signature(path: Path, suffix: str, name: str) -> None:
     """
     check_not_pointer(path, name)
     kind = _kind_of(_start_of(path))
-    if suffix not in _EXPECTED or kind in ("", _EXPECTED[suffix]):
+    expected = _EXPECTED.get(suffix, "DICOM")
+    if kind in ("", expected) or (suffix not in _EXPECTED and kind not in _SUFFIX):
         return
     remedy = "unpack it"
     if (kind, suffix) == ("gzip", ".nii"):
         remedy = "rename it to end in .nii.gz"
     elif kind in _SUFFIX:
         remedy = f"rename it to end in {_SUFFIX[kind]}"
-    raise rejected(name, f"it is {kind}, not {_EXPECTED[suffix]} as its name says", remedy)
+    says = f", not {expected}, as its name says" if suffix in _EXPECTED else " by another name"
+    raise rejected(name, f"it is {kind}{says}", remedy)
 
 
 def _kind_of(start: bytes) -> str:
