@@ -28,6 +28,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_free(path: Path, option: str, *, overwrite: bool) -> None:
+    """Raise `OutputError` if something is at `path` that is not to be replaced.
+
+    Parameters
+    ----------
+    option : that names the path, such as "--out"
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{shown(path)} exists; choose another {option}, or add --overwrite")
+
+
 def check_writable(folder: Path) -> None:
     """Raise `OutputError` unless files can be created in `folder` (made if it is not there).
 

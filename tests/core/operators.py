@@ -14,7 +14,7 @@ from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
-from prdit_core.noise import generator, unit_noise
+from prdit_core.noise import Draw, generator, unit_noise
 
 if TYPE_CHECKING:
     from prdit_core.inverse.operators.contract import LinearOperator, Spec
@@ -64,7 +64,7 @@ SPECS: dict[str, Spec] = {
         source_detector_mm=5,
     ),
     "X-ray pair": xray_pair((6, 5, 4), (8.0, 8.0, 8.0), pixels=7),
-    "inpainting": mask_of(torch.rand((3, 4, 5), generator=generator(3)).numpy() > 0.4),
+    "inpainting": mask_of(torch.rand((3, 4, 5), generator=generator(Draw.START, 3)).numpy() > 0.4),
     "super-resolution": SuperResolutionSpec(shape=(4, 2, 6), factor=2),
     "blur, zero": BlurSpec(shape=(4, 5, 6), sigma=1.5, radius=3),
     "blur, edge": BlurSpec(shape=(4, 5, 6), sigma=0.7, radius=2, border="edge"),
@@ -78,12 +78,12 @@ def volume_of(
     operator: LinearOperator, batch: int = 2, channels: int = 2, key: int = 0
 ) -> torch.Tensor:
     shape = (batch, channels, *operator.domain_shape)
-    return unit_noise(shape, key).to(operator.dtype)
+    return unit_noise(shape, Draw.START, key).to(operator.dtype)
 
 
 def measurement_of(operator: LinearOperator, key: int = 1) -> torch.Tensor:
     shape = (2, 2, *operator.range_shape)
-    return unit_noise(shape, key).to(operator.dtype)
+    return unit_noise(shape, Draw.START, key).to(operator.dtype)
 
 
 def matrix_of(operator: LinearOperator) -> np.ndarray:

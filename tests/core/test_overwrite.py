@@ -32,6 +32,8 @@ COMMANDS = {
     "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
     "train-encoder": ("x", "train-encoder --out OUT"),
     "import": ("x", "import OUT/x --norm layer --size 32 --out OUT"),
+    "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
+    "simulate its truth": ("a.nii", "simulate SCAN --out OUT/b.npz --truth OUT/a.nii"),
     "runs plot": ("a.png", "runs plot RUN --out OUT/a.png"),
 }
 

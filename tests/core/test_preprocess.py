@@ -174,12 +174,6 @@ def test_a_damaged_cube_or_entry_is_made_again(scans, tmp_path):
     assert tree(out) == before
 
 
-def test_a_scan_that_is_gone_leaves_the_data_set(scans, tmp_path):
-    preprocess([scans], out=tmp_path / "out", **SMALL)
-    preprocess([scans / "scan 0.nii.gz"], out=tmp_path / "out", **SMALL)
-    assert len(PreparedData.open(tmp_path / "out").cases) == 1
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -16,7 +16,7 @@ from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.measuring import simulate
-from prdit_core.cli.preparing import phantoms, preprocess
+from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
 from prdit_core.cli.training import train
 from prdit_core.presets import presets_text
 
@@ -53,6 +53,7 @@ app.command()(decompose)
 app.command()(export)
 app.command()(preprocess)
 app.command()(phantoms)
+app.command()(remove_cases)
 app.command()(train)
 app.command()(simulate)
 app.command()(evaluate)

@@ -78,6 +78,9 @@ def simulate(
         typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE.npz and the file of --truth.")
+    ] = False,
     threads: Threads = None,
     series: Series = None,
     frame: Frame = None,
@@ -107,15 +110,16 @@ def simulate(
         npz_clip,
     )
     from prdit_core.data.io import read_volume, write_volume
-    from prdit_core.files import check_writable
+    from prdit_core.files import check_free, check_writable
     from prdit_core.inverse.measurement import check_name, write_measurement
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser
     from prdit_core.verbs.simulate import simulate as measure
 
     check_name(out)
-    for file in (out, truth):
+    for file, option in ((out, "--out"), (truth, "--truth")):
         if file is not None:
+            check_free(file, option, overwrite=overwrite)
             check_writable(file.parent)
     use_threads(threads)
     scan = read_volume(volume, options)

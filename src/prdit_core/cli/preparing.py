@@ -1,10 +1,10 @@
-"""`prdit-core preprocess` and `prdit-core phantoms`."""
+"""`prdit-core preprocess`, `prdit-core phantoms` and `prdit-core remove-cases`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
-    from prdit_core.data.outcomes import Event, ScanEvent
+    from prdit_core.data.outcomes import DataSetWritten, Event, ScanEvent
     from prdit_core.data.transforms import Preset
 
 # Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
@@ -79,7 +79,7 @@ def preprocess(
     """Make a training data set out of CT scans: window, resample, crop or pad, average-pool.
 
     Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz. One bad scan does not stop
-    the others (exit code 4 and report.json). Run again to go on.
+    the others (exit code 4 and report.json). Run again to go on, or with other scans to add them.
     """
     from prdit_core.verbs.preprocess import preprocess_steps
 
@@ -124,6 +124,21 @@ def phantoms(
         count, size=size, seed=seed, out=out, validation_fraction=validation, workers=workers
     )
     _drain(events, "phantoms", json)
+
+
+@door
+def remove_cases(
+    data: Annotated[str, typer.Argument(help="Prepared data set.", metavar="DATA")],
+    cases: Annotated[
+        list[str],
+        typer.Argument(help="Ids, or scans as report.json names them.", metavar="CASE..."),
+    ],
+    json: Json = False,
+) -> None:
+    """Take cases out of a prepared data set; nothing else does that."""
+    from prdit_core.verbs.remove_cases import remove_cases
+
+    _tell(remove_cases(data, cases), {}, json)
 
 
 def _chosen(
@@ -185,17 +200,21 @@ def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:
         except PartialFailure as failure:
             partial = failure
     if written is not None:
-        content = {
-            "data": str(written.folder),
-            "train": written.train,
-            "validation": written.validation,
-            "notes": list(written.notes),
-            **vars(told),
-        }
-        line = f"{written.folder}: {written.train} to train on, {written.validation} to validate"
-        result(content, [line, *(f"note: {note}" for note in written.notes)], as_json)
+        _tell(written, vars(told), as_json)
     if partial is not None:
         raise partial
+
+
+def _tell(written: DataSetWritten, scans: dict[str, Any], as_json: bool) -> None:
+    content = {
+        "data": str(written.folder),
+        "train": written.train,
+        "validation": written.validation,
+        "notes": list(written.notes),
+        **scans,
+    }
+    line = f"{written.folder}: {written.train} to train on, {written.validation} to validate"
+    result(content, [line, *(f"note: {note}" for note in written.notes)], as_json)
 
 
 @dataclass

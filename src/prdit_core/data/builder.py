@@ -10,12 +10,14 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import SimpleITK as sitk
+from filelock import FileLock, Timeout
 
-from prdit_core.data.datasets import Manifest, write_manifest
-from prdit_core.errors import MemoryLimit, OutputError, UsageError
+from prdit_core.data.datasets import CASES, MANIFEST, Manifest, write_manifest
+from prdit_core.errors import MemoryLimit, OutputError, RunBusy, UsageError
 from prdit_core.files import check_writable, shown, write_json
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
     from prdit_core.data.datasets import Case
 
-SETTINGS = "settings.json"
+SETTINGS, LOCK = "settings.json", ".lock"
+PATIENCE_S = 600.0
 MAX_WORKERS = 61  # the most that Windows allows
 NOT_IN_SETTINGS = ("preset", "size", "made_with")  # fields of the manifest itself
 
@@ -35,6 +38,8 @@ Result = TypeVar("Result")
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make `folder` the place of a data set with these settings, or see that it already is.
 
+    As long as it has no case, as after a refusal, other settings take the place of the first.
+
     Raises
     ------
     OutputError
@@ -42,11 +47,18 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """
     check_writable(folder)
     path = folder / SETTINGS
-    if not path.exists():
-        if any(not entry.name.startswith(".") for entry in folder.iterdir()):
-            raise OutputError(f"{shown(folder)} holds other files; choose an empty folder")
-        write_json(path, settings)
-    found, wanted = _flat(_read_settings(path)), _flat(settings)
+    visible = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if visible and SETTINGS not in visible:  # which is the first that a data set writes
+        raise OutputError(f"{shown(folder)} holds other files; choose an empty folder")
+    with locked(folder):
+        if not any((folder / CASES).glob("*.json")) and not (folder / MANIFEST).exists():
+            write_json(path, settings)
+    check_settings(folder, settings)
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise `OutputError` unless `folder` holds a data set with these settings."""
+    found, wanted = _flat(read_settings(folder)), _flat(settings)
     names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
     if names:
         now = ", ".join(f"{n} {found.get(n)}, now {wanted.get(n)}" for n in sorted(names)[:4])
@@ -56,13 +68,37 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other commands from changing which cases are in the data set; they wait.
+
+    Raises
+    ------
+    RunBusy
+        If another command does not come to an end.
+    OutputError
+        If no lock can be made there.
+    """
+    lock = FileLock(folder / LOCK, timeout=PATIENCE_S)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunBusy(f"another command changes {shown(folder)}; wait for it") from error
+    except OSError as error:
+        raise OutputError(f"cannot lock {shown(folder)}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def split_by_patient(
     cases: Sequence[Case], *, fraction: float, seed: int
 ) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """Cases to train on and to validate with, each sorted by id.
 
-    Patients are ranked by a hash of seed and key, so order and names of files do not matter.
-    With two patients or more at least one validates and one trains.
+    Patients are ranked by a hash of seed and their first case, so order and names of files do
+    not matter. With two patients or more at least one validates and one trains.
 
     Raises
     ------
@@ -70,10 +106,13 @@ def split_by_patient(
         If `fraction` is not above 0 and at most 0.5.
     """
     check_fraction(fraction)
-    patients = sorted({case.patient for case in cases}, key=lambda key: _rank(seed, key))
+    ordered = sorted(cases, key=lambda case: case.id)
+    first: dict[str, str] = {}
+    for case in ordered:
+        first.setdefault(case.patient, case.id)
+    patients = sorted(first, key=lambda patient: _rank(seed, first[patient]))
     count = min(max(1, round(fraction * len(patients))), len(patients) - 1)
     held_out = set(patients[:count])
-    ordered = sorted(cases, key=lambda case: case.id)
     return (
         tuple(case for case in ordered if case.patient not in held_out),
         tuple(case for case in ordered if case.patient in held_out),
@@ -139,6 +178,22 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What every case in a data set was made with.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be read.
+    """
+    path = folder / SETTINGS
+    try:
+        found = json.loads(path.read_bytes())
+        return dict(found)
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{shown(path)} is damaged; choose another folder") from error
+
+
 def check_workers(workers: int) -> None:
     """Raise `UsageError` unless `workers` is from 1 to `MAX_WORKERS`."""
     if not 1 <= workers <= MAX_WORKERS:
@@ -170,13 +225,5 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _rank(seed: int, patient: str) -> str:
-    return hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-        return dict(found)
-    except (OSError, ValueError, TypeError) as error:
-        raise OutputError(f"{shown(path)} is damaged; choose another folder") from error
+def _rank(seed: int, case_id: str) -> str:
+    return hashlib.sha256(f"{seed} {case_id}".encode()).hexdigest()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 64 * 2**20  # about 30,000 cases
-VOLUMES, LABELS = "volumes", "labels"
+VOLUMES, LABELS, CASES = "volumes", "labels", "cases"
 DTYPES: dict[str, np.dtype[Any]] = {VOLUMES: np.dtype("<i2"), LABELS: np.dtype("u1")}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.checks import LOWEST_HU, stored_as_hu
+from prdit_core.data.checks import stored_as_hu
 from prdit_core.data.dicom_geometry import Fault, geometry_faults, stack
 from prdit_core.data.dicom_pixels import read_pixels
 from prdit_core.data.dicom_slices import (
@@ -20,6 +20,14 @@ from prdit_core.data.dicom_slices import (
     short_name,
 )
 from prdit_core.data.grid import check_bytes, check_grid, rejected
+from prdit_core.data.hounsfield import LOWEST_HU
+from prdit_core.data.padding import (
+    Mask,
+    check_blanks,
+    equal_to_padding,
+    touching_edges,
+    wrapped_padding,
+)
 from prdit_core.files import shown
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.volume import Volume
@@ -32,9 +40,6 @@ if TYPE_CHECKING:
 
 Rescale = tuple[float, float]
 _MAX_STEP_HU = 500
-_PADDING_HU, _MAX_PADDINGS = -1500, 16
-# Of all voxels: metal throws some far below air; a wrong sign bit 0.1 % of a public abdomen.
-_MAX_STREAKS = 0.0005
 PATIENT_KEY = "patient_key"
 
 
@@ -63,17 +68,18 @@ def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None
     shape = (len(places), chosen[0].rows, chosen[0].columns)
     check_bytes(2 * math.prod(shape), name)
     check_grid(shape, affine, name)
-    voxels = _read_voxels(places, shape, assume_rescale)
-    _check_sign(voxels, name)
+    voxels, padding = _read_voxels(places, shape, assume_rescale)
+    blurred = check_blanks(voxels, padding, name)
     counts = {
         "files that are no DICOM image were ignored": ignored,
         "links to folders were not followed": len(linked_folders(path)),
         "slices of other series were left out": len(headers) - len(chosen),
         "repeated slices were left out": len(chosen) - len(places),
         "slices had their rescale assumed": sum(s.rescale is None for s in chosen),
+        f"voxels of padding became air ({LOWEST_HU} HU)": int(np.count_nonzero(padding)),
     }
     notes = [f"{count} {text}" for text, count in counts.items() if count]
-    notes += _check_rescales(places, voxels)
+    notes += [*blurred, *_check_rescales(places, voxels)]
     metadata = {"source_format": "dicom", "notes": notes, **_patient_key(chosen[0].patient)}
     if any(header.synthetic for header in chosen):
         metadata["notice"] = SYNTHETIC
@@ -178,35 +184,32 @@ def _rescale_faults(slices: list[Slice], assumed: Rescale | None) -> Iterator[Fa
 
 def _read_voxels(
     places: list[list[Slice]], shape: tuple[int, int, int], assumed: Rescale | None
-) -> NDArray[Any]:
+) -> tuple[NDArray[Any], Mask]:
+    """HU of all slices, and where padding became air."""
     rescales = {slice_.rescale or assumed for place in places for slice_ in place}
     whole = all(float(number).is_integer() for pair in rescales if pair for number in pair)
     voxels = np.empty(shape, dtype=np.int16 if whole else np.float32)
+    padding = np.empty(shape, dtype=bool)
     for index, (first, *repeated) in enumerate(places):
-        voxels[index] = _hounsfield(first, assumed)
+        voxels[index], padding[index] = _hounsfield(first, assumed)
         for other in repeated:
-            if not np.array_equal(_hounsfield(other, assumed), voxels[index]):
+            if not np.array_equal(_hounsfield(other, assumed)[0], voxels[index]):
                 why = "it lies where another slice lies, with different pixels"
                 raise rejected(other.name, why, "keep the slices of one reconstruction")
-    return voxels
+    return voxels, padding
 
 
-def _hounsfield(header: Slice, assumed: Rescale | None) -> NDArray[Any]:
-    """One slice in HU, its own slope and intercept applied once."""
+def _hounsfield(header: Slice, assumed: Rescale | None) -> tuple[NDArray[Any], Mask]:
+    """One slice in HU, its own slope and intercept applied once; padding became air."""
     slope, intercept = header.rescale or assumed or (1.0, 0.0)
     pixels = read_pixels(header)
+    padding = touching_edges(equal_to_padding(pixels, header.padding))
+    padding |= wrapped_padding(pixels, slope, intercept)
     if float(slope).is_integer() and float(intercept).is_integer():
-        return stored_as_hu(pixels.astype(np.int64) * int(slope) + int(intercept))
-    return pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-
-
-def _check_sign(voxels: NDArray[Any], name: str) -> None:
-    """Refuse bone that a wrong sign bit has turned into many values below air and padding."""
-    below = voxels[voxels < _PADDING_HU]
-    kinds = len(np.unique(below))
-    if kinds > _MAX_PADDINGS and below.size > _MAX_STREAKS * voxels.size:
-        why = f"its pixels take {kinds} values below {_PADDING_HU} HU, which is no padding"
-        raise rejected(name, why, "correct PixelRepresentation, BitsStored or the rescale")
+        hu = stored_as_hu(pixels.astype(np.int64) * int(slope) + int(intercept))
+    else:
+        hu = pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return np.where(padding, hu.dtype.type(LOWEST_HU), hu), padding
 
 
 def _check_rescales(places: list[list[Slice]], voxels: NDArray[Any]) -> list[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
+_ROOT = b"1.2.840.10008."
+_START = 1024
 
 
 def read_dataset(path: Path, name: str, *, tags: list[str] | None) -> pydicom.Dataset:
@@ -26,8 +28,8 @@ def read_dataset(path: Path, name: str, *, tags: list[str] | None) -> pydicom.Da
     InputRejected
         If it cannot be parsed.
     """
-    force = path.name.lower().endswith(SUFFIXES)
     try:
+        force = path.name.lower().endswith(SUFFIXES) or lacks_preamble(start_of(path))
         with quiet():
             return pydicom.dcmread(
                 path, force=force, specific_tags=tags, stop_before_pixels=tags is not None
@@ -37,6 +39,18 @@ def read_dataset(path: Path, name: str, *, tags: list[str] | None) -> pydicom.Da
         if path.exists() and path.stat().st_size == 0:
             why = "it is empty (0 bytes)"
         raise rejected(name, why, "copy it again from its source") from error
+
+
+def start_of(path: Path) -> bytes:
+    """Enough of a file to tell what it is."""
+    with path.open("rb") as file:
+        return file.read(_START)
+
+
+def lacks_preamble(start: bytes) -> bool:
+    """Whether a file begins at once with elements of group 2 or 8, and names a class of DICOM."""
+    groups = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+    return start[:2] in groups and start[128:132] != b"DICM" and _ROOT in start
 
 
 @contextmanager

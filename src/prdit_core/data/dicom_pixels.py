@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from prdit_core.data.dicom_dataset import invalid_header_named, read_dataset
 from prdit_core.data.grid import rejected
+from prdit_core.data.padding import equal_to_padding
 
 if TYPE_CHECKING:
     from prdit_core.data.dicom_slices import Slice
@@ -54,8 +55,9 @@ def read_pixels(header: Slice) -> Pixels:
         syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
         if syntax.is_compressed:
             return _decoded(dataset, syntax, header)
-        pixels = _native(dataset, header.name, big_endian=syntax == ExplicitVRBigEndian)
-        _check_bits(pixels, dataset, header.name)
+        big_endian = syntax == ExplicitVRBigEndian or dataset.original_encoding[1] is False
+        pixels = _native(dataset, header.name, big_endian=big_endian)
+        _check_bits(pixels[~equal_to_padding(pixels, header.padding)], dataset, header.name)
     return pixels
 
 
@@ -74,11 +76,14 @@ def _native(dataset: Dataset, name: str, *, big_endian: bool) -> Pixels:
 
 
 def _check_bits(pixels: Pixels, dataset: Dataset, name: str) -> None:
-    """Refuse values that do not fit BitsStored: then its sign or its size is stated wrongly."""
+    """Refuse values that do not fit BitsStored: then its sign or its size is stated wrongly.
+
+    Padding, which need not fit, is left out of `pixels`.
+    """
     stored = int(dataset.get("BitsStored") or dataset.BitsAllocated)
     signed = int(dataset.get("PixelRepresentation") or 0) == 1
     low, high = (-(2 ** (stored - 1)), 2 ** (stored - 1) - 1) if signed else (0, 2**stored - 1)
-    least, most = int(pixels.min()), int(pixels.max())
+    least, most = int(pixels.min(initial=high)), int(pixels.max(initial=low))
     if least < low or most > high:
         why = (
             f"its pixels run from {least} to {most}, which {stored} "

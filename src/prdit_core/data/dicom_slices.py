@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.dicom_dataset import SUFFIXES, invalid_header_named, read_dataset
+from prdit_core.data.dicom_dataset import (
+    SUFFIXES,
+    invalid_header_named,
+    lacks_preamble,
+    read_dataset,
+    start_of,
+)
 from prdit_core.data.grid import rejected
+from prdit_core.data.signatures import check_not_pointer, is_pointer
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 
@@ -22,11 +29,10 @@ if TYPE_CHECKING:
     import pydicom
     from numpy.typing import NDArray
 
-_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_DIRECTORY_CLASS = b"1.2.840.10008.1.3.10"
 _SHORT_NAME = re.compile("[0-9a-fA-F]{8}")
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _TAGS: list[str] = [
-    "SOPClassUID",
     "Modality",
     "SeriesInstanceUID",
     "PatientID",
@@ -43,6 +49,9 @@ _TAGS: list[str] = [
     "RescaleSlope",
     "RescaleIntercept",
     "SyntheticData",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
 ]
 
 
@@ -60,6 +69,7 @@ class Slice:
     spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
     rescale : (slope, intercept), None where absent
     synthetic : whether Synthetic Data (0008,001C) is YES
+    padding : PixelPaddingValue and the other end of its range, None where absent
     """
 
     path: Path
@@ -77,6 +87,7 @@ class Slice:
     spacing_mm: NDArray[np.float64] | None
     rescale: tuple[float, float] | None
     synthetic: bool
+    padding: tuple[int, int] | None
 
 
 def short_name(series_uid: str) -> str:
@@ -90,23 +101,24 @@ def short_name(series_uid: str) -> str:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file is, or claims to be, DICOM. A DICOMDIR is not a slice.
+    """Whether a file is, or claims to be, DICOM. A DICOMDIR, whatever its name, is not a slice.
 
-    A file without suffix that holds nothing or only zeros counts, so that a slice that was
-    lost in copying is noticed.
+    A file without suffix that holds nothing, only zeros or a pointer to what was not fetched
+    counts, so that a slice that was lost in copying is noticed.
     """
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or (path.exists() and not path.is_file()):
         return False
-    if name.endswith(SUFFIXES):
-        return True
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
+        start = start_of(path)
     except OSError:
+        return name.endswith(SUFFIXES)
+    if _DIRECTORY_CLASS in start:
         return False
+    if name.endswith(SUFFIXES) or start[128:132] == b"DICM" or lacks_preamble(start):
+        return True
     nameless = path.suffix == "" or path.suffix[1:].isdecimal()
-    return start[128:] == b"DICM" or (nameless and not start.strip(b"\0"))
+    return nameless and (not start[:132].strip(b"\0") or is_pointer(path))
 
 
 def walk_files(root: Path) -> Iterator[Path]:
@@ -160,12 +172,11 @@ def read_slice(path: Path) -> Slice | None:
         If the header cannot be read or the file is shorter than its header says.
     """
     name = shown(path.name)
+    check_not_pointer(path, name)
     dataset = read_dataset(path, name, tags=_TAGS)
     with invalid_header_named(name, modality=""):
         modality = _text(dataset, "Modality")
     with invalid_header_named(name, modality):
-        if _text(dataset, "SOPClassUID") == _DIRECTORY_CLASS:
-            return None
         if dataset.get("Rows") is None or dataset.get("Columns") is None:
             if modality not in ("", "CT"):
                 return None
@@ -210,7 +221,16 @@ def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> S
         spacing_mm=_numbers(dataset, "PixelSpacing", 2),
         rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
         synthetic=_text(dataset, "SyntheticData") == "YES",
+        padding=_padding(dataset),
     )
+
+
+def _padding(dataset: pydicom.Dataset) -> tuple[int, int] | None:
+    value = _numbers(dataset, "PixelPaddingValue", 1)
+    limit = _numbers(dataset, "PixelPaddingRangeLimit", 1)
+    if value is None:
+        return None
+    return int(value[0]), int(value[0] if limit is None else limit[0])
 
 
 def _greyscale(dataset: pydicom.Dataset) -> str:

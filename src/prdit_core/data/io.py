@@ -6,7 +6,7 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from nibabel.orientations import (
@@ -31,15 +31,21 @@ from prdit_core.data.grid import (
     oblique_degrees,
     rejected,
 )
+from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated_units
 from prdit_core.data.metaimage import data_file_of, metaimage_header, read_metaimage
 from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import nrrd_header, read_nrrd
+from prdit_core.data.padding import without_padding
 from prdit_core.data.payload import gzipped
 from prdit_core.data.resampling import right_angled
+from prdit_core.data.signatures import check_signature
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "AS_STATED",
@@ -146,7 +152,7 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
     name = shown(Path(path).absolute().name)
     stored = _read_stored(Path(path), options, name)
     check_shear(stored.affine, name, MOST_RESAMPLED_DEGREES)
-    volume = right_angled(_canonical_hu(stored, options, name), checks.LOWEST_HU)
+    volume = right_angled(_canonical_hu(stored, options, name), LOWEST_HU)
     return _with_notes(volume, _remarks(volume))
 
 
@@ -177,10 +183,10 @@ def read_as_written(path: Path) -> Volume:
 
 def _canonical_hu(stored: Volume, options: ReadOptions, name: str) -> Volume:
     """Voxels as stored become HU, judged, in canonical orientation."""
-    voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
+    voxels = checks.as_hu(stored.voxels_hu, options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
-    checks.check_hu(voxels, name)
-    voxels, clamped = checks.without_padding(voxels)
+    _check_units(voxels, options, name)
+    voxels, clamped = without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped]
     return Volume(volume.voxels_hu, volume.affine, {**stored.metadata, "notes": notes})
@@ -257,6 +263,8 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     suffix = "" if path.is_dir() else suffix_of(path)
     if not path.is_dir() and not path.is_file():
         raise rejected(name, "there is no such file or folder", "check the path")
+    if path.is_file():
+        check_signature(path, suffix, name)
     if suffix in (".nii", ".nii.gz"):
         return read_nifti(path, frame=options.frame, assume_orientation=assumed)
     if suffix in (".nrrd", ".nhdr"):
@@ -282,11 +290,23 @@ def _with_notes(volume: Volume, notes: list[str]) -> Volume:
     return Volume(volume.voxels_hu, volume.affine, known)
 
 
+def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
+    """Refuse what is no CT in HU, more strictly where the user stated how to make it one."""
+    if voxels.min() == voxels.max():
+        raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
+    levels = Levels.of(voxels)
+    check_hu(levels, name, options.hu_offset)
+    if options.hu_offset or options.assume_rescale:
+        check_stated_units(levels, name)
+
+
 def _remarks(volume: Volume) -> list[str]:
     notes = []
     angle = oblique_degrees(volume.affine)
     if angle > _NOTED_DEGREES:
         notes.append(f"oblique by {angle:.1f} degrees, which the affine keeps")
+    if background := checks.dense_background(volume):
+        notes.append(background)
     if checks.little_lung(volume):
         notes.append("little lung in the field of view")
     return notes

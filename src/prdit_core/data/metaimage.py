@@ -17,7 +17,14 @@ from prdit_core.data.grid import (
     numbers_in,
     rejected,
 )
-from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
+from prdit_core.data.payload import (
+    Inflated,
+    Readable,
+    damage_named,
+    read_declared,
+    sibling,
+    without_dot_slash,
+)
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.provenance import stated_notice
@@ -80,7 +87,7 @@ def data_file_of(path: Path) -> str | None:
     """What a MetaImage header names as the file with its voxels; None if it is no header."""
     try:
         with path.open("rb") as file:
-            return _fields(file, shown(path.name))["ElementDataFile"]
+            return without_dot_slash(_fields(file, shown(path.name))["ElementDataFile"])
     except (OSError, InputRejected):
         return None
 
@@ -149,16 +156,17 @@ def _affine(fields: dict[str, str], assume: str | None, name: str) -> tuple[Affi
     origin = _first(fields, "Offset", "Position", "Origin")
     if spacing.shape != (3,) or not np.all(spacing > 0):
         raise rejected(name, "its header states no positive spacing", "repair the header")
+    if matrix.shape != (9,) and assume is None:
+        raise no_orientation(name)
+    stated_mm = origin * _LPS_TO_RAS if origin.shape == (3,) else np.zeros(3)
     if matrix.shape != (9,):
-        if assume is None:
-            raise no_orientation(name)
-        return affine_towards(assume, spacing), ["orientation assumed"]
-    affine = np.eye(4)
-    affine[:3, :3] = matrix.reshape(3, 3).T * spacing
-    affine[:3, 3] = origin if origin.shape == (3,) else 0.0
-    affine[:3] *= _LPS_TO_RAS[:, None]
-    _check_unit_length(matrix, name)
-    return affine, []
+        affine, notes = affine_towards(str(assume), spacing), ["orientation assumed"]
+    else:
+        affine, notes = np.eye(4), []
+        affine[:3, :3] = matrix.reshape(3, 3).T * spacing * _LPS_TO_RAS[:, None]
+        _check_unit_length(matrix, name)
+    affine[:3, 3] = stated_mm
+    return affine, notes
 
 
 def _check_unit_length(matrix: Affine, name: str) -> None:

@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.checks import INT16_MAX, INT16_MIN, stored_as_hu
 from prdit_core.data.grid import affine_towards, check_grid, rejected
 from prdit_core.data.payload import damage_named, read_declared
 from prdit_core.files import shown
@@ -57,16 +56,16 @@ def read_npz(
         with damage_named(name), zipfile.ZipFile(path) as archive:
             if "ct.npy" not in archive.namelist():
                 raise rejected(name, "it holds no array `ct`", "give an RAD-ChestCT file")
-            voxels = stored_as_hu(read_member(archive, "ct", name, "iuf", (3,)))
+            voxels = read_member(archive, "ct", name, "iuf", (3,))
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise rejected(name, "its zip archive is damaged", "copy it again") from error
     affine = affine_towards(assume_orientation or _STATED_ORIENTATION, spacing_mm[::-1])
     depth, height, width = voxels.shape
     check_grid((depth, height, width), affine, name)
     note = f"geometry not in the file: {spacing_mm} mm and HU clipped to {clip_hu} as stated"
-    stored = np.subtract(clip_hu, hu_offset)
-    low, high = np.clip(stored, INT16_MIN, INT16_MAX).astype(voxels.dtype)
-    voxels = np.clip(voxels, low, high)
+    limits = np.finfo(voxels.dtype) if voxels.dtype.kind == "f" else np.iinfo(voxels.dtype)
+    stored = np.clip(np.subtract(clip_hu, hu_offset), limits.min, limits.max)
+    voxels = np.clip(voxels, *stored.astype(voxels.dtype))
     return Volume(voxels, affine, {"source_format": "npz", "notes": [note]})
 
 

@@ -150,7 +150,28 @@ def _affine(fields: dict[str, str], assume: str | None, name: str) -> tuple[Affi
     spacing = numbers_in(fields.get("spacings", ""))
     if spacing.shape != (3,):
         raise rejected(name, "its header states no spacings", "repair the header")
-    return affine_towards(assume, np.abs(spacing)), ["orientation assumed"]
+    affine = affine_towards(assume, np.abs(spacing))
+    affine[:3, 3] = _stated_origin(fields, affine)
+    return affine, ["orientation assumed"]
+
+
+def _stated_origin(fields: dict[str, str], affine: Affine) -> Affine:
+    """RAS+ mm of the first voxel of a file without directions: its origin, or its axes' minima.
+
+    Axis minima lie along the axes, whatever these run to; those of cells are outer faces.
+    """
+    origin = _vectors(fields.get("space origin", ""))
+    towards_ras = _SPACES.get(fields.get("space", "").lower())
+    if origin.shape == (3,) and towards_ras is not None:
+        return origin * towards_ras
+    minima = numbers_in(fields.get("axis mins", fields.get("axismins", "")))
+    if minima.shape != (3,) or not np.all(np.isfinite(minima)):
+        return np.zeros(3)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    centres = fields.get("centers", fields.get("centerings", "")).lower().split()
+    cells = np.array([centre == "cell" for centre in centres] or [False] * 3)
+    first: Affine = affine[:3, :3] @ ((minima + cells * spacing / 2) / spacing)
+    return first
 
 
 def _stated_affine(fields: dict[str, str], name: str) -> Affine:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.data.preparing import Prepared, Refused, patient_is_known
+from prdit_core.data.builder import locked
+from prdit_core.data.membership import cases_in
+from prdit_core.data.patients import is_known
+from prdit_core.data.preparing import Prepared, Refused
+from prdit_core.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,14 +63,17 @@ class DataSetWritten:
 
 ScanEvent = CasePrepared | CaseSkipped | CaseRejected
 Event = ScanEvent | DataSetWritten
+Report = dict[str, list[dict[str, Any]]]
+REPORT = "report.json"
 
 
 class ScanTally:
-    """What became of the scans so far."""
+    """What became of the scans so far, in a data set that may have cases already."""
 
-    def __init__(self, scans: Sequence[Source]) -> None:
+    def __init__(self, scans: Sequence[Source], present: Sequence[Case]) -> None:
         self.names = [scan.name for scan in scans]
         self.done = 0
+        self._present = {case.sha256: case.id for case in present}
         self._kept: dict[str, tuple[Case, str]] = {}
         self.skipped: list[tuple[str, str]] = []
         self.rejected: list[tuple[str, str]] = []
@@ -80,6 +88,9 @@ class ScanTally:
         case = result.case
         first = self._kept.setdefault(case.sha256, (case, name))
         if first[0] is case:
+            same_as = self._present.get(case.sha256, case.id)
+            if same_as != case.id:
+                return CaseSkipped(index, total, name, same_as)
             return CasePrepared(index, total, name, case, result.reused)
         kept, dropped = sorted([first, (case, name)], key=_rank_among_equals)
         self._kept[case.sha256] = kept
@@ -88,25 +99,84 @@ class ScanTally:
 
     @property
     def kept(self) -> list[Case]:
-        """The cases of the data set, sorted by id."""
+        """The cases that these scans gave, sorted by id."""
         return sorted((case for case, _ in self._kept.values()), key=lambda case: case.id)
 
-    def report(self) -> dict[str, Any]:
-        """The content of `report.json`, the same whatever the order of work."""
-        prepared = sorted(self._kept.values(), key=lambda kept: kept[0].id)
+    def report(self, cases: Sequence[Case], earlier: Report) -> Report:
+        """What became of these scans and, from the report of earlier commands, of others.
+
+        Parameters
+        ----------
+        cases
+            All that are in the data set now.
+        earlier
+            The report as it stands.
+        """
+        id_of = {case.sha256: case.id for case in cases}
+        source_of = {entry["case"]: entry["source"] for entry in earlier["prepared"]}
+        skipped = list(self.skipped)
+        for case, name in self._kept.values():
+            if case.id in id_of.values():
+                source_of[case.id] = name
+            else:
+                skipped.append((name, case.sha256))
+        prepared = [
+            {"source": source_of.get(case.id, ""), "case": case.id, "notes": list(case.notes)}
+            for case in cases
+        ]
+        again = {name for name, _ in (*skipped, *self.rejected)}
+        again |= {entry["source"] for entry in prepared}
         return {
-            "prepared": [
-                {"source": name, "case": case.id, "notes": case.notes} for case, name in prepared
-            ],
-            "skipped": [
-                {"source": name, "same_as": self._kept[sha256][0].id}
-                for name, sha256 in self.skipped
-            ],
-            "rejected": [{"source": name, "reason": reason} for name, reason in self.rejected],
+            "prepared": prepared,
+            "skipped": _others(earlier["skipped"], again)
+            + [{"source": name, "same_as": id_of.get(sha256, "")} for name, sha256 in skipped],
+            "rejected": _others(earlier["rejected"], again)
+            + [{"source": name, "reason": reason} for name, reason in self.rejected],
         }
+
+
+def update_report(folder: Path, tally: ScanTally) -> Path:
+    """Write what became of these scans, and of those of earlier commands, to `report.json`.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    RunBusy
+        If another command does not come to an end.
+    """
+    path = folder / REPORT
+    with locked(folder):
+        return write_json(path, tally.report(cases_in(folder), _read_report(path)))
+
+
+def cases_by_source(folder: Path) -> dict[str, list[str]]:
+    """The cases that scans of a name became; folders may have held scans of the same name."""
+    cases: dict[str, list[str]] = {}
+    for entry in _read_report(folder / REPORT)["prepared"]:
+        cases.setdefault(entry["source"], []).append(entry["case"])
+    return cases
+
+
+def _read_report(path: Path) -> Report:
+    """A report as it stands; an empty one where it is gone or damaged, since little needs it."""
+    wanted = {"prepared": "case", "skipped": "same_as", "rejected": "reason"}
+    try:
+        content = json.loads(path.read_bytes())
+        for part, field in wanted.items():
+            texts = [text for entry in content[part] for text in (entry["source"], entry[field])]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError(part)
+    except (OSError, ValueError, TypeError, KeyError):
+        return {part: [] for part in wanted}
+    return {part: content[part] for part in wanted}
+
+
+def _others(entries: list[dict[str, Any]], again: set[str]) -> list[dict[str, Any]]:
+    return [entry for entry in entries if entry["source"] not in again]
 
 
 def _rank_among_equals(candidate: tuple[Case, str]) -> tuple[bool, str, str]:
     """Of equal cubes the one with a known patient is kept, for the sake of the split."""
     case, source = candidate
-    return not patient_is_known(case), case.id, source
+    return not is_known(case), case.id, source

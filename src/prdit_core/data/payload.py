@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from prdit_core.data.grid import check_bytes, rejected
+from prdit_core.data.signatures import check_not_pointer
+from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,20 +101,28 @@ def read_declared(stream: Readable, size: int, name: str) -> NDArray[np.uint8]:
     return payload
 
 
+def without_dot_slash(value: str) -> str:
+    """The name of a data file as a header may spell it, ./ before it or not."""
+    return re.sub(r"^(\.[/\\]+)+", "", value)
+
+
 def sibling(header: Path, value: str, name: str) -> Path:
-    """The detached data file `value` of a header, which must lie beside it.
+    """The detached data file `value` of a header, which must lie beside it; ./ may say so.
 
     Raises
     ------
     InputRejected
-        If it is a list or pattern of files, lies elsewhere, or is not there.
+        If it is a list or pattern of files, lies elsewhere, is not there, or a pointer to it is.
     """
-    if value != Path(value).name or "\\" in value or "%" in value or value.split()[:1] == ["LIST"]:
+    value = without_dot_slash(value)
+    elsewhere = value in ("", "..") or value != Path(value).name or "\\" in value
+    if elsewhere or "%" in value or value.split()[:1] == ["LIST"]:
         why = "its voxels are not in one file beside the header"
         raise rejected(name, why, "convert it to a single file")
     path = header.with_name(value)
     if not path.is_file():
         raise rejected(name, "the file with its voxels is missing", "put it beside the header")
+    check_not_pointer(path, shown(path.name))
     return path
 
 

@@ -11,9 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.data.datasets import Case, is_intact, write_case
+from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is_intact, write_case
 from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
+from prdit_core.data.patients import unknown_patient
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.data.sources import Source, content_hash
 from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
@@ -23,7 +24,6 @@ from prdit_core.files import write_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-CASES = "cases"
 PHANTOM_PRESET = PRESETS["chest-320"]
 
 
@@ -95,23 +95,23 @@ def phantom_fingerprint() -> str:
     return hashlib.sha256(probe.volume.voxels_hu.tobytes() + probe.labels.tobytes()).hexdigest()
 
 
-def patient_is_known(case: Case) -> bool:
-    """Whether the scan said whose it is; otherwise it counts as a patient of its own."""
-    return case.patient != case.source_sha256[:16]
+def files_of(folder: Path, case_id: str) -> list[Path]:
+    """Where the files of a case are, if it has them all."""
+    cubes = [case_path(folder, kind, case_id) for kind in (VOLUMES, LABELS)]
+    return [*cubes, _entry_path(folder, case_id)]
 
 
 def _patient(key: str | None, source_sha256: str) -> str:
     """A hash of the key that reading gives (itself a hash), or of the scan where there is none."""
     if not key:
-        return source_sha256[:16]
+        return unknown_patient(source_sha256)
     return hashlib.sha256(f"prdit patient {key}".encode()).hexdigest()[:16]
 
 
 def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
     """The entry, without patient, of a case that an earlier run finished, its files intact."""
-    path = folder / CASES / f"{case_id}.json"
     try:
-        entry = dict(json.loads(path.read_bytes()))
+        entry = dict(json.loads(_entry_path(folder, case_id).read_bytes()))
         case = Case(**entry, patient=case_id)
     except (OSError, ValueError, TypeError):
         return None
@@ -121,5 +121,9 @@ def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
 def _finish(folder: Path, case: Case) -> Case:
     """Keep the entry of a case whose files are written."""
     entry = case.model_dump(mode="json", exclude={"patient"})
-    write_json(folder / CASES / f"{case.id}.json", entry)
+    write_json(_entry_path(folder, case.id), entry)
     return case
+
+
+def _entry_path(folder: Path, case_id: str) -> Path:
+    return folder / CASES / f"{case_id}.json"

@@ -14,9 +14,9 @@ from prdit_core.data.builder import (
     check_workers,
     claim_folder,
     in_order,
-    write_data_set,
 )
 from prdit_core.data.io import AS_STATED
+from prdit_core.data.membership import PHANTOMS, SCANS, add_cases, cases_in
 from prdit_core.data.outcomes import (
     CasePrepared,
     CaseRejected,
@@ -24,11 +24,12 @@ from prdit_core.data.outcomes import (
     DataSetWritten,
     Event,
     ScanTally,
+    update_report,
 )
+from prdit_core.data.patients import is_known
 from prdit_core.data.phantoms import LABELS
 from prdit_core.data.preparing import (
     PHANTOM_PRESET,
-    patient_is_known,
     phantom_fingerprint,
     prepare_phantom,
     prepare_scan,
@@ -36,7 +37,7 @@ from prdit_core.data.preparing import (
 from prdit_core.data.sources import find_sources, links_left_out, named, refuse_overlap
 from prdit_core.data.transforms import check_size
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
-from prdit_core.files import shown, write_json
+from prdit_core.files import shown
 from prdit_core.machine import package_version
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from prdit_core.data.datasets import Case, Manifest
     from prdit_core.data.io import ReadOptions
+    from prdit_core.data.membership import Membership
     from prdit_core.data.transforms import Preset
 
 __all__ = [
@@ -59,7 +61,6 @@ __all__ = [
     "preprocess_steps",
 ]
 
-REPORT = "report.json"
 MAX_PHANTOMS = 100_000
 ONE_SCAN = "one scan only, so none is left to validate with"
 ONE_PATIENT = "all scans are of one patient, so none is left to validate with"
@@ -79,9 +80,10 @@ def preprocess_steps(
 ) -> Iterator[Event]:
     """Make a prepared data set of all scans at or below `sources`.
 
-    The data set holds exactly these scans: cubes of an earlier run in the same folder are used
-    again for scans that are still given, and left out otherwise. `report.json` in `out` says
-    what became of each scan; it names files, so it is not for sharing, as `source` of the events.
+    Scans are added to those that are in the data set already, prepared with the same settings,
+    as if all had been given at once; also when two commands run at the same time. `remove_cases`
+    takes them out. `report.json` in `out` says what became of each scan; it names files, so it is
+    not for sharing, as `source` of the events and `patients.json`, which tells patients apart.
     All else names neither files nor patients.
 
     Yields
@@ -93,7 +95,9 @@ def preprocess_steps(
     UsageError
         If a number is out of range, a path is empty, or `out` lies in a source.
     OutputError
-        If `out` cannot be written or holds something else.
+        If `out` cannot be written, holds something else or a data set of other settings.
+    RunBusy
+        If another command that changes `out` does not come to an end.
     InputRejected
         If there is no scan, or none that can be used, or a folder cannot be listed.
     PartialFailure
@@ -108,7 +112,7 @@ def preprocess_steps(
     if not scans:
         raise InputRejected("no scan found; give files or folders of CT volumes or DICOM series")
     settings = {
-        "kind": "scans",
+        "kind": SCANS,
         "made_with": f"napari-prdit {package_version()}",
         "preset": preset.model_dump(mode="json"),
         "size": size,
@@ -118,14 +122,15 @@ def preprocess_steps(
     }
     claim_folder(folder, settings)
     prepare = partial(prepare_scan, folder, preset, size, read_options)
-    tally = ScanTally(scans)
+    tally = ScanTally(scans, cases_in(folder))
     for result in in_order(prepare, scans, workers):
         yield tally.add(result)
-    report = shown(write_json(folder / REPORT, tally.report()))
-    if not tally.kept:
+    members = add_cases(folder, tally.kept, settings, {}) if tally.kept else None
+    report = shown(update_report(folder, tally))
+    if members is None:
         raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
-    manifest = write_data_set(folder, tally.kept, settings, {})
-    yield _written(folder, manifest, [*links_left_out(places), *_split_notes(tally.kept)])
+    notes = [*links_left_out(places), *_split_notes(members.cases), *_growth_notes(members)]
+    yield _written(folder, members.manifest, notes)
     if tally.rejected:
         raise PartialFailure(
             f"{len(tally.rejected)} of {len(scans)} scans were rejected, the others are "
@@ -171,7 +176,7 @@ def phantom_steps(
     """Make `count` phantoms with labels as a prepared data set of preset chest-320.
 
     Phantom i depends on seed and i alone. The same call goes on where it was stopped; a higher
-    count adds to it.
+    count adds to it, a lower one leaves it as it is.
 
     Yields
     ------
@@ -191,7 +196,7 @@ def phantom_steps(
     if not 1 <= count <= MAX_PHANTOMS or seed < 0:
         raise UsageError(f"{count} phantoms of seed {seed}: 1 to {MAX_PHANTOMS}, seed 0 or more")
     settings = {
-        "kind": "phantoms",
+        "kind": PHANTOMS,
         "made_with": f"napari-prdit {package_version()}",
         "preset": PHANTOM_PRESET.model_dump(mode="json"),
         "size": size,
@@ -205,8 +210,9 @@ def phantom_steps(
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
         yield CasePrepared(index, count, result.case.id, result.case, result.reused)
-    manifest = write_data_set(folder, cases, settings, LABELS)
-    yield _written(folder, manifest, [] if count > 1 else [ONE_PHANTOM])
+    members = add_cases(folder, cases, settings, LABELS)
+    alone = [ONE_PHANTOM] if len(members.cases) == 1 else []
+    yield _written(folder, members.manifest, [*alone, *_growth_notes(members)])
 
 
 def phantoms(
@@ -241,9 +247,18 @@ def _split_notes(cases: Sequence[Case]) -> list[str]:
         return [ONE_SCAN]
     if len({case.patient for case in cases}) == 1:
         return [ONE_PATIENT]
-    unknown = sum(not patient_is_known(case) for case in cases)
+    unknown = sum(not is_known(case) for case in cases)
     named_none = "1 scan names" if unknown == 1 else f"{unknown} scans name"
     return [f"{named_none} no patient; split by scan"] if unknown else []
+
+
+def _growth_notes(members: Membership) -> list[str]:
+    """What became of the cases that were there before."""
+    counts = {
+        "cases of earlier commands are kept; remove-cases takes them out": members.earlier,
+        "cases that were to train on validate now; earlier models saw them": members.seen,
+    }
+    return [f"{count} {text}" for text, count in counts.items() if count]
 
 
 def _last(steps: Iterator[Event]) -> DataSetWritten:
