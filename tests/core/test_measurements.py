@@ -146,7 +146,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "bins": ({"line_integrals": sinogram()[:, 1:]}, r"values are \(1, 24, 19\)"),
     "radians": ({"angles_deg": np.radians(SPEC.angles_deg)}, "as if they were radians"),
     "twice degrees": ({"angles_deg": np.degrees(SPEC.angles_deg)}, "taken for radians"),
-    "NaN angle": ({"angles_deg": np.full(VIEWS, np.nan)}, "angle is NaN"),
+    "NaN angle": ({"angles_deg": np.full(VIEWS, np.nan)}, "angles_deg.0: .*finite"),
+    "angles no list": ({"geometry": json.dumps(GEOMETRY | {"angles_deg": 3})}, "they differ"),
+    "too large": ({"line_integrals": 1e300 * sinogram().astype(float)}, "NaN or infinite"),
     "one view": (
         {"line_integrals": sinogram()[:1], "angles_deg": np.zeros(1)},
         "fewer than 2 views",
@@ -158,7 +160,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unstated": ({"line_integrals": None, "data": sinogram()}, "does not say whether"),
     "both": ({"counts": sinogram(), "photons": 1e5}, "line_integrals and counts"),
-    "HU": ({"line_integrals": None, "hu": sinogram()}, "projections are not in HU"),
+    "HU": ({"line_integrals": None, "hu": sinogram()}, "a parallel operator measures is not hu"),
     "no photons": ({"line_integrals": None, "counts": sinogram()}, "how many photons"),
     "negative counts": (
         {"line_integrals": None, "counts": -sinogram(), "photons": 1e5},
@@ -168,6 +170,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"line_integrals": None, "counts": 0 * sinogram(), "photons": 1e5},
         "not one photon",
     ),
+    "no array": ({"line_integrals": None}, "does not say whether"),
     "no geometry": ({"geometry": None}, "no geometry"),
     "geometry": ({"geometry": "{"}, "no JSON object"),
     "axis": ({"geometry": json.dumps(GEOMETRY | {"axis_bin": 25})}, "outside of the detector"),
@@ -344,6 +347,8 @@ def test_damaged_hdf5_is_refused(tmp_path: Path) -> None:
         (tmp_path / "bad.h5").write_bytes(content)
         with pytest.raises(InputRejected, match="no whole HDF5 file"):
             open_measurement(tmp_path / "bad.h5")
+    with pytest.raises(InputRejected, match="No such file"):
+        open_measurement(tmp_path / "none.h5")
 
 
 def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

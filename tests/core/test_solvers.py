@@ -9,7 +9,7 @@ import pytest
 import torch
 from operators import SPECS, matrix_of, measurement_of, volume_of
 
-from prdit_core.errors import NumericalError
+from prdit_core.errors import NumericalError, UsageError
 from prdit_core.intensity import Intensity
 from prdit_core.inverse.attenuation import of_hu, of_model
 from prdit_core.inverse.cg import Iterate, Penalty, cg, cg_steps
@@ -248,6 +248,15 @@ def test_tv_is_isotropic_and_three_dimensional() -> None:
         change = volume_of(operator, 1, 1, key=100 + key)
         assert cost(best + 1e-2 * change) > lowest
     assert cost(0.99 * best) > lowest < cost(1.01 * best)
+
+
+def test_tv_of_nothing_is_nothing_and_needs_a_strength() -> None:
+    operator = build(SPECS["sparse view"])
+    y, start = torch.zeros(1, 1, *operator.range_shape), torch.zeros(1, 1, *operator.domain_shape)
+    *_, last = tv_steps(operator, y, start, strength=0.1, iterations=3)
+    assert not last.x.any() and float(last.residual[0]) == 0
+    with pytest.raises(UsageError, match="a strength above 0"):
+        next(tv_steps(operator, y, start, strength=0.0))
 
 
 def test_tv_does_not_depend_on_the_scale_of_its_numbers() -> None:
