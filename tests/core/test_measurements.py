@@ -15,11 +15,12 @@ from operators import SPECS, measurement_of, volume_of
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.inverse.fbp import fbp
 from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
-from prdit_core.inverse.operators.parallel import ParallelSpec
+from prdit_core.inverse.operators.parallel import Parallel, ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.scans import open_measurement
 from prdit_core.inverse.sirt import sirt_steps
+from prdit_core.inverse.tuning import usual_strength
 from prdit_core.inverse.tv import tv_steps
 
 if TYPE_CHECKING:
@@ -397,7 +398,9 @@ def test_tv_beats_fbp_from_few_views_of_a_real_scan(real_data: Path) -> None:
         return float(-10 * torch.log10((x / full.max() - full / full.max()).square().mean()))
 
     nothing = torch.zeros_like(full)
-    *_, tv = tv_steps(operator, y, nothing, strength=1e-5, iterations=30)
+    assert isinstance(operator, Parallel)
+    strength = usual_strength(operator, y)
+    *_, tv = tv_steps(operator, y, nothing, strength=strength, iterations=30)
     *_, sirt = sirt_steps(operator, y, nothing, iterations=60)
     found = [decibels(x) for x in (fbp(operator, y), sirt.x, tv.x)]
     assert found == sorted(found)

@@ -91,6 +91,19 @@ def test_a_volume_as_wide_as_the_scanner_is_refused() -> None:
         scanners.fan_scan((4, 512, 512), (2.0, 2.0, 2.0), 30)
 
 
+def test_the_record_says_which_volume_it_was_but_not_whose() -> None:
+    known = prdit_core.Volume(
+        scan().voxels_hu, scan().affine, {"source": "phantom", "patient_key": "a69e"}
+    )
+    record, other = (
+        prdit_core.simulate(one, spec_on(one)).metadata
+        for one in (known, prdit_core.Volume(scan().voxels_hu + 1, scan().affine))
+    )
+    assert record["volume"] == {"source": "phantom"}
+    assert len(record["volume_sha256"]) == 64
+    assert record["volume_sha256"] != other["volume_sha256"]
+
+
 def test_noise_is_that_of_photons_and_of_the_seed() -> None:
     spec = spec_on(coarser(scan()))
     clean = prdit_core.simulate(scan(), spec)
