@@ -76,7 +76,7 @@ def compare(edge: int, views: int, repeats: int) -> None:
     )
     share = edge / TIMED
     print(
-        f"| {edge} slices of {edge}^2, {views} views | {built:.2f} "
+        f"| {edge} slices of {edge}^2, {views} views | {1e3 * built:.1f} "
         f"| {1e3 * median['forward']:.2f} | {1e3 * median['adjoint']:.2f} "
         f"| {share * median['radon'] / median['forward']:.0f} "
         f"| {1e3 * median['fbp']:.2f} | {share * median['iradon'] / median['fbp']:.1f} |",
@@ -133,7 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("--views", type=int, nargs="+", default=[20, 60, 180])
     options = parser.parse_args()
     print(f"{use_threads(1)} thread, torch {torch.__version__}")
-    print("| parallel beam | built, s | A, ms | A*, ms | radon / A | FBP, ms | iradon / FBP |")
+    print("| parallel beam | built, ms | A, ms | A*, ms | radon / A | FBP, ms | iradon / FBP |")
     print("|---" * 7 + "|")
     for number in options.views:
         compare(options.edge, number, options.repeats)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 import torch
 
 from prdit_core.inverse.operators.blur import BlurSpec
 from prdit_core.inverse.operators.cone import ConeSpec, xray_pair
+from prdit_core.inverse.operators.contract import LinearOperator, Spec
 from prdit_core.inverse.operators.fan import FanSpec
 from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.noise import Draw, generator, unit_noise
-
-if TYPE_CHECKING:
-    from prdit_core.inverse.operators.contract import LinearOperator, Spec
 
 SPACING = (2.0, 1.5, 0.7)
 SPECS: dict[str, Spec] = {
@@ -72,6 +70,39 @@ SPECS: dict[str, Spec] = {
     "blur, symmetric": BlurSpec(shape=(4, 5, 6), sigma=1.5, radius=3, border="symmetric"),
     "blur, wrap": BlurSpec(shape=(4, 5, 6), sigma=1.5, radius=3, border="wrap"),
 }
+
+
+class MatrixSpec(Spec):
+    kind: Literal["matrix"] = "matrix"
+    rows: int
+
+    @property
+    def range_shape(self) -> tuple[int]:
+        return (self.rows,)
+
+    def memory(self, dtype: torch.dtype) -> int:
+        return self.rows * self.shape[2] * dtype.itemsize
+
+    def fitting(self, share: float) -> str:
+        return f"{share:.0%}"
+
+    def operator(self, dtype: torch.dtype) -> Matrix:
+        return Matrix(torch.zeros(self.rows, self.shape[2], dtype=dtype))
+
+
+class Matrix(LinearOperator):
+    """An operator of one's own: any matrix, on volumes of one row."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        rows, columns = matrix.shape
+        super().__init__(MatrixSpec(shape=(1, 1, columns), rows=rows), matrix.dtype)
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def _measure(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2) @ self.matrix.t()
+
+    def _spread(self, y: torch.Tensor) -> torch.Tensor:
+        return (y @ self.matrix)[:, :, None, None]
 
 
 def volume_of(

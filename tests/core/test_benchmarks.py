@@ -115,3 +115,17 @@ def test_end_points_are_told_from_others(quality: dict[str, Any]) -> None:
 
 def test_what_is_compared_closely_was_scanned(quality: dict[str, Any]) -> None:
     assert set(quality["FRONT"]) <= set(dict(quality["scanned"]())) and len(quality["FRONT"]) <= 8
+
+
+# --- operators --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_projectors_are_timed_beside_scikit_image(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    projectors = runpy.run_path(str(SCRIPT.parent / "operators.py"))
+    projectors["compare"](16, 8, 1)
+    cells = cells_of(capsys.readouterr().out.strip())
+    assert cells[0] == "16 slices of 16^2, 8 views"
+    assert all(float(number) > 0 for number in cells[1:]) and len(cells) == 7

@@ -15,11 +15,12 @@ from operators import SPECS, measurement_of, volume_of
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.inverse.fbp import fbp
 from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
-from prdit_core.inverse.operators.parallel import ParallelSpec
+from prdit_core.inverse.operators.parallel import Parallel, ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.scans import open_measurement
 from prdit_core.inverse.sirt import sirt_steps
+from prdit_core.inverse.tuning import usual_strength
 from prdit_core.inverse.tv import tv_steps
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "bins": ({"line_integrals": sinogram()[:, 1:]}, r"values are \(1, 24, 19\)"),
     "radians": ({"angles_deg": np.radians(SPEC.angles_deg)}, "as if they were radians"),
     "twice degrees": ({"angles_deg": np.degrees(SPEC.angles_deg)}, "taken for radians"),
-    "NaN angle": ({"angles_deg": np.full(VIEWS, np.nan)}, "angle is NaN"),
+    "NaN angle": ({"angles_deg": np.full(VIEWS, np.nan)}, "angles_deg.0: .*finite"),
+    "angles no list": ({"geometry": json.dumps(GEOMETRY | {"angles_deg": 3})}, "they differ"),
+    "too large": ({"line_integrals": 1e300 * sinogram().astype(float)}, "NaN or infinite"),
     "one view": (
         {"line_integrals": sinogram()[:1], "angles_deg": np.zeros(1)},
         "fewer than 2 views",
@@ -158,7 +161,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unstated": ({"line_integrals": None, "data": sinogram()}, "does not say whether"),
     "both": ({"counts": sinogram(), "photons": 1e5}, "line_integrals and counts"),
-    "HU": ({"line_integrals": None, "hu": sinogram()}, "projections are not in HU"),
+    "HU": ({"line_integrals": None, "hu": sinogram()}, "a parallel operator measures is not hu"),
     "no photons": ({"line_integrals": None, "counts": sinogram()}, "how many photons"),
     "negative counts": (
         {"line_integrals": None, "counts": -sinogram(), "photons": 1e5},
@@ -168,6 +171,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"line_integrals": None, "counts": 0 * sinogram(), "photons": 1e5},
         "not one photon",
     ),
+    "no array": ({"line_integrals": None}, "does not say whether"),
     "no geometry": ({"geometry": None}, "no geometry"),
     "geometry": ({"geometry": "{"}, "no JSON object"),
     "axis": ({"geometry": json.dumps(GEOMETRY | {"axis_bin": 25})}, "outside of the detector"),
@@ -344,6 +348,8 @@ def test_damaged_hdf5_is_refused(tmp_path: Path) -> None:
         (tmp_path / "bad.h5").write_bytes(content)
         with pytest.raises(InputRejected, match="no whole HDF5 file"):
             open_measurement(tmp_path / "bad.h5")
+    with pytest.raises(InputRejected, match="No such file"):
+        open_measurement(tmp_path / "none.h5")
 
 
 def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +398,9 @@ def test_tv_beats_fbp_from_few_views_of_a_real_scan(real_data: Path) -> None:
         return float(-10 * torch.log10((x / full.max() - full / full.max()).square().mean()))
 
     nothing = torch.zeros_like(full)
-    *_, tv = tv_steps(operator, y, nothing, strength=1e-5, iterations=30)
+    assert isinstance(operator, Parallel)
+    strength = usual_strength(operator, y)
+    *_, tv = tv_steps(operator, y, nothing, strength=strength, iterations=30)
     *_, sirt = sirt_steps(operator, y, nothing, iterations=60)
     found = [decibels(x) for x in (fbp(operator, y), sirt.x, tv.x)]
     assert found == sorted(found)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from operators import SPECS, matrix_of, measurement_of, volume_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from prdit_core import machine
 from prdit_core.errors import MemoryLimit, UsageError
@@ -150,6 +151,32 @@ def parts_of(buffer: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if buffer.layout != torch.sparse_csr:
         return (buffer,)
     return buffer.crow_indices(), buffer.col_indices(), buffer.values()
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that an operation made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not func.is_view:
+            self.numbers.append(made.numel())
+        return made
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+def test_many_slices_take_no_more_memory_than_their_result(direction: str) -> None:
+    operator = build(parallel(16, spread_angles(30), 24, slices=256))
+    given = (
+        volume_of(operator, 1, 1) if direction == "forward" else measurement_of(operator)[:1, :1]
+    )
+    with Largest() as largest:
+        result = getattr(operator, direction)(given)
+    whole = sorted(numbers for numbers in largest.numbers if numbers > 256 / 8 * 30 * 24)
+    assert whole == [result.numel()]
 
 
 @pytest.mark.parametrize("name", ["inpainting", "super-resolution"])

@@ -73,6 +73,17 @@ def test_every_command_that_writes_is_in_the_table() -> None:
     assert all(any(words.startswith(name) for words in tried) for name in writing)
 
 
+def test_told_to_a_measurement_is_replaced_but_never_the_scan(tmp_path: Path) -> None:
+    write_volume(chest(), tmp_path / "scan.nii")
+    before = (tmp_path / "scan.nii").read_bytes()
+    words = f"simulate SCAN --operator blur --out {tmp_path / 'a.npz'} --overwrite"
+    (tmp_path / "a.npz").write_bytes(MINE)
+    assert run(words, tmp_path)[0] == 0
+    assert (tmp_path / "a.npz").read_bytes()[:2] == b"PK"
+    assert run(f"{words} --truth SCAN", tmp_path)[0] == 2
+    assert (tmp_path / "scan.nii").read_bytes() == before
+
+
 def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "a.png").write_bytes(MINE)

@@ -91,6 +91,19 @@ def test_a_volume_as_wide_as_the_scanner_is_refused() -> None:
         scanners.fan_scan((4, 512, 512), (2.0, 2.0, 2.0), 30)
 
 
+def test_the_record_says_which_volume_it_was_but_not_whose() -> None:
+    known = prdit_core.Volume(
+        scan().voxels_hu, scan().affine, {"source": "phantom", "patient_key": "a69e"}
+    )
+    record, other = (
+        prdit_core.simulate(one, spec_on(one)).metadata
+        for one in (known, prdit_core.Volume(scan().voxels_hu + 1, scan().affine))
+    )
+    assert record["volume"] == {"source": "phantom"}
+    assert len(record["volume_sha256"]) == 64
+    assert record["volume_sha256"] != other["volume_sha256"]
+
+
 def test_noise_is_that_of_photons_and_of_the_seed() -> None:
     spec = spec_on(coarser(scan()))
     clean = prdit_core.simulate(scan(), spec)
@@ -152,9 +165,9 @@ def test_the_command_writes_measurement_and_truth(file: Path, tmp_path: Path) ->
     found = of_hu().unit(x)[0, 0].numpy()
     error = np.abs(found - expected.voxels_hu).mean()
     assert error < 0.25 * np.abs(expected.voxels_hu - expected.voxels_hu.mean()).mean()
-    again = tmp_path / "again.npz"
-    run(file, "--out", again, *given)
-    assert again.read_bytes() == out.read_bytes()
+    before = out.read_bytes(), truth.read_bytes()
+    assert run(file, "--out", out, *given).exit_code == 0
+    assert (out.read_bytes(), truth.read_bytes()) == before
 
 
 @pytest.mark.parametrize(
@@ -202,6 +215,23 @@ def test_faults_of_the_command(
     done = run(file, "--out", "m.npz", *options)
     assert done.exit_code == code and message in done.output
     assert file.read_bytes() == before and not (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.parametrize("other", ["m.npz", "truth.nii.gz"])
+def test_files_that_hold_something_else_are_kept(other: str, file: Path, tmp_path: Path) -> None:
+    out, truth = tmp_path / "m.npz", tmp_path / "truth.nii.gz"
+    if other == "m.npz":
+        run(file, "--out", out, "--views", 5)
+    else:
+        write_volume(volume(chest(2, 1, 8), 20.0), truth)
+    before = (tmp_path / other).read_bytes()
+    given = (file, "--out", out, "--truth", truth)
+    done = run(*given)
+    assert done.exit_code == 6 and f"{other} is there and holds something else" in done.output
+    assert (tmp_path / other).read_bytes() == before
+    assert sum(kept.exists() for kept in (out, truth)) == 1
+    assert run(*given, "--overwrite").exit_code == 0
+    assert (tmp_path / other).read_bytes() != before
 
 
 def test_a_scan_that_is_none_is_refused(tmp_path: Path) -> None:

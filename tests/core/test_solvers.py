@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from operators import SPECS, matrix_of, measurement_of, volume_of
+from operators import SPECS, Matrix, matrix_of, measurement_of, volume_of
 
-from prdit_core.errors import NumericalError
+from prdit_core.errors import NumericalError, UsageError
 from prdit_core.intensity import Intensity
 from prdit_core.inverse.attenuation import of_hu, of_model
 from prdit_core.inverse.cg import Iterate, Penalty, cg, cg_steps
 from prdit_core.inverse.dose import integrals_of, photon_counts
 from prdit_core.inverse.fbp import fbp
-from prdit_core.inverse.operators.contract import LinearOperator, Spec
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build
@@ -29,39 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from conftest import Recordings
-
-
-class MatrixSpec(Spec):
-    kind: Literal["matrix"] = "matrix"
-    rows: int
-
-    @property
-    def range_shape(self) -> tuple[int]:
-        return (self.rows,)
-
-    def memory(self, dtype: torch.dtype) -> int:
-        return self.rows * self.shape[2] * dtype.itemsize
-
-    def fitting(self, share: float) -> str:
-        return f"{share:.0%}"
-
-    def operator(self, dtype: torch.dtype) -> Matrix:
-        return Matrix(torch.zeros(self.rows, self.shape[2], dtype=dtype))
-
-
-class Matrix(LinearOperator):
-    """An operator of one's own: any matrix, on volumes of one row."""
-
-    def __init__(self, matrix: torch.Tensor) -> None:
-        rows, columns = matrix.shape
-        super().__init__(MatrixSpec(shape=(1, 1, columns), rows=rows), matrix.dtype)
-        self.register_buffer("matrix", matrix, persistent=False)
-
-    def _measure(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(2) @ self.matrix.t()
-
-    def _spread(self, y: torch.Tensor) -> torch.Tensor:
-        return (y @ self.matrix)[:, :, None, None]
+    from prdit_core.inverse.operators.contract import LinearOperator
 
 
 # --- conjugate gradients ----------------------------------------------------------------------
@@ -248,6 +215,15 @@ def test_tv_is_isotropic_and_three_dimensional() -> None:
         change = volume_of(operator, 1, 1, key=100 + key)
         assert cost(best + 1e-2 * change) > lowest
     assert cost(0.99 * best) > lowest < cost(1.01 * best)
+
+
+def test_tv_of_nothing_is_nothing_and_needs_a_strength() -> None:
+    operator = build(SPECS["sparse view"])
+    y, start = torch.zeros(1, 1, *operator.range_shape), torch.zeros(1, 1, *operator.domain_shape)
+    *_, last = tv_steps(operator, y, start, strength=0.1, iterations=3)
+    assert not last.x.any() and float(last.residual[0]) == 0
+    with pytest.raises(UsageError, match="a strength above 0"):
+        next(tv_steps(operator, y, start, strength=0.0))
 
 
 def test_tv_does_not_depend_on_the_scale_of_its_numbers() -> None:

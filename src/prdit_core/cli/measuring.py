@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 
 from prdit_core.cli.console import door, result
@@ -21,9 +22,13 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
-from prdit_core.errors import UsageError
+from prdit_core.errors import InputRejected, OutputError, UsageError
+from prdit_core.files import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.operators.contract import Spec
     from prdit_core.volume import Volume
 
@@ -79,7 +84,7 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace FILE.npz and the file of --truth.")
+        bool, typer.Option("--overwrite", help="Replace files that hold something else.")
     ] = False,
     threads: Threads = None,
     series: Series = None,
@@ -110,25 +115,30 @@ def simulate(
         npz_clip,
     )
     from prdit_core.data.io import read_volume, write_volume
-    from prdit_core.files import check_free, check_writable
-    from prdit_core.inverse.measurement import check_name, write_measurement
+    from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.files import check_writable
+    from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser
     from prdit_core.verbs.simulate import simulate as measure
 
     check_name(out)
-    for file, option in ((out, "--out"), (truth, "--truth")):
+    for file in (out, truth):
         if file is not None:
-            check_free(file, option, overwrite=overwrite)
+            refuse_overlap([named(volume)], file)
             check_writable(file.parent)
     use_threads(threads)
     scan = read_volume(volume, options)
     target = coarser(scan) if operator in PROJECTIONS and not same_grid else scan
     spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
     measurement = measure(scan, spec, photons=photons, seed=seed)
-    write_measurement(measurement, out)
+    if not overwrite:
+        _refuse_other(out, lambda: _is_same(read_measurement(out), measurement))
+        if truth is not None:
+            _refuse_other(truth, lambda: _is_near(read_volume(truth), target))
     if truth is not None:
         write_volume(target, truth)
+    write_measurement(measurement, out)
     shape = list(measurement.values.shape)
     content = {"measurement": str(out), "shape": shape, "truth": truth and str(truth)}
     lines = [f"{out}: {operator}, {' x '.join(map(str, shape))} numbers"]
@@ -142,6 +152,28 @@ def _refuse_others(operator: OperatorName, given: dict[str, float | None]) -> No
     for name, value in given.items():
         if value is not None and operator not in FOR[name]:
             raise UsageError(f"--{name} is for {', '.join(FOR[name])}, not for {operator}")
+
+
+def _refuse_other(file: Path, is_same: Callable[[], bool]) -> None:
+    """Raise `OutputError` if the file is there and holds something else."""
+    try:
+        if not file.exists() or is_same():
+            return
+    except InputRejected:
+        pass
+    raise OutputError(
+        f"{shown(file)} is there and holds something else; choose another name, or add --overwrite"
+    )
+
+
+def _is_same(one: Measurement, other: Measurement) -> bool:
+    same = one.spec == other.spec and one.metadata.get("seed") == other.metadata["seed"]
+    return same and np.array_equal(one.values, other.values)
+
+
+def _is_near(one: Volume, other: Volume) -> bool:
+    """But for the rounding of HU."""
+    return one.shape == other.shape and bool(np.all(np.abs(one.voxels_hu - other.voxels_hu) <= 0.5))
 
 
 def _spec(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,10 @@ def read_dxchange(path: Path, rows: tuple[int, int] | None = None) -> Projection
             counts, flats, darks = (_picture(sets[key], key, rows, name) for key in _PICTURES)
             angles = _angles(sets[_ANGLES], name)
     except OSError as error:
+        # Of h5py, only those of the system have a number.
+        if error.errno:
+            why = f"it cannot be read ({os.strerror(error.errno)})"
+            raise rejected(name, why, "check the file and its permissions") from error
         raise rejected(name, "it is no whole HDF5 file", "copy it again from its source") from error
     return Projections(name, counts, flats, darks, angles)
 

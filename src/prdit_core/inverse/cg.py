@@ -8,7 +8,6 @@ can be compared with the noise (M. R. Hestenes and E. Stiefel, J. Res. Natl. Bur
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,11 @@ class Iterate:
     total: int
     x: Tensor
     residual: Tensor
+
+
+def weighted_norm(y: Tensor, weights: Tensor | None) -> Tensor:
+    """|W^(1/2) y| of every measurement, float64, (B,)."""
+    return _dot(y, y if weights is None else weights * y).sqrt()
 
 
 def _same(x: Tensor) -> Tensor:
@@ -116,14 +120,14 @@ def cg_steps(
     gradient = _gradient(operator, left, x, weights, penalty)
     along, squared = gradient, _dot(gradient, gradient)
     first = squared
-    goal = -1.0 if sigma is None else sigma * math.sqrt(_measured(y, weights))
+    goal = -1.0 if sigma is None else sigma * _measured(y, weights).sqrt()
     _check_finite(squared)
     for index in range(iterations):
-        running = (squared > tolerance**2 * first) & (_norm(left, weights) > goal)
+        running = (squared > tolerance**2 * first) & (weighted_norm(left, weights) > goal)
         if not bool(running.any()):
             return
         ahead = operator(along)
-        curvature = _norm(ahead, weights).square()
+        curvature = weighted_norm(ahead, weights).square()
         if penalty is not None:
             pull = penalty.forward(along)
             curvature = curvature + penalty.weight * _dot(pull, pull)
@@ -136,7 +140,7 @@ def cg_steps(
         before, squared = squared, torch.where(running, _dot(gradient, gradient), 0)
         along = gradient + (squared / before.where(running, 1)).to(x).view(wide) * along
         _check_finite(squared)
-        yield Iterate(index, iterations, x, _norm(left, weights))
+        yield Iterate(index, iterations, x, weighted_norm(left, weights))
 
 
 def _gradient(
@@ -168,13 +172,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() * b).flatten(1).sum(1)
 
 
-def _norm(y: Tensor, weights: Tensor | None) -> Tensor:
-    """|W^(1/2) y| of every measurement, float64, (B,)."""
-    return _dot(y, y if weights is None else weights * y).sqrt()
-
-
-def _measured(y: Tensor, weights: Tensor | None) -> int:
-    """How many numbers of one measurement count."""
-    if weights is None:
-        return y[0].numel()
-    return int(torch.count_nonzero(weights.expand_as(y)[0]))
+def _measured(y: Tensor, weights: Tensor | None) -> Tensor:
+    """How many numbers of every measurement count, float64, (B,)."""
+    counting = torch.ones_like(y) if weights is None else (weights > 0).expand_as(y)
+    return counting.flatten(1).sum(1, dtype=torch.float64)

@@ -36,7 +36,7 @@ def fbp(projector: Projector, y: Tensor, window: Window = "ramp") -> Tensor:
     (B, C, D, H, W), in 1/mm for line integrals without unit
     """
     sharp = filtered(y * projector.cosines(), projector.pitch_mm, window)
-    return projector.backproject(sharp) * torch.from_numpy(projector.views.seen_by_all()).to(y)
+    return projector.backproject(sharp) * torch.from_numpy(projector.geometry.seen_by_all()).to(y)
 
 
 def filtered(y: Tensor, pitch_mm: float, window: Window) -> Tensor:

@@ -134,78 +134,100 @@ def read_measurement(path: Path) -> Measurement:
     name = shown(path.name)
     try:
         with damage_named(name), zipfile.ZipFile(path) as archive:
-            return _measurement_in(archive, name)
+            return _measurement_in(_Arrays(archive, name))
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise rejected(name, "it is no whole .npz file", "copy it again from its source") from error
 
 
-def _measurement_in(archive: zipfile.ZipFile, name: str) -> Measurement:
-    there = {member.removesuffix(".npy") for member in archive.namelist()}
-    quantity = _quantity(there, name)
-    spec = _spec(archive, there, name)
-    found = read_member(archive, quantity, name, "iuf", _DIMENSIONS).astype(np.float32)
-    values, notes = _in_shape(found, spec, name), []
-    weights = None
-    if "weights" in there:
-        given = read_member(archive, "weights", name, "iuf", _DIMENSIONS).astype(np.float32)
-        weights = _in_shape(given, spec, name)
-        if not np.all(np.isfinite(weights)) or weights.min() < 0:
-            raise rejected(name, "its weights are not all 0 or more", "repair them")
-    if quantity == "counts":
-        values, weights = _of_counts(values, archive, there, name)
-    if not np.all(np.isfinite(values)):
-        unknown = int(np.count_nonzero(~np.isfinite(values)))
+@dataclass(frozen=True)
+class _Arrays:
+    """The arrays of an .npz archive, each judged before it is read."""
+
+    archive: zipfile.ZipFile
+    name: str
+
+    def __contains__(self, key: str) -> bool:
+        return f"{key}.npy" in self.archive.namelist()
+
+    def numbers(self, key: str, *dimensions: int) -> NDArray[np.float64]:
+        return read_member(self.archive, key, self.name, "iuf", dimensions).astype(np.float64)
+
+    def text(self, key: str) -> str:
+        return str(read_member(self.archive, key, self.name, "U", (0,)))
+
+    def json(self, key: str) -> dict[str, Any]:
+        text = self.text(key)
+        try:
+            content = json.loads(text) if len(text) <= _JSON_LIMIT else None
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise rejected(self.name, f"its `{key}` is no JSON object", "write it again")
+        return content
+
+
+def _measurement_in(arrays: _Arrays) -> Measurement:
+    name, spec = arrays.name, _spec(arrays)
+    values, weights = _values(arrays, spec)
+    unknown = int(np.count_nonzero(~np.isfinite(values)))
+    if unknown:
         raise rejected(name, f"{unknown} of its values are NaN or infinite", "repair them")
-    if isinstance(spec, ViewsSpec):
-        if quantity == "hu":
-            raise rejected(name, "projections are not in HU", "call them line_integrals or counts")
-        notes = _notes_on(values, spec, name)
-    elif quantity != "hu":
-        raise rejected(name, f"a {spec.kind} measures voxels, not {quantity}", "call them hu")
-    length = str(read_member(archive, "length", name, "U", (0,))) if "length" in there else "mm"
+    if weights is not None and not (np.all(np.isfinite(weights)) and weights.min() >= 0):
+        raise rejected(name, "its weights are not all 0 or more", "repair them")
+    length = arrays.text("length") if "length" in arrays else "mm"
     if length not in ("mm", "pixel"):
         raise rejected(name, f"its lengths are in {length!r}", "give mm or pixel")
-    affine = None
-    if "affine" in there:
-        affine = read_member(archive, "affine", name, "f", (2,)).astype(np.float64)
-        if affine.shape != (4, 4) or not np.all(np.isfinite(affine)):
-            raise rejected(name, "its affine is no finite 4 x 4 matrix", "repair or remove it")
-    metadata = _json(archive, "metadata", name) if "metadata" in there else {}
-    known = metadata.get("notes", [])
-    metadata["notes"] = [*known, *(note for note in notes if note not in known)]
-    return Measurement(values, spec, weights, length, affine, metadata)  # type: ignore[arg-type]
+    affine = arrays.numbers("affine", 2) if "affine" in arrays else None
+    if affine is not None and not (affine.shape == (4, 4) and np.all(np.isfinite(affine))):
+        raise rejected(name, "its affine is no finite 4 x 4 matrix", "repair or remove it")
+    metadata = arrays.json("metadata") if "metadata" in arrays else {}
+    known = metadata.get("notes")
+    notes = known if isinstance(known, list) else []
+    if isinstance(spec, ViewsSpec):
+        notes += [note for note in _notes_on(values, spec, name) if note not in notes]
+    about = metadata | {"notes": notes}
+    return Measurement(values, spec, weights, length, affine, about)  # type: ignore[arg-type]
 
 
-def _quantity(there: set[str], name: str) -> Quantity:
-    given = [quantity for quantity in QUANTITIES if quantity in there]
+def _spec(arrays: _Arrays) -> Spec:
+    if "geometry" not in arrays:
+        why = "it has no geometry, the JSON of an operator's spec"
+        raise rejected(arrays.name, why, "add it as text: shape, spacing_mm, bins, ... of a kind")
+    content = arrays.json("geometry")
+    if "angles_deg" in arrays:
+        angles = arrays.numbers("angles_deg", 1).tolist()
+        if content.setdefault("angles_deg", angles) != angles:
+            why = "it has angles twice, and they differ"
+            raise rejected(arrays.name, why, "leave one of them out")
+    try:
+        return read_spec(content)
+    except UsageError as error:
+        raise InputRejected(f"{arrays.name}: {error}") from error
+
+
+def _values(arrays: _Arrays, spec: Spec) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Line integrals or HU, and their weights."""
+    given = [quantity for quantity in QUANTITIES if quantity in arrays]
     if len(given) != 1:
         why = "it does not say whether it holds line integrals, raw counts or HU"
         if given:
             why = f"it holds {' and '.join(given)}, but should hold one of them"
-        raise rejected(name, why, f"name the array one of {', '.join(QUANTITIES)}")
-    return given[0]
+        raise rejected(arrays.name, why, f"name the array one of {', '.join(QUANTITIES)}")
+    (quantity,) = given
+    fitting = QUANTITIES[:2] if isinstance(spec, ViewsSpec) else QUANTITIES[2:]
+    if quantity not in fitting:
+        why = f"what a {spec.kind} operator measures is not {quantity}"
+        raise rejected(arrays.name, why, f"call it {' or '.join(fitting)}")
+    values = _in_shape(arrays.numbers(quantity, *_DIMENSIONS), spec, arrays.name)
+    if quantity == "counts":
+        return _of_counts(values, arrays)
+    if "weights" not in arrays:
+        return values, None
+    return values, _in_shape(arrays.numbers("weights", *_DIMENSIONS), spec, arrays.name)
 
 
-def _spec(archive: zipfile.ZipFile, there: set[str], name: str) -> Spec:
-    if "geometry" not in there:
-        why = "it has no geometry, the JSON of an operator's spec"
-        raise rejected(name, why, "add it as text: shape, spacing_mm, bins, ... of a kind")
-    content = _json(archive, "geometry", name)
-    if "angles_deg" in there:
-        angles = read_member(archive, "angles_deg", name, "iuf", (1,)).astype(np.float64)
-        if "angles_deg" in content and list(content["angles_deg"]) != angles.tolist():
-            raise rejected(name, "it has angles twice, and they differ", "leave one of them out")
-        if not np.all(np.isfinite(angles)):
-            raise rejected(name, "an angle is NaN or infinite", "repair the angles")
-        content = content | {"angles_deg": angles.tolist()}
-    try:
-        return read_spec(content)
-    except UsageError as error:
-        raise InputRejected(f"{name}: {error}") from error
-
-
-def _in_shape(values: NDArray[np.float32], spec: Spec, name: str) -> NDArray[np.float32]:
-    """As the geometry has them, with an axis for one slice where it was left out."""
+def _in_shape(values: NDArray[np.float64], spec: Spec, name: str) -> NDArray[np.float32]:
+    """Float32 as the geometry has them, with an axis for one slice where it was left out."""
     expected = spec.range_shape
     if values.ndim == 2 and len(expected) == 3 and expected[0] == 1:
         values = values[None]
@@ -214,22 +236,23 @@ def _in_shape(values: NDArray[np.float32], spec: Spec, name: str) -> NDArray[np.
             check_views(values, spec.views, name)
         why = f"its values are {values.shape}, but its geometry measures {expected}"
         raise rejected(name, why, "check the geometry's shape, views and bins")
-    return values
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _of_counts(
-    counts: NDArray[np.float32], archive: zipfile.ZipFile, there: set[str], name: str
+    counts: NDArray[np.float32], arrays: _Arrays
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Line integrals and weights of photon counts."""
-    if "photons" not in there:
+    if "photons" not in arrays:
         why = "it has counts but not how many photons were sent"
-        raise rejected(name, why, "add `photons`, the counts without object")
-    sent = read_member(archive, "photons", name, "iuf", (0,))
-    photons = float(sent)
+        raise rejected(arrays.name, why, "add `photons`, the counts without object")
+    photons = float(arrays.numbers("photons", 0))
     if not (np.all(np.isfinite(counts)) and counts.min() >= 0 and 0 < photons < np.inf):
-        raise rejected(name, "its counts or photons are no counts", "give numbers of 0 or more")
+        why = "its counts or photons are no counts"
+        raise rejected(arrays.name, why, "give numbers of 0 or more")
     if not counts.any():
-        raise rejected(name, "not one photon arrived", "check the counts")
+        raise rejected(arrays.name, "not one photon arrived", "check the counts")
     values, weights = integrals_of(torch.from_numpy(counts), photons)
     return values.numpy(), weights.numpy()
 
@@ -239,14 +262,3 @@ def _notes_on(values: NDArray[np.float32], spec: ViewsSpec, name: str) -> list[s
     notes = check_angles(np.array(spec.angles_deg), period, name)
     rows = values if isinstance(spec, SlicesSpec) else values.swapaxes(0, 1)
     return [*notes, *check_integrals(rows, spec.views, name)]
-
-
-def _json(archive: zipfile.ZipFile, key: str, name: str) -> dict[str, Any]:
-    text = str(read_member(archive, key, name, "U", (0,)))
-    try:
-        content = json.loads(text) if len(text) <= _JSON_LIMIT else None
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise rejected(name, f"its `{key}` is no JSON object", "write it again")
-    return content

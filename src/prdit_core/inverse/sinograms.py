@@ -120,6 +120,8 @@ def find_axis(integrals: NDArray[Any], angles_deg: NDArray[np.float64], name: st
     angles = np.radians(angles_deg)
     system = np.stack([np.ones_like(angles), np.cos(angles), np.sin(angles)], axis=1)
     seen = np.isfinite(centre)
+    if np.count_nonzero(seen) < len(system[0]):
+        raise rejected(name, "no object is in view, so its axis cannot be found", remedy)
     axis = float(np.linalg.lstsq(system[seen], centre[seen])[0][0])
     off = axis - (mass.shape[1] - 1) / 2
     if abs(off) > MAX_OFF * mass.shape[1]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.inverse.cg import Iterate
+from prdit_core.inverse.cg import Iterate, weighted_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def sirt_steps(
     for index in range(iterations):
         x = (x + columns * operator.adjoint(rows * left)).clamp(min=lower)
         left = y - operator(x)
-        yield Iterate(index, iterations, x, left.double().flatten(1).norm(dim=1))
+        yield Iterate(index, iterations, x, weighted_norm(left, None))
 
 
 def _inverse(sums: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.inverse.cg import Iterate, Penalty, cg_steps
+from prdit_core.errors import UsageError
+from prdit_core.inverse.cg import Iterate, Penalty, cg, weighted_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,14 @@ def tv_steps(
     weights : of the measurement, not negative, spread over `y`; they count relative to their mean.
         None: 1
     lower : bound of x; 0 for attenuation
+
+    Raises
+    ------
+    UsageError
+        If the strength is not above 0.
     """
+    if not strength > 0:
+        raise UsageError(f"total variation needs a strength above 0, not {strength}")
     x = x0
     penalty = strength * operator.norm() ** 2
     if weights is not None:
@@ -59,8 +67,7 @@ def tv_steps(
     dual = torch.zeros_like(split)
     for index in range(iterations):
         pull = Penalty(rho, split - dual, _parts, _parts_adjoint)
-        for step in cg_steps(operator, y, x, iterations=INNER, weights=weights, penalty=pull):
-            x, residual = step.x, step.residual
+        x = cg(operator, y, x, iterations=INNER, weights=weights, penalty=pull)
         parts = _parts(x)
         before, split = split, _proximal(parts + dual, penalty / rho, lower)
         dual = dual + parts - split
@@ -69,7 +76,8 @@ def tv_steps(
             rho, dual = 2 * rho, dual / 2
         elif moved > 10 * primal:
             rho, dual = rho / 2, 2 * dual
-        yield Iterate(index, iterations, x.clamp(min=lower), residual)
+        bounded = x.clamp(min=lower)
+        yield Iterate(index, iterations, bounded, weighted_norm(y - operator(bounded), weights))
 
 
 def contrast(operator: LinearOperator, y: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,9 @@ def simulate(
         values = build(spec)(x)[0, 0].numpy()
     about: dict[str, Any] = {
         "notice": SIMULATED,
-        "volume": dict(volume.metadata),
+        # Which volume it was, but not whose.
+        "volume": {key: value for key, value in volume.metadata.items() if key != "patient_key"},
+        "volume_sha256": sha256(volume.voxels_hu.tobytes()).hexdigest(),
         "photons": photons,
         "seed": seed,
         "index": index,

@@ -76,25 +76,23 @@ class ConeSpec(CircularSpec):
 class Cone(Projector):
     """Joseph's projector of a cone; views over a full turn for `fbp`, which is FDK."""
 
-    def __init__(self, geometry: ConeSpec, dtype: torch.dtype) -> None:
-        super().__init__(geometry, dtype)
-        self._cone = geometry
+    geometry: ConeSpec
 
     @property
     def pitch_mm(self) -> float:
         """Distance of the bins as seen at the axis."""
-        return self._cone.pitch_mm
+        return self.geometry.pitch_mm
 
     def cosines(self) -> Tensor:
         """Cosines of the angles between the rays and the middle one, (rows, bins)."""
-        sid = self._cone.source_detector_mm
-        v = centres(self._cone.rows)[:, None] * self._cone.row_mm
-        u = self._cone.bin_places()[None, :]
+        sid = self.geometry.source_detector_mm
+        v = centres(self.geometry.rows)[:, None] * self.geometry.row_mm
+        u = self.geometry.bin_places()[None, :]
         return torch.from_numpy(sid / np.sqrt(sid**2 + u**2 + v**2)).to(self._unit)
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """Every voxel's pixels, interpolated, by the squared nearness of the source."""
-        cone, images = self._cone, filtered.flatten(0, 1).movedim(1, 0)  # V BC rows bins
+        cone, images = self.geometry, filtered.flatten(0, 1).movedim(1, 0)  # V BC rows bins
         magnified = cone.source_detector_mm / cone.source_axis_mm * cone.spacing_mm[0] / cone.row_mm
         z = torch.from_numpy(centres(cone.shape[0]) * magnified).to(filtered)
         weights = view_weights(cone.angles_deg, 360.0) / 2
@@ -110,13 +108,13 @@ class Cone(Projector):
 
     def _measure(self, x: Tensor) -> Tensor:
         volumes = x.flatten(0, 1)
-        views = [joseph3d.project(volumes, *beam) for beam in self._cone.beams()]
+        views = [joseph3d.project(volumes, *beam) for beam in self.geometry.beams()]
         return torch.stack(views, 1).view(*x.shape[:2], *self.range_shape)
 
     def _spread(self, y: Tensor) -> Tensor:
         volumes = y.new_zeros(y.shape[0] * y.shape[1], *self.domain_shape)
         views = y.flatten(3).flatten(0, 1).unbind(1)  # V times (BC, rows bins)
-        for view, beam in zip(views, self._cone.beams(), strict=True):
+        for view, beam in zip(views, self.geometry.beams(), strict=True):
             joseph3d.spread(view, *beam, into=volumes)
         return volumes.view(*y.shape[:2], *self.domain_shape)
 

@@ -75,6 +75,8 @@ class LinearOperator(torch.nn.Module, ABC):
     def __init__(self, geometry: Spec, dtype: torch.dtype) -> None:
         super().__init__()
         self.geometry = geometry
+        # Set by those that know it.
+        self._norm: float | None = None
         self._unit: Tensor
         self.register_buffer("_unit", torch.ones((), dtype=dtype), persistent=False)
 
@@ -125,8 +127,10 @@ class LinearOperator(torch.nn.Module, ABC):
         return self.adjoint(self.forward(x))
 
     def norm(self) -> float:
-        """Largest singular value: 30 steps of the power iteration from a fixed start."""
-        return self._power_iteration(self.domain_shape)
+        """Largest singular value: 30 steps of the power iteration from a fixed start, once."""
+        if self._norm is None:
+            self._norm = self._power_iteration()
+        return self._norm
 
     def spec(self) -> dict[str, Any]:
         """JSON that rebuilds the operator, see `table.read_spec`."""
@@ -140,9 +144,15 @@ class LinearOperator(torch.nn.Module, ABC):
     def _spread(self, y: Tensor) -> Tensor:
         """A* y without gradients."""
 
-    def _power_iteration(self, shape: tuple[int, int, int]) -> float:
-        """The norm on volumes of `shape`; a positive start, since all operators here are."""
-        x = torch.rand((1, 1, *shape), generator=generator(Draw.POWER_ITERATION, 0)).to(self._unit)
+    def _smallest(self) -> tuple[int, int, int]:
+        """Shape of the smallest volume that has the norm of all."""
+        return self.domain_shape
+
+    def _power_iteration(self) -> float:
+        """The start is positive, since all operators here are."""
+        x = torch.rand((1, 1, *self._smallest()), generator=generator(Draw.POWER_ITERATION, 0)).to(
+            self._unit
+        )
         squared = 0.0
         for _ in range(POWER_STEPS):
             x = self._spread(self._measure(x / x.norm()))

@@ -38,27 +38,25 @@ class FanSpec(SlicesSpec, CircularSpec):
 class Fan(SliceProjector):
     """Joseph's projector of a fan; views over a full turn for `fbp`."""
 
-    def __init__(self, geometry: FanSpec, dtype: torch.dtype) -> None:
-        super().__init__(geometry, dtype)
-        self._fan = geometry
+    geometry: FanSpec
 
     @property
     def pitch_mm(self) -> float:
         """Distance of the bins as seen at the axis."""
-        return self._fan.pitch_mm
+        return self.geometry.pitch_mm
 
     def cosines(self) -> Tensor:
         """Cosines of the angles between the rays and the middle one, (bins,)."""
-        sid = self._fan.source_detector_mm
-        return torch.from_numpy(sid / np.hypot(sid, self._fan.bin_places())).to(self._unit)
+        sid = self.geometry.source_detector_mm
+        return torch.from_numpy(sid / np.hypot(sid, self.geometry.bin_places())).to(self._unit)
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """Every pixel's bins, interpolated, by the squared nearness of the source."""
         views = filtered.flatten(0, 2).movedim(1, 0)[:, None, :, None]  # V 1 BCD 1 bins
-        weights = view_weights(self._fan.angles_deg, 360.0) / 2
+        weights = view_weights(self.geometry.angles_deg, 360.0) / 2
         total = filtered.new_zeros(1, views.shape[2], *self.domain_shape[1:])
         for view, weight, (bins, near) in zip(
-            views, weights.tolist(), self._fan.pixels_seen(filtered), strict=True
+            views, weights.tolist(), self.geometry.pixels_seen(filtered), strict=True
         ):
             seen = interpolated(view, torch.zeros_like(bins)[None], bins[None])
             total += weight * near.square() * seen

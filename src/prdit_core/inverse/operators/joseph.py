@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prdit_core.errors import MemoryLimit
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import Tensor
 
 Array = NDArray[np.float64]
-INDEX_BYTES = 4
+INDEX_BYTES, MAX_ENTRIES = 4, 2**31 - 1
 
 
 def centres(count: int) -> Array:
@@ -28,15 +30,10 @@ def centres(count: int) -> Array:
     return np.arange(count, dtype=np.float64) - (count - 1) / 2
 
 
-def entries(rays: int, shape: tuple[int, int]) -> int:
-    """How many numbers the matrix of so many rays has, an upper bound."""
-    return 2 * rays * max(shape)
-
-
 def matrix_bytes(rays: int, shape: tuple[int, int], dtype: torch.dtype) -> int:
-    """Bytes of the matrix and its transpose, an upper bound."""
-    starts = rays + shape[0] * shape[1] + 2
-    return 2 * entries(rays, shape) * (INDEX_BYTES + dtype.itemsize) + starts * INDEX_BYTES
+    """Bytes of the matrix of so many rays and its transpose, an upper bound."""
+    entries, starts = 2 * rays * max(shape), rays + shape[0] * shape[1] + 2
+    return 2 * entries * (INDEX_BYTES + dtype.itemsize) + starts * INDEX_BYTES
 
 
 def system_matrix(
@@ -54,6 +51,11 @@ def system_matrix(
         right, y upwards, from the centre of the plane.
     shape, spacing_mm
         Pixels (H, W) and their (y, x) distance. Rows run downwards.
+
+    Raises
+    ------
+    MemoryLimit
+        If the matrix has more entries than its indices can count.
     """
     counts, columns, values = [], [], []
     for points, along in views:
@@ -62,6 +64,10 @@ def system_matrix(
         columns.append(column)
         values.append(torch.from_numpy(value).to(dtype))
     starts = np.cumsum([0, *np.concatenate(counts)])
+    if starts[-1] > MAX_ENTRIES:
+        raise MemoryLimit(
+            f"a matrix of {starts[-1]:.1e} entries is more than 32 bits count; take fewer views"
+        )
     size = (len(starts) - 1, shape[0] * shape[1])
     return _csr(starts, np.concatenate(columns), torch.cat(values), size)
 

@@ -80,6 +80,7 @@ class Mask(PseudoInvertible):
 
     def __init__(self, geometry: MaskSpec, dtype: torch.dtype) -> None:
         super().__init__(geometry, dtype)
+        self._norm = 1.0
         self._places: Tensor
         places = torch.from_numpy(np.flatnonzero(geometry.mask()))
         self.register_buffer("_places", places, persistent=False)
@@ -88,10 +89,6 @@ class Mask(PseudoInvertible):
     def range_shape(self) -> tuple[int]:
         """Number of known voxels."""
         return (len(self._places),)
-
-    def norm(self) -> float:
-        """1."""
-        return 1.0
 
     def pinv(self, y: Tensor) -> Tensor:
         """The known voxels, and 0 elsewhere."""

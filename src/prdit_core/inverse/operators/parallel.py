@@ -37,14 +37,12 @@ class ParallelSpec(SlicesSpec):
 class Parallel(SliceProjector):
     """Joseph's projector of parallel rays; its backprojection is its transpose."""
 
-    def __init__(self, geometry: ParallelSpec, dtype: torch.dtype) -> None:
-        super().__init__(geometry, dtype)
-        self._parallel = geometry
+    geometry: ParallelSpec
 
     @property
     def pitch_mm(self) -> float:
         """Distance of the bins."""
-        return self._parallel.bin_mm
+        return self.geometry.bin_mm
 
     def cosines(self) -> Tensor:
         """1: all rays of a view are alike."""
@@ -52,6 +50,6 @@ class Parallel(SliceProjector):
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """The transpose, with the weights of the integral over half a turn."""
-        _, pixel_y, pixel_x = self._parallel.spacing_mm
-        weights = view_weights(self._parallel.angles_deg, 180.0) * self.pitch_mm
+        _, pixel_y, pixel_x = self.geometry.spacing_mm
+        weights = view_weights(self.geometry.angles_deg, 180.0) * self.pitch_mm
         return self.adjoint(filtered * (weights / (pixel_y * pixel_x)).to(filtered)[:, None])

@@ -138,9 +138,7 @@ class ViewsSpec(Spec, ABC):
 class Projector(LinearOperator, ABC):
     """A projector that knows its filtered backprojection (`fbp`, FBP and FDK)."""
 
-    def __init__(self, views: ViewsSpec, dtype: torch.dtype) -> None:
-        super().__init__(views, dtype)
-        self.views = views
+    geometry: ViewsSpec
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,12 @@ class Separable(LinearOperator, ABC):
 
     def __init__(self, geometry: Spec, matrices: Sequence[Tensor], dtype: torch.dtype) -> None:
         super().__init__(geometry, dtype)
-        self._norm = float(torch.stack([torch.linalg.matrix_norm(m, 2) for m in matrices]).prod())
+        self._norm = math.prod(float(torch.linalg.matrix_norm(m, 2)) for m in matrices)
         self._z: Tensor
         self._y: Tensor
         self._x: Tensor
         for name, matrix in zip(("_z", "_y", "_x"), matrices, strict=True):
             self.register_buffer(name, matrix.to(dtype), persistent=False)
-
-    def norm(self) -> float:
-        """Largest singular value: the product of those of the matrices."""
-        return self._norm
 
     def _measure(self, x: Tensor) -> Tensor:
         return _along_axes(x, self._z, self._y, self._x)
