@@ -24,8 +24,8 @@ from reference.plain import forward as plain
 
 from prdit_core.machine import use_threads
 from prdit_core.models import linears
-from prdit_core.models.prdit import PRDiT
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.network import PRDiT
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.verbs.bench import gflop
 
 if TYPE_CHECKING:

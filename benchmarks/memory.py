@@ -47,9 +47,10 @@ def make_chain() -> Prior:
     from prdit_core.config import RefinerConfig
     from prdit_core.geometry import cubic
     from prdit_core.intensity import Intensity
-    from prdit_core.models.prdit import PRDiT, initialise
+    from prdit_core.models.prdit.evaluation import PRDiTNetwork
+    from prdit_core.models.prdit.network import PRDiT, initialise
+    from prdit_core.models.prdit.zoo import SMALL
     from prdit_core.models.prior import Prior
-    from prdit_core.models.zoo import SMALL
     from prdit_core.schedule import CosineSchedule
 
     cut = RefinerConfig(patch=6, stride=4, padding=1, width=192)
@@ -58,7 +59,8 @@ def make_chain() -> Prior:
     for part in (model, *model.refiners):
         torch.nn.init.normal_(part.local.out.weight, std=0.01)
     geometry = cubic(EDGE, 320.0)
-    return Prior(model, CosineSchedule(noise_std=0.5), Intensity(), geometry, "chain", "")
+    schedule = CosineSchedule(noise_std=0.5)
+    return Prior(PRDiTNetwork(model), schedule, Intensity(), geometry, "chain", "")
 
 
 def sample(model: str, sampler: str, steps: int) -> None:

@@ -23,8 +23,8 @@ from napari_prdit.widgets.planes import show_planes
 from prdit_core.checkpoints.store import Header, save_checkpoint
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.prdit import PRDiT
-from prdit_core.models.zoo import SMALL
+from prdit_core.models.prdit.network import PRDiT
+from prdit_core.models.prdit.zoo import SMALL
 from prdit_core.schedule import CosineSchedule
 
 TICK_MS = 5

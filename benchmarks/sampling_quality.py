@@ -24,7 +24,8 @@ import itertools
 import os
 import statistics
 import time
-from collections import Counter
+from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,27 @@ FRONT = (  # the cheapest that are as good as the references, and hot ones with 
 )
 
 
+@contextmanager
+def evaluations(prior: prdit_core.Prior) -> Iterator[list[int]]:
+    """How often the local and the global part of a base are evaluated meanwhile."""
+    counts = [0, 0]
+
+    def count(number: int) -> None:
+        counts[number] += 1
+
+    module = prior.network.module
+    hooks = [
+        part.register_forward_hook(lambda *_, number=number: count(number))
+        for number, part in enumerate((module.local, module.global_residual))
+        if part is not None
+    ]
+    try:
+        yield counts
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 class Made:
     """Volumes of one setting in a folder, each with what it cost."""
 
@@ -132,13 +154,13 @@ class Made:
         if self.file(index).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        begun, evaluated = time.thread_time(), Counter[str]()
-        for step in prdit_core.generate_steps(prior, self.config, seed=SEED, index=index):
-            evaluated.update(step.evaluated)
+        begun = time.thread_time()
+        with evaluations(prior) as counts:
+            walk = prdit_core.generate_steps(prior, self.config, seed=SEED, index=index)
+            (step,) = deque(walk, maxlen=1)
         seconds = time.thread_time() - begun
         hu = prior.intensity.to_hu(step.x0[0, 0].numpy()).astype(np.int16)
         partial = self.file(index).with_suffix(".partial.npz")
-        counts = [evaluated["local"], evaluated["global_residual"]]
         np.savez_compressed(partial, hu=hu, seconds=seconds, evaluated=counts)
         os.replace(partial, self.file(index))
 

@@ -27,8 +27,8 @@ from reference.plain import attention as explicit_attention
 
 from prdit_core.config import Activations, ModelConfig, Precision, StageName
 from prdit_core.machine import use_threads
-from prdit_core.models.prdit import training_memory
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.memory import training_memory
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.engine import launch
@@ -38,7 +38,7 @@ from prdit_core.training.stages import STAGES, prepare
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from prdit_core.models.prdit import PRDiT
+    from prdit_core.models.prdit.network import PRDiT
 
 # Processes fork from one that has only imported, which saves each of them seconds.
 FORKS = multiprocessing.get_context("forkserver")

@@ -1,13 +1,23 @@
-"""Where the shared material lies, and the rule that tests never change it."""
+"""Where the shared material lies, that tests never change it, and how tests are shared out."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# One thread in every process of the tests, set before torch loads: networks are tiny, and threads
+# of two test processes would take the cores from each other.
+os.environ |= {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+CPU_SECONDS = "cpu_seconds"
+SLOW = 3.0  # CPU seconds; what takes more is marked slow
 
 
 def _folder(variable: str, default: Path) -> Path:
@@ -45,3 +55,49 @@ class Recordings:
 def parity() -> Recordings:
     """Numbers recorded from the official release."""
     return Recordings()
+
+
+# ---------------------------------------------------------------------------------------------
+# Sharing out among processes (pytest-xdist): a file goes to one process, for its fixtures; all
+# windows go to one, since they share a screen; and they go first, since they take longest.
+
+
+def _group(item: pytest.Item) -> str:
+    windows = "display" in getattr(item, "fixturenames", ())
+    return "windows" if windows else item.path.stem
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _group(item) != "windows")
+
+
+# ---------------------------------------------------------------------------------------------
+# Tests that are not marked slow, and are.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """CPU seconds of this process and of the children it waited for."""
+    before = sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        spent = sum(os.times()[:4]) - before
+        if item.get_closest_marker("slow") is None:
+            item.user_properties.append((CPU_SECONDS, spent))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    spent = {
+        report.nodeid: dict(report.user_properties).get(CPU_SECONDS, 0.0)
+        for report in reports
+        if report.when == "call"
+    }
+    slow = {name: seconds for name, seconds in spent.items() if seconds > SLOW}
+    if slow:
+        terminalreporter.section(f"fast tests above {SLOW:g} CPU seconds: mark them slow")
+    for name, seconds in sorted(slow.items(), key=lambda entry: -entry[1]):
+        terminalreporter.write_line(f"{seconds:6.1f} s  {name}")

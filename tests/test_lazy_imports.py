@@ -37,9 +37,12 @@ PUBLIC = (
     "open_sets",
     "preprocess",
     "read_evaluation",
+    "read_measurement",
     "read_volume",
+    "simulate",
     "train",
     "train_steps",
+    "write_measurement",
     "write_report",
     "write_volume",
 )
@@ -79,7 +82,7 @@ def test_the_plugin_opens_volumes_without_torch() -> None:
 
 COMMANDS = (
     *("generate", "decompose", "preprocess", "phantoms", "train", "train-encoder"),
-    *("evaluate", "runs", "import", "info", "devices"),
+    *("evaluate", "runs", "import", "info", "devices", "simulate"),
 )
 
 
@@ -101,10 +104,10 @@ def test_other_names_do_not() -> None:
 
 def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
     """Importing a module sets it as attribute of its package, where it could hide a lazy name."""
-    verbs = ["decompose", "generate", "preprocess", "train"]
+    verbs = ["decompose", "generate", "preprocess", "simulate", "train"]
     modules = "".join(f"import prdit_core.verbs.{verb} as _\n" for verb in verbs)
     kinds = "".join(f"print(type(prdit_core.{verb}).__name__)\n" for verb in verbs * 2)
-    assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 8
+    assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 10
 
 
 def test_generate_steps_takes_what_the_public_face_promises() -> None:

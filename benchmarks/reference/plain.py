@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from prdit_core.models.layers import position_table, time_features
+from prdit_core.models.prdit.layers import position_table, time_features
 from prdit_core.patches import assemble_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prdit_core.models.global_residual import Block
-    from prdit_core.models.prdit import PRDiT
+    from prdit_core.models.prdit.global_residual import Block
+    from prdit_core.models.prdit.network import PRDiT
 
 
 def layer_norm(x: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def described(name: str) -> str:
     lines = [
         _grid(header),
         _lower(header),
-        f"{_parts(header)}, {(path / WEIGHTS).stat().st_size / 2**20:.1f}\N{NO-BREAK SPACE}MB",
+        f"{header.model.summary}, "
+        f"{(path / WEIGHTS).stat().st_size / 2**20:.1f}\N{NO-BREAK SPACE}MB",
         _units(header),
         _origin(header),
     ]
@@ -81,12 +82,6 @@ def _sizes(header: Header) -> tuple[int, ...]:
     return header.model.sizes(header.geometry.shape[0])[::-1]
 
 
-def _parts(header: Header) -> str:
-    depth, refiners = header.model.depth, len(header.model.refiners)
-    parts = f"local part and global part of {depth} blocks" if depth else "local part only"
-    return f"{parts}, {refiners} refiner{'s' * (refiners > 1)}" if refiners else parts
-
-
 def _units(header: Header) -> str:
     low, high = header.intensity.window_hu
     kind = "exact" if header.intensity.exact else "approximate"
@@ -98,4 +93,4 @@ def _origin(header: Header) -> str:
     if isinstance(training, dict) and "iteration" in header.record:
         stage = training.get("stage", "?")
         return f"trained: stage {stage}, {header.record['iteration']} iterations"
-    return "imported" if "source" in header.record else ""
+    return "imported" if "imported" in header.record else ""

@@ -46,8 +46,8 @@ def read_scan(path: str) -> list[LayerData]:
         With one line that says what is wrong with the scan.
     """
     from napari_prdit.layers import image_layer
-    from napari_prdit.records import recorded
     from prdit_core.data.io import read_volume
+    from prdit_core.data.records import recorded
     from prdit_core.files import shown
 
     file, volume = Path(path), read_volume(path)

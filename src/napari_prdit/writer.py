@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NIFTI = (".nii.gz", ".nii")
 METAIMAGE = (".mha", ".mhd")
+NRRD = (".nrrd",)
 
 
 def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -37,6 +38,11 @@ def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[st
     return _write_volume(_named(path, METAIMAGE), data, attributes)
 
 
+def write_nrrd(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """As `write_nifti`, with the suffix .nrrd."""
+    return _write_volume(_named(path, NRRD), data, attributes)
+
+
 def write_session(path: str, layers: list[LayerData]) -> list[str]:
     """Write image and labels layers, with what they carry, into one file; see `save_session`."""
     from napari_prdit.session import SUFFIX, save_session
@@ -46,8 +52,8 @@ def write_session(path: str, layers: list[LayerData]) -> list[str]:
 
 def _write_volume(file: Path, data: Any, attributes: dict[str, Any]) -> list[str]:
     from napari_prdit.layers import layer_volume
-    from napari_prdit.records import check_place, write_record
     from prdit_core.data.io import write_volume
+    from prdit_core.data.records import check_place, write_record
 
     volume = layer_volume(data, attributes)
     if not volume.metadata:

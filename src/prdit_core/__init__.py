@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prdit_core.openmp import wait_briefly
+
+wait_briefly()  # here, because whatever loads torch imports this package first
+
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.importer import import_official
@@ -17,28 +21,39 @@ if TYPE_CHECKING:
     from prdit_core.data.transforms import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
+    from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
-    from prdit_core.models.prior import Decomposition, Prediction, Prior
+    from prdit_core.models.contracts import Decomposition, Prediction
+    from prdit_core.models.prior import Prior
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.evaluated_sets import open_sets
+    from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.reconstruct import (
+        reconstruct,
+        reconstruct_classically,
+        reconstruct_steps,
+    )
     from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
+    from prdit_core.verbs.simulate import simulate
     from prdit_core.verbs.train import train, train_steps
     from prdit_core.volume import Volume
 
 _HOMES = {
-    "Decomposition": "models.prior",
+    "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
+    "Measurement": "inverse.measurement",
+    "ExportedSeries": "verbs.export",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
     "PrditError": "errors",
-    "Prediction": "models.prior",
+    "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
     "Preset": "data.transforms",
     "Prior": "models.prior",
@@ -57,18 +72,26 @@ _HOMES = {
     "energy_shares": "verbs.shares",
     "evaluate": "verbs.evaluate",
     "evaluate_steps": "verbs.evaluate",
+    "export_dicom": "verbs.export",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
     "load": "checkpoints.catalog",
     "open_sets": "verbs.evaluated_sets",
+    "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
     "read_evaluation": "metrics.evaluation",
+    "read_measurement": "inverse.measurement",
     "read_volume": "data.io",
+    "reconstruct": "verbs.reconstruct",
+    "reconstruct_classically": "verbs.reconstruct",
+    "reconstruct_steps": "verbs.reconstruct",
     "sampling_preset": "presets",
+    "simulate": "verbs.simulate",
     "train": "verbs.train",
     "train_steps": "verbs.train",
+    "write_measurement": "inverse.measurement",
     "write_report": "verbs.report",
     "write_volume": "data.io",
 }
@@ -78,6 +101,8 @@ __all__ = [
     "SAMPLERS",
     "Decomposition",
     "Evaluation",
+    "ExportedSeries",
+    "Measurement",
     "ModelConfig",
     "PrditError",
     "Prediction",
@@ -98,18 +123,26 @@ __all__ = [
     "energy_shares",
     "evaluate",
     "evaluate_steps",
+    "export_dicom",
     "generate",
     "generate_steps",
     "import_official",
     "load",
     "open_sets",
+    "open_volume",
     "phantoms",
     "preprocess",
     "read_evaluation",
+    "read_measurement",
     "read_volume",
+    "reconstruct",
+    "reconstruct_classically",
+    "reconstruct_steps",
     "sampling_preset",
+    "simulate",
     "train",
     "train_steps",
+    "write_measurement",
     "write_report",
     "write_volume",
 ]

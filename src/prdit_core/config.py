@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -62,7 +63,46 @@ class RefinerConfig(PatchGeometry):
     width: int = Field(ge=6, le=8192)
 
 
-class ModelConfig(PatchGeometry):
+class NetworkConfig(BaseModel, ABC):
+    """Everything that fixes the names and shapes of a network, of whichever family.
+
+    Attributes
+    ----------
+    family : a name of `FAMILIES`
+    channels : image channels C
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    channels: int
+
+    @property
+    @abstractmethod
+    def edge_multiple(self) -> int:
+        """What edges of the volumes must be multiples of, at every resolution it makes."""
+
+    @property
+    @abstractmethod
+    def least_parameters(self) -> int:
+        """A bound below their number that costs nothing, for headers that may lie."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What the network is made of, in words."""
+
+    def sizes(self, edge: int) -> tuple[int, ...]:
+        """Edges of the volumes at every resolution it makes, lowest first."""
+        return (edge,)
+
+    def stopped_at(self, number: int) -> NetworkConfig:
+        """The configuration up to resolution `number`, 0 being the lowest."""
+        del number  # there is one
+        return self
+
+
+class ModelConfig(NetworkConfig, PatchGeometry):
     """Everything that fixes the names and shapes of a PRDiT network (Tables 9 and 10).
 
     Attributes
@@ -75,6 +115,7 @@ class ModelConfig(PatchGeometry):
     refiners : stages of a chain above the base, each doubling the resolution (3.4)
     """
 
+    family: Literal["prdit"] = "prdit"
     channels: int = Field(default=1, ge=1, le=64)
     width: int = Field(ge=6, le=8192)
     depth: int = Field(ge=0, le=128)
@@ -97,9 +138,10 @@ class ModelConfig(PatchGeometry):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_empty_chain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of refiners where there are none: digests of older checkpoints stay valid."""
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of a family or an empty chain: digests of older checkpoints stay valid."""
         content: dict[str, Any] = dump(self)
+        content.pop("family", None)
         if not self.refiners:
             content.pop("refiners", None)
         return content
@@ -134,6 +176,22 @@ class ModelConfig(PatchGeometry):
     def sizes(self, edge: int) -> tuple[int, ...]:
         """Edges of the volumes at every resolution of the chain, lowest first."""
         return tuple(edge // 2**n for n in range(len(self.refiners), -1, -1))
+
+    def stopped_at(self, number: int) -> ModelConfig:
+        """The lower part of the chain, with its first `number` refiners."""
+        return self.refined_by(*self.refiners[:number])
+
+    @property
+    def summary(self) -> str:
+        """Its parts."""
+        depth, refiners = self.depth, len(self.refiners)
+        parts = f"local part and global part of {depth} blocks" if depth else "local part only"
+        return f"{parts}, {refiners} refiner{'s' * (refiners > 1)}" if refiners else parts
+
+    @property
+    def least_parameters(self) -> int:
+        """Those of the blocks."""
+        return 12 * self.width**2 * self.depth
 
     def refined_by(self, *refiners: RefinerConfig) -> ModelConfig:
         """The same base with these stages above it.

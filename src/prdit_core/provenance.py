@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from prdit_core.config import SamplingConfig
     from prdit_core.volume import Volume
 
 SYNTHETIC = "synthetic, not for diagnosis"
+SIMULATED = "simulated from a volume, not for diagnosis"
 DERIVED = "derived from a scan by a model, not for diagnosis"
+RESEARCH = "for research, not for diagnosis"  # of what no model made
 
 
 def stamp(
@@ -44,6 +47,25 @@ def stamp(
         "version": package_version(),
         "torch": torch_version(),
     }
+
+
+def notice_of(metadata: Mapping[str, Any]) -> str:
+    """`SYNTHETIC` or `DERIVED` where the metadata of a volume say so, else `RESEARCH`."""
+    for stated in (metadata.get("notice"), metadata.get("description")):
+        for notice in (SYNTHETIC, DERIVED):
+            if str(stated).startswith(notice):
+                return notice
+    return RESEARCH
+
+
+def stated_notice(description: str) -> dict[str, str]:
+    """Metadata from a file's line of description if it is one of ours; nothing of others.
+
+    So a volume whose record was lost is still known to be synthetic, and what others write into
+    that line, which may name a patient, goes nowhere.
+    """
+    notice = notice_of({"description": description.strip()})
+    return {} if notice == RESEARCH else {"notice": notice, "description": description.strip()}
 
 
 def volume_record(volume: Volume, file: Path, voxels: Path) -> dict[str, Any]:

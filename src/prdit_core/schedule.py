@@ -49,6 +49,14 @@ class Schedule(BaseModel, ABC):
         They weigh a linear change of x0 and eps over a step (second-order increments).
         """
 
+    def log_snr(self, t: float) -> float:
+        """log(alpha / sigma) at t, which is above 0 and below T."""
+        return math.log(self.alpha(t) / self.sigma(t))
+
+    @abstractmethod
+    def time_at(self, log_snr: float) -> float:
+        """Time at which log(alpha / sigma) has this value; the inverse of `log_snr`."""
+
     def network_time(self, t: float) -> float:
         """Number that the network's time embedding receives for time t."""
         return min(t, self.last_t)
@@ -84,6 +92,14 @@ class CosineSchedule(Schedule):
         along_sigma = step * self.sigma(t_to) + grown_alpha
         return along_alpha / self._theta(1.0), along_sigma / self._theta(1.0)
 
+    def log_snr(self, t: float) -> float:
+        """-log(tan(theta))."""
+        return -math.log(math.tan(self._theta(t)))
+
+    def time_at(self, log_snr: float) -> float:
+        """Theta is the angle whose tangent is sigma / alpha."""
+        return math.atan(math.exp(-log_snr)) * 2 * T / math.pi
+
     @staticmethod
     def _theta(t: float) -> float:
         return 0.5 * math.pi * t / T
@@ -113,6 +129,10 @@ class LinearSchedule(Schedule):
         """Half the squared step, with the sign of each share."""
         half_square = 0.5 * (t_to - t) ** 2 / T
         return -half_square, half_square
+
+    def time_at(self, log_snr: float) -> float:
+        """T / (1 + alpha / sigma)."""
+        return T / (1 + math.exp(log_snr))
 
     def network_time(self, t: float) -> float:
         """T - t: PRDiT-FM networks receive 1000 at the data."""

@@ -9,7 +9,7 @@ import torch
 from toys import TINY
 
 from prdit_core.config import ModelConfig, RefinerConfig
-from prdit_core.models.prdit import PRDiT
+from prdit_core.models.prdit.network import PRDiT
 
 if TYPE_CHECKING:
     from torch import Tensor

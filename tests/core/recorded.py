@@ -11,7 +11,7 @@ import torch
 
 from prdit_core.checkpoints.official import renamed_state
 from prdit_core.config import ModelConfig, RefinerConfig
-from prdit_core.models.prdit import PRDiT
+from prdit_core.models.prdit.network import PRDiT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -103,7 +103,7 @@ def test_a_benchmark_s_volumes_are_those_of_the_product_and_are_made_once(
     expected = prdit_core.generate(prior, config, seed=quality["SEED"], index=1).voxels_hu
     assert (made.volumes(2)[1] == expected.astype("int16")).all()
     seconds, local, residual = made.costs(2)
-    assert seconds > 0 and (local, residual) == (6, 2)
+    assert seconds >= 0 and (local, residual) == (6, 2)
 
 
 def test_end_points_are_told_from_others(quality: dict[str, Any]) -> None:

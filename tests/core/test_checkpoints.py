@@ -57,10 +57,10 @@ def refused(checkpoint: Path) -> str:
 def test_a_round_trip_keeps_everything(checkpoint: Path) -> None:
     prior = prdit_core.load(checkpoint)
     stored = load_file(checkpoint / WEIGHTS)
-    assert prior.model.config == TINY
+    assert prior.network.config == TINY
     assert prior.schedule.noise_std == 0.5
     assert prior.shape == (1, 1, 8, 8, 8)
-    for name, weight in prior.model.state_dict().items():
+    for name, weight in prior.network.module.state_dict().items():
         assert torch.equal(weight, stored[name])
 
 
@@ -173,13 +173,15 @@ def test_publishing_halves_the_size_and_hardly_moves_the_prediction(
 
 def test_a_velocity_model_splits_like_any_other(tmp_path: Path) -> None:
     """x_t = alpha x0 + sigma eps holds exactly for a velocity network's two estimates."""
-    from prdit_core.models.prdit import PRDiT
+    from prdit_core.models.prdit.evaluation import PRDiTNetwork
+    from prdit_core.models.prdit.network import PRDiT
     from prdit_core.models.prior import Prior
     from prdit_core.schedule import LinearSchedule
 
     base = prdit_core.load(tiny_checkpoint(tmp_path / "c"))
     config = TINY.model_copy(update={"output": "velocity"})
-    prior = Prior(PRDiT(config).eval(), LinearSchedule(), base.intensity, base.geometry, "v", "")
+    network = PRDiTNetwork(PRDiT(config).eval())
+    prior = Prior(network, LinearSchedule(), base.intensity, base.geometry, "v", "")
     x = torch.randn(1, 1, 8, 8, 8)
     said = prior.denoise(x, 300.0)
     torch.testing.assert_close(0.7 * said.x0 + 0.3 * said.eps, x)
@@ -192,7 +194,7 @@ def test_training_may_follow_generating_in_one_process(checkpoint: Path) -> None
     """Tables made while sampling can be used where gradients are taken."""
     prior = prdit_core.load(checkpoint)
     prdit_core.generate(prior, prdit_core.SamplingConfig(steps=1))
-    model = prior.model.requires_grad_(True)
+    model = prior.network.module.requires_grad_(True)
     model(torch.randn(prior.shape), torch.tensor([5.0])).sum().backward()
 
 

@@ -205,6 +205,32 @@ def test_one_file_is_not_overwritten_silently(checkpoint: Path, tmp_path: Path) 
     generate(checkpoint, file, "--seed", 1, code=6)
 
 
+def test_one_file_has_the_format_of_its_name(checkpoint: Path, tmp_path: Path) -> None:
+    """And a record of its own, so that two formats in one folder need two names."""
+    generate(checkpoint, tmp_path / "a.nii.gz")
+    expected = nib.load(tmp_path / "a.nii.gz").get_fdata().T
+    for suffix in (".nii", ".mha", ".nrrd"):
+        file = tmp_path / f"b{suffix[1:]}{suffix}"
+        generate(checkpoint, file)
+        image = sitk.ReadImage(str(file))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image), expected)
+        record = json.loads(file.with_suffix(".json").read_text())
+        assert (record["volume"], record["sha256"]) == (file.name, digest(file))
+        assert "0 volumes made" in generate(checkpoint, file).stdout
+    before = digests(tmp_path)
+    for suffix in (".mhd", ".nhdr", ".npz"):  # no folder of that name, either
+        assert "choose .nii.gz" in generate(checkpoint, tmp_path / f"c{suffix}", code=2).stderr
+    assert "a.png exists" in generate(checkpoint, tmp_path / "a.nrrd", code=6).stderr
+    assert digests(tmp_path) == before
+
+
+def test_overwriting_one_file_removes_no_other(checkpoint: Path, tmp_path: Path) -> None:
+    generate(checkpoint, tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii").write_bytes(b"something of mine")
+    generate(checkpoint, tmp_path / "a.nii.gz", "--seed", 1, "--overwrite")
+    assert (tmp_path / "a.nii").read_bytes() == b"something of mine"
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -422,9 +448,11 @@ def test_both_stages_train_and_generate(local_run: Path, data: Path, tmp_path: P
     assert [p.name for p in (local_run / "previews").iterdir()]
     generate(tmp_path / "global", tmp_path / "v.nii.gz")
     local, whole = prdit_core.load(local_run), prdit_core.load(tmp_path / "global")
-    assert local.model.config.depth == 0 and whole.model.config.depth == 4
-    for name, weight in local.model.state_dict().items():
-        assert torch.equal(weight, whole.model.state_dict()[name]), f"{name} was not frozen"
+    assert local.network.config.depth == 0 and whole.network.config.depth == 4
+    for name, weight in local.network.module.state_dict().items():
+        assert torch.equal(weight, whole.network.module.state_dict()[name]), (
+            f"{name} was not frozen"
+        )
 
 
 def test_stage_two_needs_stage_one(local_run: Path, data: Path, tmp_path: Path) -> None:

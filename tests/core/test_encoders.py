@@ -29,6 +29,7 @@ from prdit_core.models import resnet3d
 from prdit_core.models.initial import draw_weights
 from prdit_core.models.phantom_encoder import PhantomEncoder
 from prdit_core.models.resnet3d import ResNet3D, design_of, shapes_of
+from prdit_core.noise import Draw
 from prdit_core.training import encoder as lessons
 from prdit_core.training.encoder import smooth
 from prdit_core.verbs.train_encoder import train_encoder
@@ -52,7 +53,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def medicalnet(depth: int = 10, shortcut: resnet3d.Shortcut = "B") -> ResNet3D:
     model = ResNet3D(depth, shortcut)
-    draw_weights(model, 1)
+    draw_weights(model, Draw.ENCODER_WEIGHTS, 1)
     return model.eval()
 
 
@@ -215,7 +216,7 @@ def test_without_the_extra_the_hub_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def own(tmp_path: Path) -> Path:
     """A tiny encoder of ours, on a grid of 32^3."""
     model = PhantomEncoder(2, 5)
-    draw_weights(model, 0)
+    draw_weights(model, Draw.ENCODER_WEIGHTS, 0)
     header = EncoderHeader(width=2, features=5, geometry=cubic(32, 320.0))
     return save_encoder(tmp_path / "own", header, model)
 

@@ -21,6 +21,7 @@ from prdit_core.models import resnet3d
 from prdit_core.models.initial import draw_weights
 from prdit_core.models.phantom_encoder import PhantomEncoder
 from prdit_core.models.resnet3d import ResNet3D
+from prdit_core.noise import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, seed in {"real": HELD_OUT, "fake": OTHERS, "training": TRAINING}.items():
         save(chests(seed, COUNT), folder / name)
     model = PhantomEncoder(2, 5)
-    draw_weights(model, 0)
+    draw_weights(model, Draw.ENCODER_WEIGHTS, 0)
     header = EncoderHeader(width=2, features=5, geometry=cubic(32, 320.0))
     save_encoder(folder / "encoder", header, model)
     return folder
@@ -48,7 +49,7 @@ def resnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.T
     layers = tuple((4, stride, dilation) for _, stride, dilation in resnet3d.LAYERS)
     monkeypatch.setattr(resnet3d, "LAYERS", layers)
     model = ResNet3D(10, "B")
-    draw_weights(model, 1)
+    draw_weights(model, Draw.ENCODER_WEIGHTS, 1)
     return {f"module.{name}": weight for name, weight in model.state_dict().items()}
 
 

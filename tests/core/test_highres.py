@@ -17,9 +17,16 @@ from prdit_core.checkpoints.publish import publish
 from prdit_core.checkpoints.store import HEADER, Header, read_header
 from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import CheckpointError, UsageError
-from prdit_core.models.highres_refiner import HighResRefiner, bytes_per_token, downsample, upsample
-from prdit_core.models.prdit import PRDiT, initialise, memory_needed, parameter_count
-from prdit_core.noise import unit_noise
+from prdit_core.models.families import parameter_count
+from prdit_core.models.prdit.highres_refiner import (
+    HighResRefiner,
+    bytes_per_token,
+    downsample,
+    upsample,
+)
+from prdit_core.models.prdit.memory import memory_needed
+from prdit_core.models.prdit.network import PRDiT, initialise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.sampling.sampler import SAMPLERS
 
 if TYPE_CHECKING:
@@ -55,7 +62,7 @@ def test_every_second_voxel_is_kept_so_noise_keeps_its_strength() -> None:
     low = downsample(x)
     assert low.shape == (1, 2, 2, 3, 4)
     assert low[0, 1, 1, 2, 3] == x[0, 1, 2, 4, 6]
-    noise = 0.5 * unit_noise((1, 1, 64, 64, 64), 0)
+    noise = 0.5 * unit_noise((1, 1, 64, 64, 64), Draw.START, 0)
     assert downsample(noise).std().item() == pytest.approx(0.5, rel=0.01)
     assert downsample(downsample(noise)).std().item() == pytest.approx(0.5, rel=0.03)
 
@@ -219,7 +226,7 @@ def test_the_gradient_of_the_state_is_that_without_tiles() -> None:
 
 def test_a_chain_comes_back_from_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     prior = prdit_core.load(checkpoint)
-    assert prior.model.config == chain(2) and prior.sizes == (4, 8, 16)
+    assert prior.network.config == chain(2) and prior.sizes == (4, 8, 16)
     assert prior.shape == (1, 1, 16, 16, 16)
     small = prdit_core.load(publish(checkpoint, tmp_path / "small"))
     x, _ = states(16, 16, 16, batch=1)
@@ -261,7 +268,7 @@ def test_a_size_picks_the_stage_of_a_chain(checkpoint: Path, size: int, number: 
     state = x[..., :: 16 // size, :: 16 // size, :: 16 // size]
     said = chosen.denoise(state, float(t))
     with torch.no_grad():
-        eps, x0 = prior.model.pyramid(x, t)[number].chunk(2, dim=1)
+        eps, x0 = prior.network.module.pyramid(x, t)[number].chunk(2, dim=1)
     assert torch.equal(said.x0, x0) and torch.equal(said.eps, eps)
     (last,) = deque(prdit_core.generate_steps(chosen, prdit_core.SamplingConfig(steps=2)), maxlen=1)
     assert last.x0.shape == (1, 1, size, size, size)
@@ -276,10 +283,11 @@ def test_a_size_that_a_chain_has_not_is_refused(checkpoint: Path) -> None:
 
 
 def test_plain_models_are_written_as_before(tmp_path: Path) -> None:
-    """Not a word of refiners: the digests of older checkpoints stay valid."""
+    """Not a word of families or refiners: the digests of older checkpoints stay valid."""
     path = tiny_checkpoint(tmp_path / "plain")
-    assert "refiners" not in json.loads((path / HEADER).read_text())["model"]
-    assert list(TINY.model_dump()) == [name for name in dict(TINY) if name != "refiners"]
+    written = json.loads((path / HEADER).read_text())["model"]
+    known = ["patch", "stride", "padding", "channels", "width", "depth", "heads", "norm", "output"]
+    assert list(written) == sorted(known) and list(TINY.model_dump()) == known
     rewrite(path, refiners=[])
     before = read_header(path)
     assert before.model == TINY

@@ -30,8 +30,8 @@ from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
 from prdit_core.config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.errors import UsageError
-from prdit_core.models.highres_refiner import downsample, upsample
-from prdit_core.models.prdit import training_memory
+from prdit_core.models.prdit.highres_refiner import downsample, upsample
+from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.tensor_files import load_tensors
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
@@ -331,7 +331,7 @@ def test_stages_chain_up(data: Path, base: Path, tmp_path: Path) -> None:
     assert any("lower sizes get worse" in note for note in started.notes)
     prior = prdit_core.load(whole.run)
     assert prior.sizes == (8, 16, 32)
-    assert [cut.patch for cut in prior.model.config.refiners] == [4, 4]
+    assert [cut.patch for cut in prior.network.config.refiners] == [4, 4]
 
 
 # ------------------------------------------------------------------------- from part of a chain

@@ -131,7 +131,7 @@ def test_the_file_s_own_configuration_is_believed(
     theirs = ast.literal_eval(str(numbers["config"]))
     source = recorded.official_file(tmp_path / "f.pt", numbers, config=container(**theirs))
     prior = prdit_core.load(prdit_core.import_official(source, tmp_path / "c", norm="layer"))
-    assert (prior.model.config.heads, prior.geometry.shape) == (6, (16, 16, 16))
+    assert (prior.network.config.heads, prior.geometry.shape) == (6, (16, 16, 16))
     with pytest.raises(UsageError, match="says heads 6, but --heads 4"):
         prdit_core.import_official(source, tmp_path / "d", norm="layer", heads=4)
 
@@ -203,7 +203,7 @@ def test_the_command_imports(file: Path, tmp_path: Path) -> None:
     call = ["import", str(file), "--out", str(tmp_path / "c"), *words]
     done = CliRunner().invoke(app, [*call, "--norm", "layer"])
     assert done.exit_code == 0, done.output
-    assert prdit_core.load(tmp_path / "c").model.config.norm == "layer"
+    assert prdit_core.load(tmp_path / "c").network.config.norm == "layer"
     unsaid = CliRunner().invoke(app, [*call[:3], str(tmp_path / "d"), *words])
     assert unsaid.exit_code == 2 and "--norm" in unsaid.stderr
 

@@ -25,7 +25,7 @@ ORIENTATIONS = [
     for axes in itertools.permutations(("LR", "PA", "SI"))
     for codes in itertools.product(*axes)
 ]
-WRITTEN = [".nii", ".nii.gz", ".mha", ".mhd"]
+WRITTEN = [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"]
 
 
 def itk(volume: Volume) -> sitk.Image:
@@ -124,7 +124,8 @@ def test_description_goes_into_the_header(tmp_path):
     volume = Volume(chest_hu(), chest().affine, {"description": text})
     nifti = nib.load(write_volume(volume, tmp_path / "a.nii"))
     assert nifti.header["descrip"].item().decode() == text
-    assert text.encode() in write_volume(volume, tmp_path / "a.mha").read_bytes()[:500]
+    for suffix in (".mha", ".nrrd"):
+        assert text.encode() in write_volume(volume, tmp_path / f"a{suffix}").read_bytes()[:500]
 
 
 def test_nothing_is_written_in_place_of_nan_or_an_unknown_format(tmp_path):
@@ -151,9 +152,11 @@ def test_a_disk_that_loses_bytes_is_noticed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("suffix", "part"), [(".mha", 3), (".mhd", 3), (".nii", 0), (".mhd", 0)])
+@pytest.mark.parametrize(
+    ("suffix", "part"), [(".mha", 3), (".mhd", 3), (".nii", 0), (".mhd", 0), (".nrrd", 0)]
+)
 def test_a_header_that_does_not_read_back_is_noticed(tmp_path, monkeypatch, suffix, part):
-    name = "write_nifti" if suffix == ".nii" else "metaimage_header"
+    name = {".nii": "write_nifti", ".nrrd": "nrrd_header"}.get(suffix, "metaimage_header")
     right = getattr(io, name)
 
     def elsewhere(volume, *place, **options):

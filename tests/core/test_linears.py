@@ -11,7 +11,7 @@ from toys import TINY
 
 from prdit_core.errors import UsageError
 from prdit_core.models import linears
-from prdit_core.models.prdit import PRDiT, initialise
+from prdit_core.models.prdit.network import PRDiT, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,7 @@ def test_a_backend_that_differs_or_is_missing_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(linears, "_amd", lambda: True)
+    monkeypatch.setattr(linears, "_avx512", lambda: True)
     wrong = lambda x, weight, bias, then: linears._torch(x, weight, bias, then) + 0.01  # noqa: E731
     monkeypatch.setattr(linears, "_onednn", wrong)
     assert linears.backend() == "torch"
@@ -113,15 +114,21 @@ def test_a_backend_that_differs_or_is_missing_is_not_taken(
 
 
 @pytest.mark.parametrize(
-    ("vendor", "taken"), [("GenuineIntel", "torch"), ("AuthenticAMD", "onednn")]
+    ("vendor", "avx512", "taken"),
+    [
+        ("GenuineIntel", True, "torch"),
+        ("AuthenticAMD", True, "onednn"),
+        ("AuthenticAMD", False, "torch"),
+    ],
 )
-def test_the_make_of_the_cpu_decides_and_no_measurement(
-    vendor: str, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_make_and_instructions_decide_and_no_measurement(
+    vendor: str, avx512: bool, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy machine would measure otherwise now and then, and the bytes of a seed would change."""
     monkeypatch.delenv(linears.BACKEND_VARIABLE, raising=False)
     monkeypatch.setattr(linears, "_agrees", lambda: True)
     monkeypatch.setattr(linears, "CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": avx512})
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nvendor_id : {vendor}\n")
     assert linears.backend() == taken == linears.backend_on("cpu")
     assert linears.backend_on("cuda") == "torch"

@@ -14,6 +14,7 @@ from prdit_core.metrics.confidence import half_samples, measured_mean
 from prdit_core.metrics.floor import floor_of
 from prdit_core.metrics.frechet import frechet, frechet_distance
 from prdit_core.metrics.mmd import kernel_width, mmd, mmd_squared, weights_on
+from prdit_core.noise import Draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Features = NDArray[np.float64]
 
-KEY = (0,)
+SEED = 0
 
 
 def cloud(seed: int, count: int, features: int = 8, shift: float = 0.0, scale: float = 1.0) -> Any:
@@ -47,14 +48,14 @@ def test_fid_and_mmd_are_those_of_the_release(parity: Any, case: str) -> None:
     assert frechet_distance(real, fake) == pytest.approx(float(numbers[f"{case}/fid"]), rel=1e-6)
     gamma = kernel_width(real)
     assert gamma == pytest.approx(float(numbers[f"{case}/gamma"]), rel=1e-12)
-    found = mmd(real, fake, gamma, KEY).biased.value
+    found = mmd(real, fake, gamma, SEED).biased.value
     assert found == pytest.approx(float(numbers[f"{case}/mmd"]), rel=1e-9)
 
 
 def test_reported_numbers_are_the_plain_ones(parity: Any) -> None:
     numbers = load(parity / "eval_features.npz")
     real, fake = numbers["a/real"], numbers["a/fake"]
-    assert frechet(real, fake, KEY).biased.value == frechet_distance(real, fake)
+    assert frechet(real, fake, SEED).biased.value == frechet_distance(real, fake)
 
 
 # --- Frechet distance ---------------------------------------------------------------------------
@@ -96,20 +97,20 @@ def test_identical_sets_have_no_distance(count: int) -> None:
     assert mmd_squared(x, x, 0.1, *[weights_on(count, [np.arange(count)])] * 2)[0] == pytest.approx(
         0, abs=1e-12
     )
-    assert frechet(x, x, KEY).biased.value == pytest.approx(0, abs=1e-10)
+    assert frechet(x, x, SEED).biased.value == pytest.approx(0, abs=1e-10)
 
 
 def corrected_fid(real: Features, fake: Features) -> float:
-    found = frechet(real, fake, KEY).unbiased
+    found = frechet(real, fake, SEED).unbiased
     assert found is not None
     return found.value
 
 
 MEASURES: dict[str, Callable[[Features, Features], float]] = {
-    "fid": lambda real, fake: frechet(real, fake, KEY).biased.value,
+    "fid": lambda real, fake: frechet(real, fake, SEED).biased.value,
     "fid_unbiased": corrected_fid,
-    "mmd": lambda real, fake: mmd(real, fake, kernel_width(real), KEY).biased.value,
-    "mmd_unbiased": lambda real, fake: mmd(real, fake, kernel_width(real), KEY).unbiased.value,
+    "mmd": lambda real, fake: mmd(real, fake, kernel_width(real), SEED).biased.value,
+    "mmd_unbiased": lambda real, fake: mmd(real, fake, kernel_width(real), SEED).unbiased.value,
 }
 
 
@@ -130,14 +131,14 @@ def test_the_order_of_volumes_and_of_features_does_not_matter(name: str) -> None
 def test_the_correction_takes_off_what_few_volumes_add() -> None:
     """Known distance, 64 volumes, 8 features: the biased number is too large, the other is not."""
     truth = 8 * 0.5**2
-    runs = [frechet(cloud(i, 64), cloud(1000 + i, 64, shift=0.5), KEY) for i in range(12)]
+    runs = [frechet(cloud(i, 64), cloud(1000 + i, 64, shift=0.5), SEED) for i in range(12)]
     biased = np.mean([run.biased.value for run in runs])
     corrected = np.mean([run.unbiased.value for run in runs if run.unbiased])
     assert abs(corrected - truth) < 0.4 * abs(biased - truth)
 
 
 def test_intervals_are_as_wide_as_numbers_of_other_volumes_vary() -> None:
-    runs = [frechet(cloud(i, 100), cloud(1000 + i, 100, shift=0.5), KEY) for i in range(25)]
+    runs = [frechet(cloud(i, 100), cloud(1000 + i, 100, shift=0.5), SEED) for i in range(25)]
     for numbers in ([run.biased for run in runs], [run.unbiased for run in runs]):
         vary = np.std([number.value for number in numbers if number])
         said = np.mean([(number.high - number.low) / 2 / 1.96 for number in numbers if number])
@@ -146,7 +147,7 @@ def test_intervals_are_as_wide_as_numbers_of_other_volumes_vary() -> None:
 
 def test_an_interval_holds_its_number_and_tells_far_sets_apart() -> None:
     real = cloud(0, 60)
-    near, far = (frechet(real, cloud(1, 60, shift=shift), KEY) for shift in (0.0, 1.0))
+    near, far = (frechet(real, cloud(1, 60, shift=shift), SEED) for shift in (0.0, 1.0))
     for number in (near.biased, near.unbiased, far.biased, far.unbiased):
         assert number and number.low <= number.value <= number.high
     assert near.biased.high < far.biased.low
@@ -177,12 +178,14 @@ def test_the_unbiased_mmd_of_alike_sets_is_zero_on_average() -> None:
 
 def test_tiles_and_bins_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = cloud(0, 45), cloud(1, 37, shift=0.4)
-    whole = kernel_width(real), mmd(real, fake, 0.1, KEY)
+    whole = kernel_width(real), mmd(real, fake, 0.1, SEED)
     monkeypatch.setattr(mmd_module, "TILE", 8)
     monkeypatch.setattr(mmd_module, "KEPT", 20)
     monkeypatch.setattr(mmd_module, "BINS", 16)
     assert kernel_width(real) == pytest.approx(whole[0], rel=1e-12)
-    assert mmd(real, fake, 0.1, KEY).biased.value == pytest.approx(whole[1].biased.value, rel=1e-12)
+    assert mmd(real, fake, 0.1, SEED).biased.value == pytest.approx(
+        whole[1].biased.value, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("count", [3, 4, 9, 40])
@@ -209,7 +212,7 @@ def test_real_features_without_a_scale_are_refused() -> None:
 
 def test_the_floor_is_that_of_two_draws_of_one_distribution() -> None:
     real = cloud(0, 120)
-    floor = floor_of(real, kernel_width(real), KEY)
+    floor = floor_of(real, kernel_width(real), SEED)
     assert floor.fid is not None and floor.fid_unbiased is not None and floor.mmd is not None
     assert floor.fid_unbiased.low < 0 < floor.fid_unbiased.high
     other = frechet_distance(cloud(1, 60), cloud(2, 60))
@@ -218,25 +221,25 @@ def test_the_floor_is_that_of_two_draws_of_one_distribution() -> None:
 
 
 def test_a_set_too_small_to_split_has_no_floor() -> None:
-    floor = floor_of(cloud(0, 3), 0.1, KEY)
+    floor = floor_of(cloud(0, 3), 0.1, SEED)
     assert floor.fid is None and floor.mmd is None
-    assert floor_of(cloud(0, 8), 0.1, KEY).fid_unbiased is None
+    assert floor_of(cloud(0, 8), 0.1, SEED).fid_unbiased is None
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_volumes_have_numbers_without_interval(count: int) -> None:
-    found = frechet(cloud(0, 9), cloud(1, count), KEY)
+    found = frechet(cloud(0, 9), cloud(1, count), SEED)
     assert found.biased.low is None and "too few" in found.biased.how
     assert found.unbiased is None
-    assert mmd(cloud(0, 9), cloud(1, count), 0.1, KEY).biased.high is None
+    assert mmd(cloud(0, 9), cloud(1, count), 0.1, SEED).biased.high is None
 
 
 def test_halves_are_halves_and_come_with_their_complement() -> None:
-    draws = list(half_samples(KEY, 10, 7))
+    draws = list(half_samples(Draw.HALVES, SEED, 10, 7))
     for (i, j), (other, rest) in zip(draws[::2], draws[1::2], strict=True):
         assert sorted([*i, *other]) == list(range(10))
         assert sorted([*j, *rest]) == list(range(7))
-    assert draws[0][0].tolist() == next(half_samples(KEY, 10, 7))[0].tolist()
+    assert draws[0][0].tolist() == next(half_samples(Draw.HALVES, SEED, 10, 7))[0].tolist()
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:

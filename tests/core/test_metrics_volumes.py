@@ -95,9 +95,9 @@ def test_equal_volumes_are_alike_and_others_less(held_out: list[NDArray[np.float
 
 
 def diversity(volumes: list[NDArray[np.float32]]) -> Any:
-    order = viewing_order(len(volumes), (0,))
+    order = viewing_order(len(volumes), 0)
     pairs = list(similar_pairs(((i, volumes[i] + 1000) for i in order), 2, 1400.0))
-    return mean_similarity(pairs, len(volumes), 2, (0,))
+    return mean_similarity(pairs, len(volumes), 2, 0)
 
 
 def test_a_model_that_repeats_itself_is_less_diverse(held_out: list[NDArray[np.float32]]) -> None:
@@ -125,7 +125,7 @@ def test_only_few_volumes_are_held_at_once(held_out: list[NDArray[np.float32]]) 
 
 
 def test_files_beside_each_other_are_no_pairs() -> None:
-    order = viewing_order(50, (0,))
+    order = viewing_order(50, 0)
     assert sorted(order) == list(range(50))
     assert np.mean(np.abs(np.diff(order)) > 3) > 0.7
 

@@ -13,8 +13,10 @@ import prdit_core
 from prdit_core import machine
 from prdit_core.config import ModelConfig
 from prdit_core.errors import MemoryLimit, UsageError
-from prdit_core.models.prdit import PRDiT, initialise, memory_needed, parameter_count
-from prdit_core.models.zoo import SMALL, model_config
+from prdit_core.models.families import parameter_count
+from prdit_core.models.prdit.memory import memory_needed
+from prdit_core.models.prdit.network import PRDiT, initialise
+from prdit_core.models.prdit.zoo import SMALL, model_config
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 from prdit_core.training.stages import STAGES, freeze, prepare
 

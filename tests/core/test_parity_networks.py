@@ -11,10 +11,11 @@ import torch
 
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.highres_refiner import bytes_per_token, downsample, upsample
-from prdit_core.models.layers import position_table, time_features
+from prdit_core.models.prdit.evaluation import PRDiTNetwork
+from prdit_core.models.prdit.highres_refiner import bytes_per_token, downsample, upsample
+from prdit_core.models.prdit.layers import position_table, time_features
+from prdit_core.models.prdit.zoo import SIZES, model_config
 from prdit_core.models.prior import Prior
-from prdit_core.models.zoo import SIZES, model_config
 from prdit_core.patches import extract_patches
 from prdit_core.sampling.grid import time_grid
 from prdit_core.sampling.sampler import SAMPLERS, sample_steps
@@ -153,15 +154,15 @@ def test_trajectories_of_a_refined_network(walk: str, k: float, parity: Path) ->
     """Cold and hot walk of the release through base and refiner at every step (Alg. 1)."""
     numbers = recorded.load(parity / "sr_model.npz")
     schedule = CosineSchedule(noise_std=0.5, last_t=999)
-    model = recorded.network(numbers, "prdit")
-    prior = Prior(model, schedule, Intensity(), cubic(16, 320), "recorded", "")
+    module = recorded.network(numbers, "prdit")
+    prior = Prior(PRDiTNetwork(module), schedule, Intensity(), cubic(16, 320), "recorded", "")
     draws = [recorded.tensor(draw) for draw in numbers["pc_unit_noise"]] if k > 1 else []
     *_, step = sample_steps(
         prior.denoise,
         schedule,
         recorded.tensor(numbers["z"]),
         sampler=SAMPLERS["euler"],
-        grid=time_grid("release", 8),
+        grid=time_grid("release", 8, schedule),
         k=k,
         noise=lambda _: draws.pop(0),
     )

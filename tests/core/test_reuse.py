@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +11,14 @@ from toys import TINY, TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
 from prdit_core import SAMPLERS, SamplingConfig
-from prdit_core.noise import unit_noise
-from prdit_core.sampling.reuse import Reusing
+from prdit_core.models.prdit.evaluation import Evaluation
+from prdit_core.models.prdit.reuse import Reusing
+from prdit_core.noise import Draw, unit_noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
     from prdit_core import Prior, SampleStep
 
@@ -37,14 +39,36 @@ def priors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prior]:
     }
 
 
-def walk(prior: Prior, **settings: object) -> list[SampleStep]:
+def configuration(**settings: object) -> SamplingConfig:
     plain = {"steps": STEPS, "refresh_change": None}
-    config = SamplingConfig.model_validate({**plain, **settings})
-    return list(prdit_core.generate_steps(prior, config, seed=1))
+    return SamplingConfig.model_validate({**plain, **settings})
 
 
-def refreshed(steps: list[SampleStep]) -> list[int]:
-    return [step.index for step in steps if "global_residual" in step.evaluated]
+def walk(prior: Prior, **settings: object) -> list[SampleStep]:
+    return list(prdit_core.generate_steps(prior, configuration(**settings), seed=1))
+
+
+def refreshed(prior: Prior, **settings: object) -> list[int]:
+    """Steps of a walk at which the global residual was evaluated; all else is at every step."""
+    module = prior.network.module
+    parts = [module.local, *module.refiners]
+    parts += [] if module.global_residual is None else [module.global_residual]
+    calls: list[nn.Module] = []
+    hooks = [part.register_forward_hook(lambda part, *_: calls.append(part)) for part in parts]
+    found = []
+    for step in prdit_core.generate_steps(prior, configuration(**settings), seed=1):
+        assert set(calls) | {module.global_residual} >= set(parts)
+        if module.global_residual is not None and module.global_residual in calls:
+            found.append(step.index)
+        calls.clear()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def reusing(prior: Prior, **settings: object) -> Reusing:
+    evaluation = Evaluation(prior.network.module, prior.schedule)
+    return Reusing(evaluation, configuration(**settings))
 
 
 @pytest.mark.parametrize("name", ["base", "chain"])
@@ -52,55 +76,55 @@ def refreshed(steps: list[SampleStep]) -> list[int]:
 def test_every_sampler_refreshes_at_every_nth_step(
     priors: dict[str, Prior], name: str, sampler: str
 ) -> None:
-    steps = walk(priors[name], sampler=sampler, refresh_every=4)
-    assert refreshed(steps) == [0, 4, 8]
-    parts = {"local", "refiner"} if name == "chain" else {"local"}
-    assert all(set(step.evaluated) - {"global_residual"} == parts for step in steps)
-    assert refreshed(walk(priors[name], sampler=sampler)) == list(range(STEPS))
+    assert refreshed(priors[name], sampler=sampler, refresh_every=4) == [0, 4, 8]
+    assert refreshed(priors[name], sampler=sampler) == list(range(STEPS))
 
 
 @pytest.mark.parametrize("name", ["base", "chain", "local only"])
 def test_refreshed_at_every_step_it_is_the_network(priors: dict[str, Prior], name: str) -> None:
     prior = priors[name]
-    reusing = Reusing(prior, SamplingConfig(refresh_every=1, refresh_change=None))
+    denoiser = reusing(prior, refresh_every=1)
     for t in (900.0, 500.0, 3.0):
-        x = unit_noise(prior.shape, int(t))
-        ours, whole = reusing(x, t), prior.denoise(x, t)
+        x = unit_noise(prior.shape, Draw.START, int(t))
+        ours, whole = denoiser(x, t), prior.denoise(x, t)
         torch.testing.assert_close(ours.x0, whole.x0)
         torch.testing.assert_close(ours.eps, whole.eps)
 
 
 def test_a_held_residual_is_that_of_the_last_refresh(priors: dict[str, Prior]) -> None:
     prior = priors["chain"]
-    reusing = Reusing(prior, SamplingConfig(refresh_every=2, refresh_change=None))
-    first, second = unit_noise(prior.shape, 1), unit_noise(prior.shape, 2)
-    reusing(first, 800.0)
-    held = prior.residual_part(first, 800.0)
+    denoiser = reusing(prior, refresh_every=2)
+    evaluation = denoiser.evaluation
+    first, second = unit_noise(prior.shape, Draw.START, 1), unit_noise(prior.shape, Draw.START, 2)
+    denoiser(first, 800.0)
+    held = evaluation.residual(first, 800.0)
     assert held is not None
-    expected = prior.completed(prior.local_part(second, 700.0) + held, second, 700.0)
-    assert torch.equal(reusing(second, 700.0).x0, expected.x0)
+    expected = evaluation.completed(evaluation.local(second, 700.0) + held, second, 700.0)
+    assert torch.equal(denoiser(second, 700.0).x0, expected.x0)
 
 
 def test_by_change_it_refreshes_while_the_image_changes(priors: dict[str, Prior]) -> None:
     prior = priors["base"]
-    reusing = Reusing(prior, SamplingConfig(refresh_change=0.5))
-    x = unit_noise(prior.shape, 1)
+    denoiser = reusing(prior, refresh_change=0.5)
+    x = unit_noise(prior.shape, Draw.START, 1)
 
     def says(x: torch.Tensor) -> bool:
-        return "global_residual" in reusing(x, 500.0).evaluated
+        before = denoiser.refreshes
+        denoiser(x, 500.0)
+        return denoiser.refreshes > before
 
     still = [says(x) for _ in range(5)]
     assert still == [True, False, False, False, False]
     assert says(-x) and not says(-x)
-    nudged = [says(-x + 0.05 * step * unit_noise(prior.shape, 2)) for step in range(40)]
+    nudged = [says(-x + 0.05 * step * unit_noise(prior.shape, Draw.START, 2)) for step in range(40)]
     assert 0 < sum(nudged) < 40 and not nudged[0]  # small changes add up
 
 
 def test_a_larger_threshold_refreshes_less(priors: dict[str, Prior]) -> None:
-    counts = [len(refreshed(walk(priors["base"], refresh_change=c))) for c in (1e-6, 2.0, 1e6)]
+    counts = [len(refreshed(priors["base"], refresh_change=c)) for c in (1e-6, 2.0, 1e6)]
     assert counts[0] == STEPS and counts[0] > counts[1] > counts[2] == 1
-    both = walk(priors["base"], refresh_change=1e6, refresh_every=5)
-    assert refreshed(both) == [0, 5, 10]
+    both = refreshed(priors["base"], refresh_change=1e6, refresh_every=5)
+    assert both == [0, 5, 10]
 
 
 def test_the_same_seed_gives_the_same_volume_with_reuse(priors: dict[str, Prior]) -> None:
@@ -122,7 +146,7 @@ def test_a_walk_s_residual_is_not_the_last_walk_s(priors: dict[str, Prior]) -> N
 
 
 def test_a_model_without_global_part_has_nothing_to_refresh(priors: dict[str, Prior]) -> None:
-    assert refreshed(walk(priors["local only"], refresh_every=2)) == []
+    assert refreshed(priors["local only"], refresh_every=2) == []
 
 
 def test_what_cannot_be_reused_is_refused() -> None:
@@ -133,10 +157,10 @@ def test_what_cannot_be_reused_is_refused() -> None:
 
 def test_bf16_is_near_and_reuse_works_with_it(priors: dict[str, Prior]) -> None:
     prior = priors["chain"]
-    x = unit_noise(prior.shape, 1)
+    x = unit_noise(prior.shape, Draw.START, 1)
     exact = prior.denoise(x, 500.0).x0
-    rough = replace(prior, precision="bf16-mixed").denoise(x, 500.0).x0
+    rough = prior.denoiser(SamplingConfig(precision="bf16-mixed"))(x, 500.0).x0
     assert rough.dtype == torch.float32
     away = float((rough - exact).norm() / exact.norm())
     assert 0 < away < 0.05
-    assert refreshed(walk(prior, precision="bf16-mixed", refresh_every=6)) == [0, 6]
+    assert refreshed(prior, precision="bf16-mixed", refresh_every=6) == [0, 6]

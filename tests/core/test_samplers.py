@@ -18,8 +18,10 @@ from prdit_core.config import SamplerName
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.prior import Prediction, Prior
-from prdit_core.noise import unit_noise
+from prdit_core.models.contracts import Prediction
+from prdit_core.models.prdit.evaluation import PRDiTNetwork
+from prdit_core.models.prior import Prior
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
 from prdit_core.sampling.grid import TimeGrid, time_grid
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from prdit_core.config import GridName
 
+CIRCLE = CosineSchedule()
 SCHEDULES = {
     "cosine": CosineSchedule(noise_std=1.0),
     "cosine-half-noise": CosineSchedule(noise_std=0.5),
@@ -45,11 +48,11 @@ OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
 
 def own_grid(sampler: str, steps: int) -> TimeGrid:
-    return time_grid(OWN_GRID.get(sampler, "exact"), steps, SAMPLERS[sampler].first_time)
+    return time_grid(OWN_GRID.get(sampler, "exact"), steps, CIRCLE, SAMPLERS[sampler].first_time)
 
 
 def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleStep:
-    start = unit_noise(SHAPE, 1, 2).double() * toy.schedule.noise_std
+    start = unit_noise(SHAPE, Draw.START, 1, 2).double() * toy.schedule.noise_std
     events = sample_steps(
         toy.denoise,
         toy.schedule,
@@ -57,7 +60,7 @@ def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleSt
         sampler=SAMPLERS[sampler],
         grid=grid,
         k=k,
-        noise=lambda index: unit_noise(SHAPE, 3, index).double(),
+        noise=lambda index: unit_noise(SHAPE, Draw.START, 3, index).double(),
     )
     (last,) = deque(events, maxlen=1)
     return last
@@ -86,7 +89,7 @@ def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: s
 @pytest.mark.parametrize("process", SCHEDULES)
 def test_the_default_settings_find_the_distribution(process: str) -> None:
     toy, config = two_modes(SCHEDULES[process]), sampling_preset("balanced")
-    grid = time_grid(config.grid, config.steps)
+    grid = time_grid(config.grid, config.steps, CIRCLE)
     last = walk(toy, config.sampler, grid, config.k)
     assert toy.distance(last.x0) < 0.03
 
@@ -113,7 +116,7 @@ def test_every_sampler_has_the_order_it_claims(
     """
     schedule = SCHEDULES[process]
     toy = Mixture(schedule, weights=(1.0,), means=(0.3,), stds=(0.4,))
-    z = unit_noise((1, 1, 8, 8, 8), 1, 2).double()
+    z = unit_noise((1, 1, 8, 8, 8), Draw.START, 1, 2).double()
 
     def exact(t: float) -> Tensor:
         signal, noise = schedule.alpha(t), schedule.sigma(t) * schedule.noise_std
@@ -121,7 +124,7 @@ def test_every_sampler_has_the_order_it_claims(
 
     errors = []
     for steps in (80, 160, 320):
-        times = TimeGrid(tuple(t for t in time_grid(grid, steps).times if 50 <= t <= 950))
+        times = TimeGrid(tuple(t for t in time_grid(grid, steps, CIRCLE).times if 50 <= t <= 950))
         events = sample_steps(
             toy.denoise,
             schedule,
@@ -138,7 +141,7 @@ def test_every_sampler_has_the_order_it_claims(
 
 def test_with_heads_that_agree_resynthesis_is_the_increment() -> None:
     toy = two_modes(SCHEDULES["cosine"])
-    grid = time_grid("exact", 30)
+    grid = time_grid("exact", 30, CIRCLE)
     a, b = (walk(toy, name, grid).x for name in ("increment", "resynthesis"))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
@@ -147,7 +150,7 @@ def test_k_is_real_and_at_least_one() -> None:
     toy = two_modes(SCHEDULES["cosine"])
     for k in (0.5, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="k >= 1"):
-            walk(toy, "increment", time_grid("exact", 2), k)
+            walk(toy, "increment", time_grid("exact", 2, CIRCLE), k)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 300, 999])
@@ -155,32 +158,36 @@ def test_k_is_real_and_at_least_one() -> None:
 def test_a_grid_starts_at_the_noise_and_takes_the_steps_asked_for(
     name: GridName, first: float, steps: int
 ) -> None:
-    grid = time_grid(name, steps)
+    grid = time_grid(name, steps, CIRCLE)
     times = np.array(grid.times)
     assert grid.total == steps and times[0] == pytest.approx(first) and times[-1] == 0
     assert np.all(np.diff(times) < 0)
 
 
-def test_steps_of_the_log_snr_grid_are_equal() -> None:
-    angles = 0.5 * np.pi * np.array(time_grid("log-snr", 20).times[:-1]) / 1000
-    steps = np.diff(np.log(np.cos(angles) / np.sin(angles)))
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_steps_of_the_log_snr_grid_are_equal(name: str) -> None:
+    schedule = SCHEDULES[name]
+    times = time_grid("log-snr", 20, schedule).times[:-1]
+    levels = [np.log(schedule.alpha(t) / schedule.sigma(t)) for t in times]
+    steps = np.diff(levels)
     assert steps == pytest.approx(np.full(19, steps[0])) and steps[0] > 0
+    assert [schedule.time_at(level) for level in levels] == pytest.approx(times)
 
 
 def test_the_release_grid_visits_what_the_release_visits() -> None:
-    assert time_grid("release", 300).total == 334
-    assert time_grid("release", 8).times == (875, 750, 625, 500, 375, 250, 125, 0, 0)
+    assert time_grid("release", 300, CIRCLE).total == 334
+    assert time_grid("release", 8, CIRCLE).times == (875, 750, 625, 500, 375, 250, 125, 0, 0)
     with pytest.raises(UsageError, match="1000"):
-        time_grid("release", 1001)
+        time_grid("release", 1001, CIRCLE)
 
 
 def test_hot_steps_end_where_the_predictor_would_leave_the_data() -> None:
-    exact, release = time_grid("exact", 4), time_grid("release", 4)
+    exact, release = time_grid("exact", 4, CIRCLE), time_grid("release", 4, CIRCLE)
     assert [exact.reach(t, n, 2) for _, t, n in exact.steps()] == [500, 250, 0, 0]
     assert [release.reach(t, n, 2) for _, t, n in release.steps()] == [250, 250, 0, 0]
     for k in (2, 3, 4):  # landing on 0 is hot, whatever the rounding of the times
         for steps in range(k + 1, 200):
-            grid = time_grid("exact", steps)
+            grid = time_grid("exact", steps, CIRCLE)
             assert grid.reach(grid.times[-k - 1], grid.times[-k], k) == 0.0
 
 
@@ -197,9 +204,9 @@ def test_an_edit_changes_every_prediction_the_sampler_uses() -> None:
         sample_steps(
             toy.denoise,
             toy.schedule,
-            unit_noise(SHAPE, 0).double(),
+            unit_noise(SHAPE, Draw.START, 0).double(),
             sampler=SAMPLERS["increment"],
-            grid=time_grid("exact", 5),
+            grid=time_grid("exact", 5, CIRCLE),
             noise=lambda _: torch.zeros(SHAPE),
             edit=edit,
         )
@@ -214,11 +221,11 @@ def test_a_walk_keeps_no_old_states() -> None:
     steps = sample_steps(
         toy.denoise,
         toy.schedule,
-        unit_noise(SHAPE, 0).double(),
+        unit_noise(SHAPE, Draw.START, 0).double(),
         sampler=SAMPLERS["increment-2"],
-        grid=time_grid("exact", 30),
+        grid=time_grid("exact", 30, CIRCLE),
         k=2.0,
-        noise=lambda index: unit_noise(SHAPE, index).double(),
+        noise=lambda index: unit_noise(SHAPE, Draw.START, index).double(),
     )
     for event in steps:
         alive += [weakref.ref(event.x), weakref.ref(event.x0), weakref.ref(event.eps)]
@@ -238,15 +245,15 @@ def test_a_prediction_that_is_not_finite_stops_the_walk() -> None:
                 SCHEDULES["cosine"],
                 torch.zeros(SHAPE),
                 sampler=SAMPLERS["increment"],
-                grid=time_grid("exact", 2),
+                grid=time_grid("exact", 2, CIRCLE),
                 noise=lambda _: torch.zeros(SHAPE),
             )
         )
 
 
 def recorded_prior(parity: Path, family: str, file: str, schedule: Schedule) -> Prior:
-    model = recorded.network(recorded.load(parity / file), family)
-    return Prior(model, schedule, Intensity(), cubic(16, 320), "recorded", "")
+    module = recorded.network(recorded.load(parity / file), family)
+    return Prior(PRDiTNetwork(module), schedule, Intensity(), cubic(16, 320), "recorded", "")
 
 
 def recorded_noise(numbers: dict[str, Any], grid: TimeGrid) -> Callable[[int], Tensor]:
@@ -261,7 +268,7 @@ RELEASE = CosineSchedule(noise_std=0.5, last_t=999)
 def test_the_release_s_cold_trajectory(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
     prior = recorded_prior(parity, "prdit", "prdit_model_p4s2d2.npz", RELEASE)
-    grid = time_grid("release", 8)
+    grid = time_grid("release", 8, CIRCLE)
     assert [t for _, t, _ in grid.steps()] == list(numbers["visit_t"])
     assert [n for _, _, n in grid.steps()] == list(numbers["visit_next"])
     for step in sample_steps(
@@ -280,7 +287,7 @@ def test_the_release_s_cold_trajectory(parity: Path) -> None:
 def test_the_release_s_hot_trajectory(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
     prior = recorded_prior(parity, "prdit", "prdit_model_p4s2d2.npz", RELEASE)
-    grid = time_grid("release", 8)
+    grid = time_grid("release", 8, CIRCLE)
     for step in sample_steps(
         prior.denoise,
         RELEASE,
@@ -296,7 +303,7 @@ def test_the_release_s_hot_trajectory(parity: Path) -> None:
 
 def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
-    grid = time_grid("release", 8)
+    grid = time_grid("release", 8, CIRCLE)
     said = iter(
         Prediction(recorded.tensor(x0), recorded.tensor(eps))
         for x0, eps in zip(numbers["pc_x0"], numbers["pc_eps"], strict=True)
@@ -317,7 +324,7 @@ def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
 def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
     numbers = recorded.load(parity / "fm_sampler_8.npz")
     prior = recorded_prior(parity, "fm", "fm_model_p4s2d2.npz", LinearSchedule())
-    grid = time_grid("exact", 8)
+    grid = time_grid("exact", 8, CIRCLE)
     asked = [prior.schedule.network_time(t) for _, t, _ in grid.steps()]
     np.testing.assert_allclose(asked, numbers["model_t_euler"])
     for step in sample_steps(

@@ -19,8 +19,8 @@ from prdit_core.config import SamplingConfig, TrainConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.prdit import training_memory
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.memory import training_memory
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.stages import STAGES
@@ -47,7 +47,7 @@ def test_flow_matching_trains_both_stages_and_generates(data: Path, tmp_path: Pa
     train(config(data, tmp_path / "local", objective="velocity"))
     train(config(data, tmp_path / "global", "global", start=str(tmp_path / "local")))
     prior = load(tmp_path / "global")
-    assert prior.model.config.output == "velocity" and prior.model.config.depth > 0
+    assert prior.network.config.output == "velocity" and prior.network.config.depth > 0
     assert prior.schedule == LinearSchedule(noise_std=1.0)
     for sampler in ("increment", "euler", "heun"):
         volume = generate(prior, SamplingConfig(steps=3, sampler=sampler, k=1.0))
@@ -135,7 +135,9 @@ def test_the_best_checkpoint_is_kept_besides_the_newest_two(
 
     losses = iter([0.5, 0.1, 0.4, 0.3, 0.2])
 
-    def scripted(prior: object, held_out: object, iteration: int, seed: int) -> Validated:
+    def scripted(
+        _: object, prior: object, held_out: object, iteration: int, seed: int
+    ) -> Validated:
         return Validated(iteration, dict.fromkeys(("x0", "eps", "total"), next(losses)), {})
 
     monkeypatch.setattr(verb, "validate", scripted)
@@ -155,7 +157,8 @@ def test_validation_measures_the_averaged_weights_on_held_out_cases(
     (line, *_) = [n for n in read_lines(tmp_path / "run/metrics.jsonl") if n["kind"] != "train"]
     assert line["iteration"] == 2 and len(line["levels"]["x0"]) == 5
     prepared, prior = PreparedData.open(data), load(newest(tmp_path / "run"))
-    again = validate(prior, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
+    module = prior.network.module
+    again = validate(module, prior, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
     recorded = read_header(newest(tmp_path / "run")).record
     assert again.losses["total"] == pytest.approx(recorded["validation_loss"], rel=1e-6)
     assert recorded["preset"]["window_hu"] == [-1000, 400]

@@ -52,7 +52,7 @@ from prdit_core.errors import (
     UsageError,
 )
 from prdit_core.files import sha256_of
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import read_status
 from prdit_core.training import recorder

@@ -12,8 +12,8 @@ from prdit_core.checkpoints.store import Header, save_checkpoint
 from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.prdit import PRDiT
-from prdit_core.models.prior import Prediction
+from prdit_core.models.contracts import Prediction
+from prdit_core.models.prdit.network import PRDiT
 from prdit_core.schedule import CosineSchedule
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from napari_prdit.reader import get_reader
 from napari_prdit.sample_data import phantom
 from prdit_core.data.io import read_volume, write_volume
 from prdit_core.errors import InputRejected
+from prdit_core.provenance import SYNTHETIC
+from prdit_core.verbs.export import export_dicom
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def test_there_is_no_menus_block() -> None:
 # --- reader and writer -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
 @pytest.mark.parametrize("oblique", [False, True], ids=["axial", "oblique"])
 def test_a_scan_survives_napari(
     engine: PluginManager, tmp_path: Path, suffix: str, oblique: bool
@@ -120,6 +122,20 @@ def test_a_scan_survives_napari(
     saved = read_volume(written[0])
     np.testing.assert_array_equal(saved.voxels_hu, volume.voxels_hu)
     np.testing.assert_allclose(saved.affine, volume.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("oblique", [False, True], ids=["axial", "oblique"])
+def test_an_exported_series_opens_as_the_same_layer(
+    engine: PluginManager, tmp_path: Path, oblique: bool
+) -> None:
+    volume = marked_volume(oblique=oblique)
+    volume = Volume(volume.voxels_hu, volume.affine, {"notice": SYNTHETIC})
+    export_dicom(volume, tmp_path / "series")
+    data, attributes = opened(tmp_path / "series")
+    back = layer_volume(data, attributes)
+    np.testing.assert_array_equal(back.voxels_hu, volume.voxels_hu)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-6)
+    assert back.metadata["notice"] == SYNTHETIC
 
 
 def test_a_layer_lies_where_the_patient_does(engine: PluginManager, tmp_path: Path) -> None:

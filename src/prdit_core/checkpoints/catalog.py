@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from prdit_core.checkpoints.store import HEADER, read_header, read_weights
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
+from prdit_core.models.families import family_of
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
@@ -142,14 +143,14 @@ def load(name_or_path: str | Path, device: str = "cpu") -> Prior:
 
 def assemble(header: Header, path: Path, name: str) -> Prior:
     """Build the prior that a header describes from the weights beside it."""
-    from prdit_core.models.prdit import PRDiT
     from prdit_core.models.prior import Prior
 
     weights = read_weights(path, header)  # before the network, whose size a header may lie about
-    model = PRDiT(header.model)
-    model.load_state_dict(weights, strict=True)
+    family = family_of(header.model)
+    module = family.build(header.model)
+    module.load_state_dict(weights, strict=True)
     return Prior(
-        model=model.eval().requires_grad_(False),
+        network=family.face(module.eval().requires_grad_(False)),
         schedule=header.schedule,
         intensity=header.intensity,
         geometry=header.geometry,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.checkpoints.geometry_of import geometry_of
 from prdit_core.checkpoints.official import is_official, renamed_state
 from prdit_core.checkpoints.stated import Stated
-from prdit_core.checkpoints.store import Header, expected_shapes, save_checkpoint
+from prdit_core.checkpoints.store import Header, save_checkpoint
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
+from prdit_core.models.families import expected_shapes
 from prdit_core.models.tensor_files import check_tensors, read_pytorch
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 

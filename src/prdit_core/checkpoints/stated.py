@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.zoo import model_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

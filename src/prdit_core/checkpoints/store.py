@@ -6,15 +6,24 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
-from prdit_core.config import ModelConfig
+from prdit_core.config import NetworkConfig
 from prdit_core.errors import CheckpointError
 from prdit_core.files import sha256_of, shown, write_folder_atomically, write_json
 from prdit_core.geometry import Geometry
 from prdit_core.intensity import Intensity
+from prdit_core.models.families import configuration, expected_shapes
 from prdit_core.models.tensor_files import (
     WIDTHS,
     check_tensor_header,
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
 HEADER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 FORMAT_VERSION = 1
+AnyNetworkConfig = Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(configuration)]
 
 
 class OtherFormat(CheckpointError):
@@ -52,7 +62,7 @@ class Header(BaseModel):
 
     format: Literal["prdit-checkpoint"] = "prdit-checkpoint"
     version: int = FORMAT_VERSION
-    model: ModelConfig
+    model: AnyNetworkConfig
     schedule: AnySchedule
     intensity: Intensity
     geometry: Geometry
@@ -68,12 +78,13 @@ class Header(BaseModel):
             )
         return self
 
-    def stopped_at(self, refiners: int) -> Header:
-        """The lower part of a chain, with its first `refiners` refiners, out of the same files."""
-        above = len(self.model.refiners) - refiners
-        model = self.model.refined_by(*self.model.refiners[:refiners])
-        geometry = self.geometry.coarser(2**above)
-        return self.model_copy(update={"model": model, "geometry": geometry})
+    def stopped_at(self, number: int) -> Header:
+        """The part up to resolution `number` of a chain, out of the same files."""
+        above = len(self.model.sizes(self.geometry.shape[0])) - 1 - number
+        geometry = self.geometry.coarser(2**above) if above else self.geometry
+        return self.model_copy(
+            update={"model": self.model.stopped_at(number), "geometry": geometry}
+        )
 
     @property
     def digest(self) -> str:
@@ -175,22 +186,11 @@ def read_weights(path: Path, header: Header) -> dict[str, Tensor]:
     return load_tensors(path / WEIGHTS)
 
 
-def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all weights of a network, without allocating them."""
-    import torch
-
-    from prdit_core.models.prdit import PRDiT
-
-    with torch.device("meta"):
-        model = PRDiT(config)
-    return {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-
-
-def _check_size(file: Path, config: ModelConfig) -> None:
+def _check_size(file: Path, config: NetworkConfig) -> None:
     """Refuse a file that cannot even hold the blocks, before describing the network."""
-    least = 12 * config.width**2 * config.depth * min(WIDTHS.values())
+    least = config.least_parameters * min(WIDTHS.values())
     if file.is_file() and os.path.getsize(file) < least:
         raise CheckpointError(
             f"{shown(file)} does not fit its configuration: {os.path.getsize(file)} bytes cannot "
-            f"hold a network {config.width} wide and {config.depth} deep"
+            f"hold a network of {config.least_parameters} weights or more"
         )

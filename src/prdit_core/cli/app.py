@@ -12,8 +12,10 @@ from prdit_core.cli.benching import bench
 from prdit_core.cli.console import DEBUG_VARIABLE
 from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
+from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
 from prdit_core.cli.training import train
 from prdit_core.presets import presets_text
@@ -48,10 +50,12 @@ def _as_it_stands(text: str) -> str:
 
 app.command(epilog=_as_it_stands(presets_text()))(generate)
 app.command()(decompose)
+app.command()(export)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(remove_cases)
 app.command()(train)
+app.command()(simulate)
 app.command()(evaluate)
 app.command()(train_encoder)
 app.add_typer(runs.app, name="runs")

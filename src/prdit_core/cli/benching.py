@@ -34,9 +34,10 @@ def bench(checkpoint: Checkpoint = "demo", threads: Threads = None, json: Json =
     for found in bench_steps(prior, possible):
         say(f"measured {found.size}^3")
         sizes.append(asdict(found))
+        residual = "none" if found.residual is None else f"{found.residual:.3f} s"
         volumes = "".join(f"{_duration(seconds):>11}" for seconds in found.volume.values())
         lines.append(
-            f"{found.size:>4}^3{found.evaluation:>11.3f} s{found.residual:>9.3f} s"
+            f"{found.size:>4}^3{found.evaluation:>11.3f} s{residual:>11}"
             f"{found.gflop:>9.1f}{found.ceiling:>9.0%}{volumes}"
         )
     content = {

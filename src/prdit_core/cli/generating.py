@@ -55,7 +55,10 @@ def chosen(preset: PresetName, wishes: dict[str, Any]) -> SamplingConfig:
 @door
 def generate(
     out: Annotated[
-        Path, typer.Option(help="FILE.nii.gz for one volume, or a folder for numbered volumes.")
+        Path,
+        typer.Option(
+            help="One file (.nii.gz, .nii, .mha, .nrrd), or a folder for numbered volumes."
+        ),
     ],
     checkpoint: Checkpoint = "demo",
     size: Size = None,

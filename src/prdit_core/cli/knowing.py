@@ -161,7 +161,7 @@ def _holds_checkpoint(path: Path) -> bool:
 
 
 def _described(header: Header, name: str) -> dict[str, Any]:
-    from prdit_core.models.prdit import parameter_count
+    from prdit_core.models.families import parameter_count
 
     low, high = header.intensity.window_hu
     grid = " x ".join(str(edge) for edge in header.geometry.shape)

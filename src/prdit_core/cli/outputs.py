@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prdit_core.data.discovery import SUFFIXES as VOLUME_SUFFIXES
+from prdit_core.data.discovery import suffix_of
 from prdit_core.data.io import write_volume
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown, write_json
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from prdit_core.config import SamplingConfig
     from prdit_core.volume import Volume
 
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Outputs:
             raise UsageError(f"{shown(out)} is one file, but --count is {count}; give a folder")
         if self.single is None and out.is_file():
             raise UsageError(f"{shown(out)} is a file; give a folder, or a name ending in .nii.gz")
+        if self.single is None and suffix_of(out) in VOLUME_SUFFIXES and not out.is_dir():
+            choices = ", ".join(SUFFIXES)
+            raise UsageError(f"cannot generate {shown(out.name)}: choose {choices}, or a folder")
         self.folder = out.parent if self.single is not None else out
         self.seed = seed
         self.indices = range(first, first + count)
@@ -71,20 +76,20 @@ class Outputs:
         OutputError
             If a volume there was made with other settings, and is not to be overwritten.
         """
+        if not overwrite:
+            self._refuse_foreign_files()
         wanted = settings.recorded()
         if self.single is not None:
             wanted |= {"seed": self.seed, "index": self.indices[0]}
         for file in self._records():
             unlike = _unlike(file, wanted)
             if unlike and overwrite:
-                _remove(file)
+                self._remove(file)
             elif unlike:
                 raise OutputError(
                     f"{shown(file)} tells of other settings ({unlike}); "
                     "choose another --out, or add --overwrite"
                 )
-        if not overwrite:
-            self._refuse_foreign_file()
         return [index for index in self.indices if not self._intact(index)]
 
     def write(self, index: int, volume: Volume) -> Path:
@@ -124,13 +129,27 @@ class Outputs:
             return False
         return sha256_of(file) == record.get("sha256")
 
-    def _refuse_foreign_file(self) -> None:
+    def _refuse_foreign_files(self) -> None:
+        """Refuse a named file, or one where its picture or record goes, that is somebody's.
+
+        Numbered names are this command's own; a stopped run may have left some without a record.
+        """
         file = self.single
-        if file is not None and file.exists() and _read(_beside(file, ".json")) is None:
-            raise OutputError(
-                f"{shown(file)} exists and has no record of this command; "
-                "choose another --out, or add --overwrite"
-            )
+        if file is None or (_read(_beside(file, ".json")) or {}).get("volume") == file.name:
+            return
+        for place in (file, _beside(file, ".png"), _beside(file, ".json")):
+            if place.exists():
+                raise OutputError(
+                    f"{shown(place)} exists, and no record says that it belongs to a volume "
+                    f"{shown(file.name)}; choose another --out, or add --overwrite"
+                )
+
+    def _remove(self, record: Path) -> None:
+        """Delete a volume to be overwritten, its record first so that it never looks whole."""
+        record.unlink(missing_ok=True)
+        record.with_suffix(".png").unlink(missing_ok=True)
+        volume = self.single or record.with_suffix(".nii.gz")
+        volume.unlink(missing_ok=True)
 
 
 def _unlike(record: Path, wanted: dict[str, Any]) -> str:
@@ -143,12 +162,6 @@ def _unlike(record: Path, wanted: dict[str, Any]) -> str:
         for name, value in wanted.items()
         if there.get(name) != value
     )
-
-
-def _remove(record: Path) -> None:
-    """Delete a volume that is to be overwritten, its record first so that it never looks whole."""
-    for suffix in (".json", ".png", *SUFFIXES):
-        record.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _beside(file: Path, suffix: str) -> Path:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from prdit_core.cli.console import door, result
-from prdit_core.errors import UsageError
+from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -71,10 +71,15 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(help="Picture to write. [RUN/plot.png]", metavar="FILE.png")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE.png; RUN/plot.png always is.")
+    ] = False,
 ) -> None:
     """Draw losses by iteration and by noise level, gradient norm and learning rate."""
     from prdit_core.runs.plot import plot_run
 
+    if out is not None and out.exists() and not overwrite:
+        raise OutputError(f"{shown(out)} exists; choose another --out, or add --overwrite")
     path = plot_run(_opened(run), run / "plot.png" if out is None else out)
     result({}, [str(path)], as_json=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from prdit_core.data.grid import rejected
 from prdit_core.data.hounsfield import BODY_HU, INT16_MAX, INT16_MIN
 from prdit_core.data.landmarks import LUNG_HU
 from prdit_core.data.padding import wrapped_padding
+from prdit_core.errors import NumericalError
 
 if TYPE_CHECKING:
     from prdit_core.volume import Volume
@@ -41,6 +43,25 @@ def as_hu(voxels: Voxels, hu_offset: float) -> Voxels:
     hu = stored_as_hu(with_offset(voxels, hu_offset))
     wrapped = wrapped_padding(voxels, 1.0, hu_offset)
     return np.where(wrapped, hu.dtype.type(INT16_MIN), hu) if wrapped.any() else hu
+
+
+def as_int16(voxels: Voxels, name: str) -> NDArray[np.int16]:
+    """Finite HU as they are written: rounded, and saturated with a warning.
+
+    Raises
+    ------
+    NumericalError
+        If a voxel is NaN or infinite.
+    """
+    if voxels.dtype.kind == "f" and not np.all(np.isfinite(voxels)):
+        raise NumericalError(
+            f"cannot write {name}: it holds NaN or infinite HU; nothing was written"
+        )
+    outside = int(np.count_nonzero((voxels < INT16_MIN) | (voxels > INT16_MAX)))
+    if outside:
+        warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
+    rounded: NDArray[np.int16] = np.clip(np.rint(voxels), INT16_MIN, INT16_MAX).astype(np.int16)
+    return rounded
 
 
 def with_offset(voxels: Voxels, hu_offset: float) -> Voxels:

@@ -21,6 +21,7 @@ from prdit_core.data.transforms import Conformed, Preset
 from prdit_core.errors import InputRejected
 from prdit_core.files import sha256_of, shown, write_json
 from prdit_core.geometry import Geometry, cubic
+from prdit_core.provenance import RESEARCH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class Manifest(BaseModel):
 
     format: Literal["prdit-data-set"] = "prdit-data-set"
     version: Literal[1] = 1
-    notice: str = "for research, not for diagnosis"
+    notice: str = RESEARCH
     made_with: str = ""
     preset: Preset
     size: int = Field(ge=1, le=1024)

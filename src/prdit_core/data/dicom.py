@@ -29,6 +29,7 @@ from prdit_core.data.padding import (
     wrapped_padding,
 )
 from prdit_core.files import shown
+from prdit_core.provenance import SYNTHETIC
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -80,7 +81,22 @@ def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None
     notes = [f"{count} {text}" for text, count in counts.items() if count]
     notes += [*blurred, *_check_rescales(places, voxels)]
     metadata = {"source_format": "dicom", "notes": notes, **_patient_key(chosen[0].patient)}
+    if any(header.synthetic for header in chosen):
+        metadata["notice"] = SYNTHETIC
     return Volume(voxels, affine, metadata)
+
+
+def series_slices(path: Path, series: str | None) -> list[Slice]:
+    """The headers of the one series at or below `path`, or of the one chosen.
+
+    Raises
+    ------
+    InputRejected
+        If there is no such series, or a header cannot be read.
+    """
+    name = shown(path.absolute().name)
+    headers, _ = _headers(path, name)
+    return _choose_series(headers, series, name)
 
 
 def patient_key(path: Path, series: str | None) -> str | None:
@@ -91,10 +107,7 @@ def patient_key(path: Path, series: str | None) -> str | None:
     InputRejected
         If there is no such series, or a header cannot be read.
     """
-    name = shown(path.absolute().name)
-    headers, _ = _headers(path, name)
-    chosen = _choose_series(headers, series, name)
-    return _patient_key(chosen[0].patient).get(PATIENT_KEY)
+    return _patient_key(series_slices(path, series)[0].patient).get(PATIENT_KEY)
 
 
 def _headers(path: Path, name: str) -> tuple[list[Slice], int]:

@@ -51,6 +51,7 @@ _TAGS: list[str] = [
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "SyntheticData",
 ]
 
 
@@ -68,6 +69,7 @@ class Slice:
     spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
     rescale : (slope, intercept), None where absent
     padding : PixelPaddingValue and the other end of its range, None where absent
+    synthetic : whether Synthetic Data (0008,001C) is YES
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Slice:
     spacing_mm: NDArray[np.float64] | None
     rescale: tuple[float, float] | None
     padding: tuple[int, int] | None
+    synthetic: bool
 
 
 def short_name(series_uid: str) -> str:
@@ -218,6 +221,7 @@ def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> S
         spacing_mm=_numbers(dataset, "PixelSpacing", 2),
         rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
         padding=_padding(dataset),
+        synthetic=_text(dataset, "SyntheticData") == "YES",
     )
 
 

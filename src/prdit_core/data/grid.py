@@ -19,6 +19,7 @@ MAX_BYTES = 2**31
 SPACING_LIMITS_MM = (0.05, 20.0)
 MAX_EXTENT_MM = 2500.0
 MAX_SHEAR_DEGREES = 0.1
+MOST_RESAMPLED_DEGREES = 45.0  # beyond it is no scan
 MIN_VOXELS = 3
 
 # Direction in RAS+ that an axis code points to.
@@ -107,8 +108,7 @@ def check_grid(shape: tuple[int, int, int], affine: Affine, name: str) -> None:
     Raises
     ------
     InputRejected
-        Fewer than 3 voxels along an axis, spacing or extent outside the limits, or axes that
-        are not at right angles.
+        Fewer than 3 voxels along an axis, or spacing or extent outside the limits.
     """
     if min(shape) < MIN_VOXELS:
         size = " x ".join(str(n) for n in reversed(shape))
@@ -118,13 +118,23 @@ def check_grid(shape: tuple[int, int, int], affine: Affine, name: str) -> None:
     if not np.all(np.isfinite(affine)):
         raise rejected(name, "its geometry holds NaN or infinity", "repair the header")
     check_spacing(np.linalg.norm(affine[:3, :3], axis=0), shape, name)
-    angle = shear_degrees(affine)
-    if angle > MAX_SHEAR_DEGREES:
-        raise rejected(
-            name,
-            f"its axes are sheared by {angle:.1f} degrees",
-            "resample it to a grid with right angles",
-        )
+
+
+def check_shear(affine: Affine, name: str, most_degrees: float = MAX_SHEAR_DEGREES) -> None:
+    """Refuse axes that miss right angles by more than `most_degrees`.
+
+    Raises
+    ------
+    InputRejected
+    """
+    if shear_degrees(affine) > most_degrees:
+        raise sheared(affine, name)
+
+
+def sheared(affine: Affine, name: str) -> InputRejected:
+    """The refusal of a grid whose axes are not at right angles."""
+    why = f"its axes are sheared by {shear_degrees(affine):.3g} degrees"
+    return rejected(name, why, "resample it to a grid with right angles")
 
 
 def check_spacing(spacing_mm: Affine, shape: tuple[int, int, int], name: str) -> None:
@@ -145,6 +155,23 @@ def shear_degrees(affine: Affine) -> float:
     columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = columns.T @ columns - np.eye(3)
     return float(np.degrees(np.arcsin(min(1.0, np.abs(cosines).max()))))
+
+
+def nearest_right_angles(affine: Affine) -> Affine:
+    """The affine with the same lengths and first voxel whose axes are at right angles."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(affine[:3, :3] / lengths)
+    straight = affine.copy()
+    straight[:3, :3] = (left @ right) * lengths
+    return straight
+
+
+def shear_mm(affine: Affine, shape: tuple[int, int, int]) -> float:
+    """How far right angles would move a voxel of a grid of (z, y, x) voxels, at most, in mm."""
+    change = (nearest_right_angles(affine) - affine)[:3, :3]
+    corners = np.array([(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    moved = (corners * (np.array(shape[::-1]) - 1)) @ change.T
+    return float(np.linalg.norm(moved, axis=1).max())
 
 
 def oblique_degrees(affine: Affine) -> float:

@@ -5,9 +5,8 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from nibabel.orientations import (
@@ -24,20 +23,26 @@ from prdit_core.data import checks
 from prdit_core.data.dicom import patient_key, read_dicom
 from prdit_core.data.dicom_slices import looks_like_dicom, short_name
 from prdit_core.data.discovery import SUFFIXES, find_cases, suffix_of
-from prdit_core.data.grid import check_grid, is_orientation, oblique_degrees, rejected
-from prdit_core.data.hounsfield import Levels, check_hu, check_stated_units
+from prdit_core.data.grid import (
+    MOST_RESAMPLED_DEGREES,
+    check_grid,
+    check_shear,
+    is_orientation,
+    oblique_degrees,
+    rejected,
+)
+from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated_units
 from prdit_core.data.metaimage import data_file_of, metaimage_header, read_metaimage
 from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
-from prdit_core.data.nrrd import read_nrrd
+from prdit_core.data.nrrd import nrrd_header, read_nrrd
 from prdit_core.data.padding import without_padding
+from prdit_core.data.payload import gzipped
+from prdit_core.data.resampling import right_angled
 from prdit_core.data.signatures import check_signature
-from prdit_core.errors import InputRejected, NumericalError, OutputError, UsageError
+from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "AS_STATED",
@@ -46,13 +51,15 @@ __all__ = [
     "ReadOptions",
     "canonical",
     "find_cases",
+    "read_as_written",
     "read_patient_key",
+    "read_resampled",
     "read_silently",
     "read_volume",
     "write_volume",
 ]
 
-WRITE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd")
+WRITE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _CANONICAL = ("L", "P", "S")
 _NOTED_DEGREES = 0.5
 
@@ -134,14 +141,45 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
         With one line that says what is wrong with which file and what to do.
     """
     volume = read_silently(Path(path), options)
-    notes = [*volume.metadata["notes"], *_remarks(volume)]
-    return Volume(volume.voxels_hu, volume.affine, {**volume.metadata, "notes": notes})
+    return _with_notes(volume, _remarks(volume))
+
+
+def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
+    """As `read_volume`, but a volume with sheared axes is brought to right angles, and noted."""
+    name = shown(Path(path).absolute().name)
+    stored = _read_stored(Path(path), options, name)
+    check_shear(stored.affine, name, MOST_RESAMPLED_DEGREES)
+    volume = right_angled(_canonical_hu(stored, options, name), LOWEST_HU)
+    return _with_notes(volume, _remarks(volume))
 
 
 def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
     name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
+    check_shear(stored.affine, name)
+    return _canonical_hu(stored, options, name)
+
+
+def read_as_written(path: Path) -> Volume:
+    """A volume that is known to be ours: its file and geometry are checked, its HU believed.
+
+    So what a weak model made is read like all else, and values below -1024 HU stay.
+
+    Raises
+    ------
+    InputRejected
+        If the file is damaged or its geometry is none that a CT has.
+    """
+    name = shown(path.absolute().name)
+    stored = _read_stored(path, AS_STATED, name)
+    check_shear(stored.affine, name)
+    voxels, _ = checks.without_nan(checks.stored_as_hu(stored.voxels_hu), None, name)
+    return canonical(Volume(voxels, stored.affine, stored.metadata))
+
+
+def _canonical_hu(stored: Volume, options: ReadOptions, name: str) -> Volume:
+    """Voxels as stored become HU, judged, in canonical orientation."""
     voxels = checks.as_hu(stored.voxels_hu, options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
     _check_units(voxels, options, name)
@@ -202,7 +240,9 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     if suffix not in WRITE_SUFFIXES:
         raise UsageError(f"cannot write {shown(path.name)}: choose {', '.join(WRITE_SUFFIXES)}")
     check_grid(volume.shape, volume.affine, shown(path.name))
-    stored = Volume(_int16(volume.voxels_hu, shown(path.name)), volume.affine, volume.metadata)
+    check_shear(volume.affine, shown(path.name))
+    voxels = checks.as_int16(volume.voxels_hu, shown(path.name))
+    stored = Volume(voxels, volume.affine, volume.metadata)
     if suffix != ".mhd":
         return write_atomically(path, lambda part: _write_file(stored, part, suffix))
     raw = path.with_suffix(".raw")
@@ -241,7 +281,7 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")
 
 
-def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
+def _check_units(voxels: checks.Voxels, options: ReadOptions, name: str) -> None:
     """Refuse what is no CT in HU, more strictly where the user stated how to make it one."""
     if voxels.min() == voxels.max():
         raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
@@ -249,6 +289,12 @@ def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
     check_hu(levels, name, options.hu_offset)
     if options.hu_offset or options.assume_rescale:
         check_stated_units(levels, name)
+
+
+def _with_notes(volume: Volume, notes: list[str]) -> Volume:
+    """The volume with more in its list of notes."""
+    known = {**volume.metadata, "notes": [*volume.metadata["notes"], *notes]}
+    return Volume(volume.voxels_hu, volume.affine, known)
 
 
 def _remarks(volume: Volume) -> list[str]:
@@ -263,24 +309,14 @@ def _remarks(volume: Volume) -> list[str]:
     return notes
 
 
-def _int16(voxels: NDArray[Any], name: str) -> NDArray[np.int16]:
-    if voxels.dtype.kind == "f" and not np.all(np.isfinite(voxels)):
-        raise NumericalError(
-            f"cannot write {name}: it holds NaN or infinite HU; nothing was written"
-        )
-    limits = np.iinfo(np.int16)
-    outside = int(np.count_nonzero((voxels < limits.min) | (voxels > limits.max)))
-    if outside:
-        warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
-    rounded: NDArray[np.int16] = np.clip(np.rint(voxels), limits.min, limits.max).astype(np.int16)
-    return rounded
-
-
 def _write_file(volume: Volume, part: Path, suffix: str) -> None:
     description = str(volume.metadata.get("description", ""))
     if suffix == ".mha":
         header = metaimage_header(volume, data_file="LOCAL", description=description)
         part.write_bytes(header + _little_endian(volume))
+    elif suffix == ".nrrd":
+        header = nrrd_header(volume, description=description)
+        part.write_bytes(header + gzipped(_little_endian(volume)))
     else:
         write_nifti(volume, part, compressed=suffix == ".nii.gz", description=description)
     _check_written(volume, part)

@@ -27,6 +27,7 @@ from prdit_core.data.payload import (
 )
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
+from prdit_core.provenance import stated_notice
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def read_metaimage(path: Path, *, assume_orientation: str | None) -> Volume:
             file = stack.enter_context(sibling(path, fields["ElementDataFile"], name).open("rb"))
         payload = read_declared(_decoded(file, fields, name), size, name)
     voxels = payload.view(dtype).reshape(shape)
-    return Volume(voxels, affine, {"source_format": "metaimage", "notes": notes})
+    stated = stated_notice(fields.get("Comment", ""))
+    return Volume(voxels, affine, {"source_format": "metaimage", "notes": notes, **stated})
 
 
 def data_file_of(path: Path) -> str | None:

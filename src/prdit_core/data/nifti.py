@@ -19,8 +19,9 @@ from prdit_core.data.grid import (
     no_orientation,
     rejected,
 )
-from prdit_core.data.payload import Readable, damage_named, read_declared
+from prdit_core.data.payload import Readable, damage_named, gzipped, read_declared
 from prdit_core.files import shown
+from prdit_core.provenance import stated_notice
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None)
     voxels = _scaled(payload.view(dtype).reshape(frames, *shape)[chosen], header, name)
     if int(header["dim"][0]) > 3:
         notes.append(f"volume {chosen + 1} of {frames} of a file with {header['dim'][0]} axes")
-    return Volume(voxels, affine, {"source_format": "nifti", "notes": notes})
+    stated = stated_notice(header["descrip"].item().decode("ascii", "replace"))
+    return Volume(voxels, affine, {"source_format": "nifti", "notes": notes, **stated})
 
 
 def write_nifti(volume: Volume, path: Path, *, compressed: bool, description: str) -> None:
@@ -93,12 +95,7 @@ def write_nifti(volume: Volume, path: Path, *, compressed: bool, description: st
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     content = image.to_bytes()
-    with path.open("wb") as file:
-        if compressed:
-            with gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as stream:
-                stream.write(content)
-        else:
-            file.write(content)
+    path.write_bytes(gzipped(content) if compressed else content)
 
 
 def _read_header(stream: Readable, name: str) -> Any:

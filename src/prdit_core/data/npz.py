@@ -16,7 +16,8 @@ from prdit_core.volume import Volume
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MEMBER = "ct.npy"
+    from numpy.typing import NDArray
+
 # The program that made the data set stacks slices from the head down, then rows and columns
 # (github.com/rachellea/ct-volume-preprocessing: descending slice position, then transposed).
 _STATED_ORIENTATION = "LPI"
@@ -53,10 +54,9 @@ def read_npz(
     name = shown(path.name)
     try:
         with damage_named(name), zipfile.ZipFile(path) as archive:
-            if _MEMBER not in archive.namelist():
+            if "ct.npy" not in archive.namelist():
                 raise rejected(name, "it holds no array `ct`", "give an RAD-ChestCT file")
-            with archive.open(_MEMBER) as member:
-                voxels = _read_array(member, name)
+            voxels = read_member(archive, "ct", name, "iuf", (3,))
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise rejected(name, "its zip archive is damaged", "copy it again") from error
     affine = affine_towards(assume_orientation or _STATED_ORIENTATION, spacing_mm[::-1])
@@ -69,8 +69,37 @@ def read_npz(
     return Volume(voxels, affine, {"source_format": "npz", "notes": [note]})
 
 
-def _read_array(member: IO[bytes], name: str) -> np.ndarray[Any, np.dtype[Any]]:
-    """The array after judging the size its header declares; nothing is ever unpickled."""
+def read_member(
+    archive: zipfile.ZipFile, key: str, name: str, kinds: str, dimensions: tuple[int, ...]
+) -> NDArray[Any]:
+    """The array `key` of an .npz archive, after judging the size its header declares.
+
+    Nothing is ever unpickled.
+
+    Parameters
+    ----------
+    name : of the file, for messages
+    kinds : of the numbers, as numpy's `dtype.kind`
+    dimensions : that it may have
+
+    Raises
+    ------
+    InputRejected
+        On damage, on other arrays than these, and on a declared size above the limit.
+    """
+    with archive.open(f"{key}.npy") as member:
+        shape, fortran, dtype = _header(member, name)
+        if dtype.kind not in kinds or len(shape) not in dimensions or min(shape, default=1) <= 0:
+            why = f"its array `{key}` is {len(shape)}D of type {dtype.kind}"
+            wanted = " or ".join(f"{count}D" for count in dimensions)
+            what = "text" if kinds == "U" else "numbers"
+            raise rejected(name, why, f"give a {wanted} array of {what}")
+        payload = read_declared(member, math.prod(shape) * dtype.itemsize, name)
+    return np.ndarray(shape, dtype, payload, order="F" if fortran else "C")
+
+
+def _header(member: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran order, and type."""
     try:
         version = np.lib.format.read_magic(member)
         read = {
@@ -80,8 +109,4 @@ def _read_array(member: IO[bytes], name: str) -> np.ndarray[Any, np.dtype[Any]]:
         shape, fortran, dtype = read(member)
     except Exception as error:  # numpy parses the header as Python: it can fail in any way
         raise rejected(name, "its array header is damaged", "copy it again") from error
-    if dtype.kind not in "iuf" or len(shape) != 3 or min(shape) <= 0:
-        why = f"its array `ct` is {len(shape)}D of type {dtype.kind}"
-        raise rejected(name, why, "give a 3D array of numbers")
-    payload = read_declared(member, math.prod(shape) * dtype.itemsize, name)
-    return np.ndarray(shape, dtype, payload, order="F" if fortran else "C")
+    return shape, fortran, dtype

@@ -18,6 +18,7 @@ from prdit_core.data.grid import (
 )
 from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
 from prdit_core.files import shown
+from prdit_core.provenance import stated_notice
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -79,7 +80,41 @@ def read_nrrd(path: Path, *, assume_orientation: str | None) -> Volume:
             with sibling(path, detached, name).open("rb") as data:
                 payload = read_declared(_decoded(data, fields, name), size, name)
     voxels = payload.view(dtype).reshape(shape)
-    return Volume(voxels, affine, {"source_format": "nrrd", "notes": notes})
+    stated = stated_notice(fields.get("content", ""))
+    return Volume(voxels, affine, {"source_format": "nrrd", "notes": notes, **stated})
+
+
+def nrrd_header(volume: Volume, *, description: str) -> bytes:
+    """The header of an int16 NRRD in LPS whose voxels follow as a gzip stream.
+
+    Parameters
+    ----------
+    volume
+        Its affine must have right angles.
+    description
+        Goes into the content field, as one line of ASCII.
+    """
+    content = " ".join(description.encode("ascii", "replace").decode().split())
+    to_lps = np.diag([-1.0, -1.0, 1.0])
+    columns = (to_lps @ volume.affine[:3, :3]).T + 0.0
+    lines = [
+        "NRRD0004",
+        *([f"content: {content}"] if content else []),
+        "type: short",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(n) for n in reversed(volume.shape))}",
+        f"space directions: {' '.join(_spelled(column) for column in columns)}",
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {_spelled(to_lps @ volume.affine[:3, 3] + 0.0)}",
+    ]
+    return ("\n".join(lines) + "\n\n").encode("ascii")
+
+
+def _spelled(vector: Affine) -> str:
+    return f"({','.join(repr(float(number)) for number in vector)})"
 
 
 def _fields(file: BinaryIO, name: str) -> dict[str, str]:
@@ -134,7 +169,7 @@ def _stated_origin(fields: dict[str, str], affine: Affine) -> Affine:
         return np.zeros(3)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     centres = fields.get("centers", fields.get("centerings", "")).lower().split()
-    cells = np.array([centre == "cell" for centre in centres] or [False] * 3)
+    cells = np.array([centre == "cell" for centre in centres] if len(centres) == 3 else [False])
     first: Affine = affine[:3, :3] @ ((minima + cells * spacing / 2) / spacing)
     return first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from contextlib import contextmanager
@@ -51,6 +52,14 @@ class Inflated:
             if not compressed:
                 raise EOFError("the compressed stream ends early")
         return b""
+
+
+def gzipped(content: bytes) -> bytes:
+    """The bytes as a gzip stream without time stamp or file name: equal bytes, equal stream."""
+    packed = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=3, fileobj=packed, mtime=0) as stream:
+        stream.write(content)
+    return packed.getvalue()
 
 
 @contextmanager

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from prdit_core.volume import axial_affine
+from prdit_core.data.grid import nearest_right_angles, shear_degrees, shear_mm
+from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SHEAR_LEFT_MM = 0.1  # readers of DICOM expect positions rounded as much
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])  # and back: it is its own inverse
 
 
@@ -62,6 +64,39 @@ def image_of(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
     image.SetDirection((columns / spacing).ravel().tolist())
     image.SetOrigin((LPS_FROM_RAS @ affine[:3, 3]).tolist())
     return image
+
+
+def right_angled(volume: Volume, outside: float) -> Volume:
+    """The volume with axes at right angles, interpolated linearly; as it is if they are already.
+
+    The new grid has the same spacing, the closest directions, and covers all of the old one; what
+    the old one did not cover becomes `outside`. A note in `metadata` says so.
+    """
+    if shear_mm(volume.affine, volume.shape) <= SHEAR_LEFT_MM:
+        return volume
+    affine = nearest_right_angles(volume.affine)
+    corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    corners = corners * [*(n - 1 for n in reversed(volume.shape)), 1]
+    placed = np.linalg.solve(affine, volume.affine @ corners.T)[:3]
+    low = np.floor(placed.min(axis=1) + 1e-3)
+    size = (np.ceil(placed.max(axis=1) - 1e-3) - low).astype(int) + 1
+    affine[:3, 3] += affine[:3, :3] @ low
+    template = image_of(np.zeros((1, 1, 1), np.int16), affine)
+    resampled = sitk.Resample(
+        image_of(volume.voxels_hu, volume.affine),
+        size.tolist(),
+        outputOrigin=template.GetOrigin(),
+        outputSpacing=template.GetSpacing(),
+        outputDirection=template.GetDirection(),
+        defaultPixelValue=outside,
+        outputPixelType=sitk.sitkFloat32,
+    )
+    voxels = sitk.GetArrayFromImage(resampled)
+    if volume.voxels_hu.dtype.kind in "iu":
+        voxels = np.rint(voxels).astype(volume.voxels_hu.dtype)
+    note = f"sheared by {shear_degrees(volume.affine):.3g} degrees, resampled to right angles"
+    notes = [*volume.metadata.get("notes", []), note]
+    return Volume(voxels, affine, {**volume.metadata, "notes": notes})
 
 
 def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:

@@ -22,6 +22,7 @@ from prdit_core.data.resampling import (
 )
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.intensity import Intensity
+from prdit_core.provenance import RESEARCH, notice_of
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ def conform(
         "clipped_above": int(np.count_nonzero(volume.voxels_hu > preset.window_hu[1])),
         "lung_ml": round(landmarks.lung_ml),
     }
+    if (notice := notice_of(volume.metadata)) != RESEARCH:
+        record["notice"] = notice  # a data set of synthetic volumes says so
     return Conformed(
         Volume(np.rint(pool_mean(cube, factor)).astype(np.int16), grid.pooled(factor).affine),
         None if labels is None else _conformed_labels(labels, volume, grid, factor),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+from prdit_core.noise import Draw, numpy_generator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -40,12 +42,12 @@ class Measured(BaseModel):
     how: str
 
 
-def half_samples(key: Sequence[int], *counts: int) -> Iterator[tuple[Index, ...]]:
+def half_samples(draw: Draw, seed: int, *counts: int) -> Iterator[tuple[Index, ...]]:
     """Random halves of several sets: `HALVES` times one half of each, every second the others.
 
     Parameters
     ----------
-    key : what the draws depend on
+    draw, seed : what the halves depend on
     counts : sizes of the sets
 
     Yields
@@ -55,11 +57,16 @@ def half_samples(key: Sequence[int], *counts: int) -> Iterator[tuple[Index, ...]
     """
     if min(counts) < FEWEST:
         return
-    random = np.random.default_rng([*key, *counts])
+    random = numpy_generator(draw, seed, 0, *counts)
     for _ in range(HALVES // 2):
         orders = [random.permutation(count) for count in counts]
         yield tuple(order[: len(order) // 2] for order in orders)
         yield tuple(order[len(order) // 2 :] for order in orders)
+
+
+def paired_halves(seed: int, *counts: int) -> Iterator[tuple[Index, ...]]:
+    """Halves that all distances between two sets are measured on, so that they compare."""
+    return half_samples(Draw.HALVES, seed, *counts)
 
 
 def measured(value: float, halves: Sequence[float], volumes: int) -> Measured:
@@ -85,9 +92,11 @@ def measured_splits(values: Sequence[float], volumes: int) -> Measured:
     return Measured(value=mean, low=mean - reach, high=mean + reach, how=how)
 
 
-def measured_median(values: NDArray[np.float64], key: Sequence[int]) -> Measured:
+def measured_median(values: NDArray[np.float64], seed: int) -> Measured:
     """Median over volumes, with the interval from random halves of them."""
-    halves = [float(np.median(values[half])) for (half,) in half_samples(key, len(values))]
+    halves = [
+        float(np.median(values[half])) for (half,) in half_samples(Draw.MEDIANS, seed, len(values))
+    ]
     return measured(float(np.median(values)), halves, len(values))
 
 

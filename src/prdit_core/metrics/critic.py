@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prdit_core.models.initial import draw_weights
-from prdit_core.noise import generator
+from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,18 +77,20 @@ class CriticTrainer:
         *,
         lr: float,
         penalty: float,
-        key: tuple[int, ...],
+        seed: int,
+        number: int,
+        group: int,
     ) -> None:
-        draw_weights(critic, *key)
-        self.critic, self.draw, self.penalty, self.key = critic, draw, penalty, key
+        draw_weights(critic, Draw.CRITIC_WEIGHTS, seed, number, group)
+        self.critic, self.draw, self.penalty = critic, draw, penalty
+        self.key = seed, number, group
         self.optimiser = torch.optim.Adam(critic.parameters(), lr, betas=BETAS)
 
     def step(self, iteration: int) -> Lesson:
         """One step up the objective of Eq. 10."""
         real, fake = self.draw(iteration)
-        share = torch.rand((len(real), 1, 1, 1, 1), generator=generator(*self.key, iteration)).to(
-            real.device
-        )
+        stream = generator(Draw.CRITIC_PENALTY, *self.key, iteration)
+        share = torch.rand((len(real), 1, 1, 1, 1), generator=stream).to(real.device)
         scores = self.critic(torch.cat([real, fake]))
         w1 = scores[: len(real)].mean() - scores[len(real) :].mean()
         norms = gradient_norms(self.critic, torch.lerp(fake, real, share))

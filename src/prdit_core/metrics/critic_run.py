@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prdit_core.metrics.critic import Critic, CriticTrainer
+from prdit_core.noise import Draw, numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,13 +83,16 @@ class Sets:
     """Real and fake volumes, each split at random into halves to learn from and to judge by."""
 
     def __init__(
-        self, volumes: Mapping[str, NDArray[np.float32]], key: tuple[int, ...], device: str
+        self, volumes: Mapping[str, NDArray[np.float32]], seed: int, number: int, device: str
     ) -> None:
-        self.volumes, self.key, self.device = volumes, key, device
+        self.volumes, self.device = volumes, device
+        self.seed, self.number = seed, number
         self.learnt: dict[str, NDArray[np.intp]] = {}
         self.held_out: dict[str, NDArray[np.intp]] = {}
         for name, there in volumes.items():
-            order = np.random.default_rng([*key, len(there)]).permutation(len(there))
+            order = numpy_generator(Draw.CRITIC_SPLIT, seed, number, len(there)).permutation(
+                len(there)
+            )
             half = len(there) // 2
             self.learnt[name], self.held_out[name] = order[:half], order[half:]
 
@@ -98,7 +102,7 @@ class Sets:
 
     def batch(self, iteration: int, size: int) -> tuple[Tensor, Tensor]:
         """Real volumes to learn from, and as many fakes in turn of all models."""
-        rng = np.random.default_rng([*self.key, 0, iteration])
+        rng = numpy_generator(Draw.CRITIC_BATCH, self.seed, self.number, iteration)
         real = [(REAL, int(i)) for i in rng.choice(self.learnt[REAL], size, replace=False)]
         models = rng.permutation(self.models())
         fake = [
@@ -117,7 +121,7 @@ class Sets:
         return torch.from_numpy(x.astype(np.float32, copy=False))[:, None].to(self.device)
 
 
-def run_critic(sets: Sets, protocol: Protocol, key: tuple[int, ...]) -> Iterator[int | Verdict]:
+def run_critic(sets: Sets, protocol: Protocol, group: int) -> Iterator[int | Verdict]:
     """Train a critic; yields the number of each iteration done, and at last the verdict."""
     depth, height, width = sets.volumes[REAL].shape[1:]
     critic = Critic((depth, height, width), protocol.width).to(sets.device)
@@ -126,7 +130,9 @@ def run_critic(sets: Sets, protocol: Protocol, key: tuple[int, ...]) -> Iterator
         lambda iteration: sets.batch(iteration, protocol.batch),
         lr=protocol.lr,
         penalty=protocol.penalty,
-        key=key,
+        seed=sets.seed,
+        number=sets.number,
+        group=group,
     )
     looks: list[Look] = []
     lessons: list[Lesson] = []

@@ -10,6 +10,7 @@ import numpy as np
 
 from prdit_core.metrics.confidence import Measured, half_samples, measured
 from prdit_core.metrics.similarity import ms_ssim
+from prdit_core.noise import Draw, numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,9 +29,11 @@ class Pair:
     similarity: float
 
 
-def viewing_order(count: int, key: Sequence[int]) -> list[int]:
+def viewing_order(count: int, seed: int) -> list[int]:
     """The order in which volumes are to be seen, so that files beside each other are no pairs."""
-    return [int(number) for number in np.random.default_rng([*key, count]).permutation(count)]
+    return [
+        int(number) for number in numpy_generator(Draw.PAIRS, seed, 0, count).permutation(count)
+    ]
 
 
 def similar_pairs(
@@ -49,7 +52,7 @@ def similar_pairs(
         before.append((number, voxels))
 
 
-def mean_similarity(pairs: Sequence[Pair], count: int, scales: int, key: Sequence[int]) -> Measured:
+def mean_similarity(pairs: Sequence[Pair], count: int, scales: int, seed: int) -> Measured:
     """Mean over pairs, with the interval from random halves of the `count` volumes.
 
     A half has the pairs of which it has both volumes, a quarter of all, so the interval is
@@ -58,11 +61,14 @@ def mean_similarity(pairs: Sequence[Pair], count: int, scales: int, key: Sequenc
     Parameters
     ----------
     scales : of MS-SSIM, see `similarity.scales_of`; recorded, since others give other numbers
-    key : of the random halves
+    seed : of the random halves
     """
     ends = np.array([(pair.first, pair.second) for pair in pairs])
     values = np.array([pair.similarity for pair in pairs])
-    halves = [_of(values, ends, members, count) for (members,) in half_samples(key, count)]
+    halves = [
+        _of(values, ends, members, count)
+        for (members,) in half_samples(Draw.SIMILARITY, seed, count)
+    ]
     found = measured(float(values.mean()), [half for half in halves if half is not None], count)
     return found.model_copy(update={"how": f"{scales} scales, {len(pairs)} pairs, {found.how}"})
 

@@ -13,10 +13,9 @@ from prdit_core.metrics.frechet import (
     not_below_zero,
 )
 from prdit_core.metrics.mmd import mmd_squared, rooted, weights_on
+from prdit_core.noise import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
-def floor_of(real: Features, gamma: float, key: Sequence[int]) -> Floor:
+def floor_of(real: Features, gamma: float, seed: int) -> Floor:
     """Distances between random halves of real features (N, F).
 
     The halves have half as many volumes as the sets that models are judged by, so the biased
     distances come out larger here; the corrected ones may be compared.
     """
-    halves = [members for (members,) in half_samples(key, len(real))]
+    halves = [members for (members,) in half_samples(Draw.FLOOR, seed, len(real))]
     splits = list(zip(halves[::2], halves[1::2], strict=True))
     if not splits:
         return Floor(fid=None, fid_unbiased=None, mmd=None, mmd_unbiased=None)

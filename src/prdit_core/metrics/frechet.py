@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prdit_core.metrics.confidence import Measured, half_samples, measured
+from prdit_core.metrics.confidence import Measured, measured, paired_halves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     Features = NDArray[np.float64]
@@ -49,7 +47,7 @@ def frechet_distance(real: Features, fake: Features) -> float:
     return max(0.0, float(mean + spread - 2 * shared))
 
 
-def frechet(real: Features, fake: Features, key: Sequence[int]) -> Frechet:
+def frechet(real: Features, fake: Features, seed: int) -> Frechet:
     """Frechet distance with confidence, as it is and corrected for the numbers of volumes.
 
     To first order the distance of N volumes is that of infinitely many plus c / N ("FID infinity",
@@ -58,11 +56,11 @@ def frechet(real: Features, fake: Features, key: Sequence[int]) -> Frechet:
     Parameters
     ----------
     real, fake : (N, F) and (M, F), at least two volumes each
-    key : of the random halves
+    seed : of the random halves
     """
     whole, fewest = frechet_distance(real, fake), min(len(real), len(fake))
     halves, corrected = [], []
-    for i, j in half_samples(key, len(real), len(fake)):
+    for i, j in paired_halves(seed, len(real), len(fake)):
         half = frechet_distance(real[i], fake[j])
         halves.append(half)
         if fewest >= FEWEST_FOR_CORRECTION:

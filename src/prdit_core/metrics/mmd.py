@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prdit_core.errors import InputRejected
-from prdit_core.metrics.confidence import Measured, half_samples, measured
+from prdit_core.metrics.confidence import Measured, measured, paired_halves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,17 +60,17 @@ def kernel_width(real: Array) -> float:
     return 1 / (2 * median)
 
 
-def mmd(real: Array, fake: Array, gamma: float, key: Sequence[int]) -> Mmd:
+def mmd(real: Array, fake: Array, gamma: float, seed: int) -> Mmd:
     """Discrepancy with confidence, biased and unbiased.
 
     Parameters
     ----------
     real, fake : (N, F) and (M, F), at least two volumes each
     gamma : of the kernel; see `kernel_width`
-    key : of the random halves
+    seed : of the random halves
     """
     fewest = min(len(real), len(fake))
-    draws = list(half_samples(key, len(real), len(fake)))
+    draws = list(paired_halves(seed, len(real), len(fake)))
     on_real = weights_on(len(real), [np.arange(len(real)), *(i for i, _ in draws)])
     on_fake = weights_on(len(fake), [np.arange(len(fake)), *(j for _, j in draws)])
     biased, unbiased = mmd_squared(real, fake, gamma, on_real, on_fake)

@@ -115,8 +115,8 @@ def wscore_steps(
         for group in groups:
             done = (len(groups) * number + len(verdicts[-1])) * protocol.iterations
             volumes = {REAL: real} | {name: fakes[name] for name in group}
-            sets = Sets(volumes, (seed, number), device)
-            for event in run_critic(sets, protocol, (seed, number, len(verdicts[-1]))):
+            sets = Sets(volumes, seed, number, device)
+            for event in run_critic(sets, protocol, len(verdicts[-1])):
                 if isinstance(event, Verdict):
                     verdicts[-1].append(event)
                 else:

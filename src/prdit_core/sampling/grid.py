@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prdit_core.config import GridName
+    from prdit_core.schedule import Schedule
 
 # Times nearer to 0 than this are 0; steps are never so small.
 ROUNDING = 1e-9 * T
@@ -59,23 +59,23 @@ class TimeGrid:
         return t_next if beyond else reached
 
 
-def time_grid(name: GridName, steps: int, first: float = T) -> TimeGrid:
+def time_grid(name: GridName, steps: int, schedule: Schedule, first: float = T) -> TimeGrid:
     """Grid of a given name.
 
     Parameters
     ----------
     name
         ``exact``: `steps` equal steps from `first` to 0. ``log-snr``: `steps` steps of equal
-        log(alpha / sigma) of the quarter circle from 999 to 1, the last one going on to 0.
+        log(alpha / sigma) of the schedule from 999 to 1, the last one going on to 0.
         ``release``: every (1000 // steps)-th integer below 1000 down to 0, and a last step from 0
         to 0, as the official sampler walks.
     """
     if name == "exact":
         return TimeGrid(tuple(first * (steps - i) / steps for i in range(steps + 1)))
     if name == "log-snr":
-        begin, end = (math.log(math.tan(0.5 * math.pi * t / T)) for t in LOG_SNR_ENDS)
+        begin, end = (schedule.log_snr(t) for t in LOG_SNR_ENDS)
         levels = (begin + (end - begin) * i / steps for i in range(steps))
-        return TimeGrid((*(math.atan(math.exp(level)) * 2 * T / math.pi for level in levels), 0.0))
+        return TimeGrid((*(schedule.time_at(level) for level in levels), 0.0))
     skip = int(T) // steps
     if skip == 0:
         raise UsageError(

@@ -5,7 +5,6 @@ Each is a function of where the walk stands and of the time to reach, and return
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.models.prior import Prediction
+    from prdit_core.models.contracts import Prediction
     from prdit_core.schedule import Schedule
 
 
@@ -99,7 +98,7 @@ def _log_snr(t: float, schedule: Schedule) -> float:
     """log(alpha / sigma), with t where both are above 0."""
     last, first = LOG_SNR_ENDS
     inside = min(max(t, first), last)
-    return math.log(schedule.alpha(inside) / schedule.sigma(inside))
+    return schedule.log_snr(inside)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ Only the current state and the last prediction are kept, so memory does not grow
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prdit_core.errors import NumericalError, UsageError
-from prdit_core.models.prior import Prediction
+from prdit_core.models.contracts import Prediction
 from prdit_core.sampling import predictor
 from prdit_core.sampling.corrector import ancestral_noise, correct
 from prdit_core.sampling.predictor import Estimate, Place
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.models.prior import PartName
+    from prdit_core.models.contracts import Denoiser
     from prdit_core.sampling.grid import TimeGrid
     from prdit_core.schedule import Schedule
 
-    Denoise = Callable[[Tensor, float], Prediction]
     Edit = Callable[[Prediction, Tensor, float], Prediction]
     Noise = Callable[[int], Tensor]
 
@@ -43,7 +42,6 @@ class SampleStep:
     t, t_next : times it went from and to
     x_t, x : (B, C, D, H, W) states at `t` and at `t_next`
     x0, eps : prediction at `t` that the step used
-    evaluated : parts of the network that were evaluated at `t`, the others being reused
     """
 
     index: int
@@ -54,7 +52,6 @@ class SampleStep:
     x: Tensor
     x0: Tensor
     eps: Tensor
-    evaluated: tuple[PartName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,8 @@ class Sampler:
     ----------
     predict : how the state moves
     noise_only : x0 is derived from the state and eps alone (Table 5), which divides by alpha
-    ancestral : stochastic step of Eq. 7 in place of predictor and corrector
+    fresh : (t, t_to, schedule) -> share of fresh noise, for a stochastic step in place of predictor
+        and corrector (Eq. 7)
     evaluations : network evaluations per step
     """
 
@@ -73,7 +71,7 @@ class Sampler:
     description: str
     predict: Callable[[Place, float], Tensor]
     noise_only: bool = False
-    ancestral: bool = False
+    fresh: Callable[[float, float, Schedule], float] | None = None
     evaluations: int = 1
 
     @property
@@ -103,14 +101,14 @@ SAMPLERS = {
             "ancestral sampling, eta = 1 (Eq. 7); ignores k",
             predictor.resynthesis,
             noise_only=True,
-            ancestral=True,
+            fresh=ancestral_noise,
         ),
     )
 }
 
 
 def sample_steps(
-    denoise: Denoise,
+    denoise: Denoiser,
     schedule: Schedule,
     x: Tensor,
     *,
@@ -145,16 +143,15 @@ def sample_steps(
 
     def look(x: Tensor, t: float) -> Prediction:
         said = denoise(x, t)
-        evaluated = said.evaluated
         if sampler.noise_only:
             said = _noise_only(said, x, t, schedule, data_range)
-        said = said if edit is None else edit(said, x, t)
-        return replace(said, evaluated=evaluated)
+        return said if edit is None else edit(said, x, t)
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
-        if sampler.ancestral:
-            x = _ancestral(now, t_next, schedule, noise(index))
+        if sampler.fresh is not None:
+            fresh = sampler.fresh(t, t_next, schedule)
+            x = _stochastic(now, t_next, schedule, fresh, noise(index))
         else:
             reached = grid.reach(t, t_next, k)
             x = sampler.predict(Place(x, now, before, schedule, look), reached)
@@ -163,7 +160,7 @@ def sample_steps(
         before = now
         said = now.prediction
         _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps, said.evaluated)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
 
 
 def _noise_only(
@@ -173,9 +170,8 @@ def _noise_only(
     return Prediction(x0=x0.clamp(*data_range), eps=said.eps)
 
 
-def _ancestral(now: Estimate, t_to: float, schedule: Schedule, z: Tensor) -> Tensor:
+def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z: Tensor) -> Tensor:
     """Eq. 7: alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z."""
-    fresh = ancestral_noise(now.t, t_to, schedule)
     kept = max(schedule.sigma(t_to) ** 2 - fresh**2, 0.0) ** 0.5
     mean: Tensor = schedule.alpha(t_to) * now.prediction.x0 + kept * now.prediction.eps
     return mean + (fresh * schedule.noise_std) * z

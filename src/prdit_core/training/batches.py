@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from prdit_core.errors import MemoryLimit, PrditError
-from prdit_core.noise import generator
+from prdit_core.noise import Draw, generator, numpy_generator
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
-
-# Second word of the key, so that no two kinds of draw share a stream.
-_ORDER, _NOISE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def split(batch: Batch, volumes: int) -> Iterator[Batch]:
 
 def _draws(shape: Sequence[int], seed: int, iteration: int, place: int) -> tuple[Tensor, Tensor]:
     """A time, uniform in (0, T], and unit noise."""
-    stream = generator(seed, _NOISE, iteration, place)
+    stream = generator(Draw.BATCH, seed, 0, iteration, place)
     t = T * (1 - torch.rand(1, generator=stream))
     return t, torch.randn(tuple(shape), generator=stream)
 
@@ -159,4 +156,4 @@ def _case(seed: int, count: int, position: int) -> int:
 
 @lru_cache(maxsize=4)
 def _order(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
+    return numpy_generator(Draw.ORDER, seed, 0, epoch).permutation(count)

@@ -104,8 +104,17 @@ def _configure(folder: RunFolder, settings: Settings, begin: Begin) -> list[str]
         before = _read(folder.config)
         changed = compare(before, settings, folder.path, allowed=begin == "change")
     else:
+        _refuse_foreign_files(folder)
         write_json(folder.config, settings.recorded())
     return changed
+
+
+def _refuse_foreign_files(folder: RunFolder) -> None:
+    """Raise `OutputError` where a run that was never begun has files: they are somebody's."""
+    own = (folder.status, folder.metrics, folder.history, folder.log)
+    for place in (*own, folder.previews, folder.checkpoints):
+        if place.exists():
+            raise OutputError(f"{shown(place)} is there and is of no run; choose another --run")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.noise import generator
+from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
     from prdit_core.patches import Box
-
-_PLACE = 6  # second word of the key; see `batches`
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Crop:
 
     def box(self, iteration: int, shape: tuple[int, ...]) -> Box:
         """Box for a volume (D, H, W)."""
-        stream = generator(self.seed, _PLACE, iteration)
+        stream = generator(Draw.CROP, self.seed, 0, iteration)
         starts = [self._start(edge, stream) for edge in shape]
         depth, height, width = (slice(start, start + self.edge) for start in starts)
         return depth, height, width

@@ -14,6 +14,7 @@ from prdit_core.data.phantoms import LABELS, make_phantom
 from prdit_core.intensity import Intensity
 from prdit_core.models.initial import draw_weights
 from prdit_core.models.phantom_encoder import PhantomEncoder
+from prdit_core.noise import Draw, numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +72,7 @@ class Lesson:
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Volumes (B, 1, 64, 64, 64) in model units and targets (B, T)."""
-        rng = np.random.default_rng([self.seed, iteration])
+        rng = numpy_generator(Draw.SPOILT, self.seed, 0, iteration)
         drawn = rng.choice(len(self.examples), BATCH, replace=len(self.examples) < BATCH)
         pairs = [self._spoilt(self.examples[index], rng) for index in drawn]
         x = self.intensity.to_model(np.stack([voxels for voxels, _ in pairs]))
@@ -145,7 +146,7 @@ class EncoderTrainer:
         self.model = PhantomEncoder(WIDTH, FEATURES)
         self.answers = nn.Linear(FEATURES, lesson.targets)
         whole = nn.ModuleList([self.model, self.answers])
-        draw_weights(whole, seed)
+        draw_weights(whole, Draw.ENCODER_WEIGHTS, seed)
         self.optimiser = torch.optim.AdamW(whole.parameters(), PEAK_LR, weight_decay=1e-4)
 
     def step(self, iteration: int) -> dict[str, float]:
@@ -156,7 +157,8 @@ class EncoderTrainer:
         said = self.answers(self.model(x))
         whole = targets[:, -1] == 0  # a shuffled chest has no anatomy to speak of
         wrong = (said - targets).square()
-        where, faults = wrong[whole, : -len(FAULTS)].mean(), wrong[:, -len(FAULTS) :].mean()
+        where, faults = wrong[whole, : -len(FAULTS)], wrong[:, -len(FAULTS) :].mean()
+        where = where.mean() if whole.any() else where.sum()  # all may be shuffled
         self.optimiser.zero_grad()
         (where + faults).backward()
         self.optimiser.step()

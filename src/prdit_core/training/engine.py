@@ -15,7 +15,7 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.machine import processes
-from prdit_core.models.global_residual import Block
+from prdit_core.models.prdit.global_residual import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
 
-    from prdit_core.models.prdit import PRDiT
+    from prdit_core.models.prdit.network import PRDiT
     from prdit_core.patches import Box
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prdit_core.config import RefinerConfig
+from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
-from prdit_core.models.zoo import model_config
+from prdit_core.models.prdit.zoo import model_config
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
-    from prdit_core.config import ModelConfig, StageName, TrainConfig
+    from prdit_core.config import StageName, TrainConfig
     from prdit_core.data.datasets import PreparedData
+
+
+def prdit_of(start: Header) -> ModelConfig:
+    """The network of a checkpoint to go on from.
+
+    Raises
+    ------
+    UsageError
+        If it is of another family than these stages train.
+    """
+    if not isinstance(start.model, ModelConfig):
+        raise UsageError(f"the checkpoint to start from is no PRDiT but {start.model.family}")
+    return start.model
 
 
 def continued(start: Header, stage: StageName, data: PreparedData) -> Header:
     """That part of a chain which the data are for: up to their size, for a refiner half of it."""
     wanted = data.geometry.coarser(2) if stage == "refine" else data.geometry
-    parts = [start.stopped_at(number) for number in range(len(start.model.refiners))]
+    parts = [start.stopped_at(number) for number in range(len(prdit_of(start).refiners))]
     return next((part for part in parts if part.geometry.shape == wanted.shape), start)
 
 
@@ -35,11 +48,12 @@ def network_of(config: TrainConfig, data: PreparedData, start: Header | None) ->
         return _refined(config, data, start)
     stage, size = STAGES[config.stage], data.geometry.shape[0]
     name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
-    taken = start is not None and config.model is None and (start.model.depth or not _deep(config))
-    if start is not None and taken:
-        network = start.model
+    begun = None if start is None else prdit_of(start)
+    taken = begun is not None and config.model is None and (begun.depth or not _deep(config))
+    if begun is not None and taken:
+        network = begun
     else:
-        inherited = start.model.output if start is not None else "image-and-noise"
+        inherited = begun.output if begun is not None else "image-and-noise"
         network = model_config(name, output=config.objective or inherited)
     if config.objective not in (None, network.output):
         raise UsageError(
@@ -67,7 +81,7 @@ def network_of(config: TrainConfig, data: PreparedData, start: Header | None) ->
 def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> ModelConfig:
     """The network of `start` with one more refiner, for data of twice its resolution."""
     assert start is not None  # the stage needs one
-    below, shape = start.model, start.geometry.shape
+    below, shape = prdit_of(start), start.geometry.shape
     if data.geometry.shape != tuple(2 * edge for edge in shape):
         sizes = below.sizes(shape[0])
         made, wanted = (" or ".join(str(n * size) for size in sizes) for n in (1, 2))

@@ -17,10 +17,11 @@ from prdit_core.machine import (
     package_version,
     processes,
 )
+from prdit_core.noise import NOISE_KEYS
 from prdit_core.provenance import torch_version
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.crop import Crop
-from prdit_core.training.network import continued, network_of
+from prdit_core.training.network import continued, network_of, prdit_of
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
@@ -167,10 +168,11 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         "intensity": intensity.model_dump(mode="json"),
         "shape": list(data.geometry.shape),
         "processes": here.world,
+        "noise_keys": NOISE_KEYS,
         "version": package_version(),
         "torch": torch_version(),
     }
-    begun = None if part is None else part.model
+    begun = None if part is None else prdit_of(part)
     return Settings(resolved, network, schedule, intensity, begun, facts, tuple(notes))
 
 
@@ -188,6 +190,11 @@ def compare(before: dict[str, Any], now: Settings, run: Path, *, allowed: bool) 
         Naming what differs and must not.
     """
     old = before["settings"] | before["facts"]
+    if old.get("noise_keys") != NOISE_KEYS:
+        raise UsageError(
+            f"{shown(run)} was begun by a version that drew batches and noise by other keys, so it "
+            "cannot go on as if never stopped; start a new --run with --from this one"
+        )
     new = now.recorded()["settings"] | now.facts
     changed = {
         name: f"{name}: {json.dumps(old.get(name))} -> {json.dumps(value)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prdit_core.errors import UsageError
-from prdit_core.models.prdit import PRDiT, initialise
+from prdit_core.models.prdit.network import PRDiT, initialise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

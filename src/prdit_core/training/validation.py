@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from prdit_core.errors import NumericalError
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.events import Validated
@@ -15,16 +15,16 @@ from prdit_core.training.loop import Tally, sums_by_level
 from prdit_core.training.objective import add_noise, losses
 
 if TYPE_CHECKING:
+    from prdit_core.models.prdit.network import PRDiT
     from prdit_core.models.prior import Prior
     from prdit_core.training.batches import Source
 
 CASES = 8  # at most; the first by id
-_NOISE = 4
 
 
 @torch.no_grad()
-def validate(prior: Prior, held_out: Source, iteration: int, seed: int) -> Validated:
-    """Errors of `prior` at the middle of each span of t.
+def validate(module: PRDiT, prior: Prior, held_out: Source, iteration: int, seed: int) -> Validated:
+    """Errors of `module`, the network of `prior`, at the middle of each span of t.
 
     Every volume and level has noise of its own that is the same at every validation, so that
     two validations differ by the weights only. No state of any generator is touched.
@@ -39,12 +39,13 @@ def validate(prior: Prior, held_out: Source, iteration: int, seed: int) -> Valid
         x0 = torch.from_numpy(held_out.read(number))[None, None].to(prior.device)
         for level in range(LEVELS):
             t = torch.tensor([T * (level + 0.5) / LEVELS])
-            noise = unit_noise(prior.shape, seed, _NOISE, number, level).to(prior.device)
+            place = (0, number, level)
+            noise = unit_noise(prior.shape, Draw.VALIDATION, seed, *place).to(prior.device)
             eps = noise * prior.schedule.noise_std
             asked = torch.tensor([prior.schedule.network_time(float(t))], device=prior.device)
             t = t.to(prior.device)
-            output = prior.model(add_noise(prior.schedule, x0, eps, t), asked)
-            found = losses(output, x0, eps, t, prior.schedule, prior.model.config.output)
+            output = module(add_noise(prior.schedule, x0, eps, t), asked)
+            found = losses(output, x0, eps, t, prior.schedule, module.config.output)
             sums += sums_by_level(found, t).cpu()
     if not torch.isfinite(sums).all():
         raise NumericalError(f"iteration {iteration}: the validation loss is not finite")

@@ -9,14 +9,14 @@ import torch
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
+from prdit_core.models.families import family_of
 from prdit_core.models.linears import Linear
-from prdit_core.models.prdit import PRDiT
 from prdit_core.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from prdit_core.config import ModelConfig
+    from prdit_core.config import NetworkConfig
     from prdit_core.models.prior import Prior
     from prdit_core.presets import PresetName
 
@@ -33,7 +33,7 @@ class SizeSpeed:
     ----------
     size : edge in voxels
     evaluation : seconds of one evaluation of the whole network
-    residual : seconds of its global residual, which reuse can save
+    residual : seconds of its global residual, which reuse can save; None where there is none
     gflop : of one evaluation, in 10^9
     ceiling : share of the machine's matrix products that it reaches
     volume : seconds that a volume takes by each preset, about
@@ -41,7 +41,7 @@ class SizeSpeed:
 
     size: int
     evaluation: float
-    residual: float
+    residual: float | None
     gflop: float
     ceiling: float
     volume: dict[PresetName, float]
@@ -73,8 +73,9 @@ def bench_steps(prior: Prior, possible: float) -> Iterator[SizeSpeed]:
 def _measured(prior: Prior, possible: float) -> SizeSpeed:
     x = torch.randn(prior.shape, device=prior.device) * prior.schedule.noise_std
     evaluation = _seconds(lambda: prior.denoise(x, T_MEASURED))
-    residual = _seconds(lambda: prior.residual_part(x, T_MEASURED))
-    work = gflop(prior.model.config, prior.geometry.shape)
+    parts = prior.parts
+    residual = None if parts is None else _seconds(lambda: parts.residual(x, T_MEASURED))
+    work = gflop(prior.network.config, prior.geometry.shape)
     return SizeSpeed(
         size=prior.geometry.shape[0],
         evaluation=evaluation,
@@ -85,10 +86,10 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
     )
 
 
-def gflop(config: ModelConfig, shape: tuple[int, int, int]) -> float:
+def gflop(config: NetworkConfig, shape: tuple[int, int, int]) -> float:
     """Matrix products of one evaluation, in 10^9 operations; nothing is computed."""
     with torch.device("meta"):
-        model = PRDiT(config)
+        model = family_of(config).build(config)
         x, t = torch.empty(1, config.channels, *shape), torch.empty(1)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x, t)

@@ -11,8 +11,7 @@ import torch
 from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.machine import check_memory, package_version
-from prdit_core.models.prdit import memory_needed
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.pictures import Panel
 from prdit_core.provenance import DERIVED, SYNTHETIC, torch_version
 from prdit_core.schedule import T
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from prdit_core.models.prior import Decomposition, Prior
+    from prdit_core.models.contracts import Decomposition
+    from prdit_core.models.prior import Prior
 
-_NOISE = 2
 # Percentile of the residual that gets the full colour.
 SHOWN_SHARE = 99.0
 
@@ -147,7 +146,7 @@ def prepare(prior: Prior, volume: Volume, seed: int) -> Subject:
     _check_memory(prior)
     conformed = conform(volume, expected.preset, expected.size)
     x0 = torch.from_numpy(prior.intensity.to_model(conformed.volume.voxels_hu))[None, None]
-    noise = unit_noise(prior.shape, seed, 0, _NOISE).to(prior.device)
+    noise = unit_noise(prior.shape, Draw.DECOMPOSE, seed).to(prior.device)
     notes = {"notes": list(conformed.notes)} if conformed.notes else {}
     metadata = {**_metadata(prior, DERIVED), "seed": seed, **notes}
     voxels = conformed.volume.voxels_hu.astype(np.float32)
@@ -223,7 +222,7 @@ def _signed(caption: str, volume: Volume) -> Panel:
 
 
 def _check_memory(prior: Prior) -> None:
-    needed = memory_needed(prior.model.config, prior.geometry.shape)
+    needed = prior.network.memory(prior.geometry.shape)
     check_memory(needed, str(prior.device), "the model")
 
 

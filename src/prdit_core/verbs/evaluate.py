@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from prdit_core.metrics.protocols import Protocol
     from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
-# Second words of the keys of all draws.
-_PAIRS, _HALVES, _FLOOR = 0, 1, 2
-
 
 def evaluate_steps(
     sets: EvaluatedSets,
@@ -142,7 +139,7 @@ def _look(looks: Mapping[str, Pass], found: Findings) -> Iterator[EvaluationStep
         found.surveys[name] = yield from look.survey()
     for name in found.sets.judged:
         found.features[name] = yield from looks[name].encode(found.encoder)
-        found.alike[name] = yield from looks[name].diversity((found.seed, _PAIRS))
+        found.alike[name] = yield from looks[name].diversity(found.seed)
     if found.sets.training is None:
         return
     thumbnails = found.surveys[TRAINING].thumbnails
@@ -158,9 +155,9 @@ def _measure(found: Findings) -> Iterator[EvaluationStep]:
     words, total = "measuring distances", len(found.sets.fakes) + 1
     real = found.features[REAL]
     gamma = kernel_width(real)
-    found.floor = floor_of(real, gamma, (found.seed, _FLOOR))
+    found.floor = floor_of(real, gamma, found.seed)
     yield EvaluationStep(words, 0, total)
     for index, name in enumerate(found.sets.fakes, start=1):
-        fake, key = found.features[name], (found.seed, _HALVES)
-        found.distances[name] = frechet(real, fake, key), mmd(real, fake, gamma, key)
+        fake, seed = found.features[name], found.seed
+        found.distances[name] = frechet(real, fake, seed), mmd(real, fake, gamma, seed)
         yield EvaluationStep(words, index, total)

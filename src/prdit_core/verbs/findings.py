@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
 SHOWN_PAIRS = 4
-_MEDIANS = 3  # second word of the key of their halves, after those of `evaluate`
 
 
 @dataclass(eq=False)
@@ -165,9 +164,7 @@ class Findings:
     def _usual(self, name: str) -> NearestScale:
         """Distances of a set to the training volumes."""
         away = np.array([neighbour.distance_hu for neighbour in self.neighbours[name]])
-        return NearestScale(
-            median=measured_median(away, (self.seed, _MEDIANS)), least=float(away.min())
-        )
+        return NearestScale(median=measured_median(away, self.seed), least=float(away.min()))
 
     def _pair(self, name: str, number: int) -> NearestPair:
         neighbour = self.neighbours[name][number]

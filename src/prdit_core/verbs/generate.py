@@ -11,12 +11,11 @@ import torch
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.machine import check_memory, choose_device
+from prdit_core.models.contracts import Key
 from prdit_core.models.linears import backend_on
-from prdit_core.models.prdit import memory_needed
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.provenance import stamp
 from prdit_core.sampling.grid import time_grid
-from prdit_core.sampling.reuse import Reusing
 from prdit_core.sampling.sampler import SAMPLERS, sample_steps
 
 if TYPE_CHECKING:
@@ -29,13 +28,11 @@ if TYPE_CHECKING:
     from prdit_core.models.prior import Prior
     from prdit_core.sampling.grid import TimeGrid
     from prdit_core.sampling.sampler import Edit, SampleStep
+    from prdit_core.schedule import Schedule
     from prdit_core.volume import Volume
 
 DEFAULTS = SamplingConfig()
 LARGEST_SEED = 2**63 - 1
-# Third words of the noise keys: the start, and the corrector's draws.
-_START, _CORRECTOR = 0, 1
-_BRANCH = 5  # 2, 3 and 4 are the noises of decompose, preview and validation
 
 
 def generate_steps(
@@ -72,8 +69,8 @@ def generate_steps(
     """
     _check(seed, index)
     place = prior if device is None else prior.to(choose_device(device))
-    start = unit_noise(prior.shape, seed, index, _START) * prior.schedule.noise_std
-    yield from _walk(place, config, start, _times(config), seed, index, edit)
+    start = unit_noise(prior.shape, Draw.START, seed, index) * prior.schedule.noise_std
+    yield from _walk(place, config, start, _times(config, prior.schedule), seed, index, edit)
 
 
 def branch_steps(
@@ -108,17 +105,17 @@ def branch_steps(
         If a setting is out of range.
     """
     _check(seed, index)
-    times = replace(_times(config), first=step)
+    times = replace(_times(config, prior.schedule), first=step)
     if not 0 <= step < times.total:
         raise UsageError(f"step {step} is outside 0..{times.total - 1}")
     t, schedule = times.times[step], prior.schedule
-    noise = unit_noise(prior.shape, seed, index, _BRANCH, step) * schedule.noise_std
+    noise = unit_noise(prior.shape, Draw.BRANCH, seed, index, step) * schedule.noise_std
     x_t = schedule.alpha(t) * torch.as_tensor(x0).cpu() + schedule.sigma(t) * noise
     yield from _walk(prior, config, x_t, times, seed, index, None)
 
 
-def _times(config: SamplingConfig) -> TimeGrid:
-    return time_grid(config.grid, config.steps, SAMPLERS[config.sampler].first_time)
+def _times(config: SamplingConfig, schedule: Schedule) -> TimeGrid:
+    return time_grid(config.grid, config.steps, schedule, SAMPLERS[config.sampler].first_time)
 
 
 def _walk(
@@ -133,15 +130,15 @@ def _walk(
     """Steps from the state `start` on."""
     place, shape = prior.device, prior.shape
     edges = " x ".join(str(edge) for edge in prior.geometry.shape)
-    needed = memory_needed(prior.model.config, prior.geometry.shape)
+    needed = prior.network.memory(prior.geometry.shape)
     check_memory(needed, str(place), f"a volume of {edges}")
 
     def draw(step: int) -> Tensor:
-        return unit_noise(shape, seed, index, _CORRECTOR, step).to(place)
+        return unit_noise(shape, Draw.CORRECTOR, seed, index, step).to(place)
 
     try:
         yield from sample_steps(
-            Reusing(replace(prior, precision=config.precision), config),
+            prior.denoiser(config, Key(seed, index)),
             prior.schedule,
             start.to(place),
             sampler=SAMPLERS[config.sampler],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.noise import unit_noise
+from prdit_core.noise import Draw, unit_noise
 from prdit_core.pictures import Panel, save_picture
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.training.objective import add_noise
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from prdit_core.training.volumes import Volumes
 
 T_SHOWN = 600.0
-_NOISE = 3
 
 
 def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Path) -> Path:
@@ -34,7 +33,7 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
     """
     schedule = prior.schedule
     x0 = torch.from_numpy(example.read(0))[None, None].to(prior.device)
-    noise = unit_noise(prior.shape, seed, _NOISE).to(prior.device) * schedule.noise_std
+    noise = unit_noise(prior.shape, Draw.PREVIEW, seed).to(prior.device) * schedule.noise_std
     x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
     found = prior.decompose(x_t, T_SHOWN)
     rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.checkpoints.catalog import find, newest
-from prdit_core.checkpoints.store import Header, expected_shapes, read_header, read_weights
+from prdit_core.checkpoints.store import Header, read_header, read_weights
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
-from prdit_core.models.prdit import PRDiT, training_memory
+from prdit_core.models.families import expected_shapes
+from prdit_core.models.prdit.evaluation import PRDiTNetwork
+from prdit_core.models.prdit.memory import training_memory
+from prdit_core.models.prdit.network import PRDiT
 from prdit_core.models.prior import Prior
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
@@ -24,6 +27,7 @@ from prdit_core.training.claim import Begin, begin_history, changes_so_far, clai
 from prdit_core.training.engine import by_first, launch
 from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
 from prdit_core.training.loop import Trainer, run_loop
+from prdit_core.training.network import prdit_of
 from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
 from prdit_core.training.stages import STAGES, prepare
@@ -185,14 +189,17 @@ class _Run:
 
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
-        prior = self._prior(iteration)
+        module = self._averaged()
+        prior = self._prior(module, iteration)
         held_out = self._volumes(self.data.validation)
         seed = self.settings.config.seed
-        return by_first(self.trainer.fabric, lambda: validate(prior, held_out, iteration, seed))
+        return by_first(
+            self.trainer.fabric, lambda: validate(module, prior, held_out, iteration, seed)
+        )
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
-        prior = self._prior(iteration)
+        prior = self._prior(self._averaged(), iteration)
         held_out = self.data.validation
         example = self._volumes(held_out or self.data.train)
         return by_first(
@@ -240,13 +247,16 @@ class _Run:
             record=record,
         )
 
-    def _prior(self, iteration: int) -> Prior:
-        """A copy of the averaged weights as a prior, where the training computes."""
+    def _averaged(self) -> PRDiT:
+        """A copy of the network with the averaged weights, where the training computes."""
+        module = PRDiT(self.settings.network)
+        module.load_state_dict(self.trainer.averaged())
+        return module.to(self.trainer.fabric.device).eval()
+
+    def _prior(self, module: PRDiT, iteration: int) -> Prior:
         header = self._header({})
-        model = PRDiT(header.model)
-        model.load_state_dict(self.trainer.averaged())
         return Prior(
-            model=model.to(self.trainer.fabric.device).eval(),
+            network=PRDiTNetwork(module),
             schedule=header.schedule,
             intensity=header.intensity,
             geometry=header.geometry,
@@ -277,7 +287,7 @@ def _begun(start: Path, settings: Settings) -> tuple[ModelConfig, dict[str, Tens
     header, taken = read_header(start), settings.begun
     weights = read_weights(start, header)
     if taken is None or taken == header.model:
-        return header.model, weights
+        return prdit_of(header), weights
     return taken, {name: weights[name] for name in expected_shapes(taken)}
 
 

@@ -71,19 +71,19 @@ class Pass:
             yield self._step("encoding", number)
         return np.stack(found)
 
-    def diversity(self, key: tuple[int, ...]) -> Generator[EvaluationStep, None, Measured | None]:
+    def diversity(self, seed: int) -> Generator[EvaluationStep, None, Measured | None]:
         """MS-SSIM between volumes of the set; None where they are too small for it."""
         scales = scales_of(self.volumes.shape)
         if not scales:
             return None
         low, high = self.protocol.window_hu
-        order = viewing_order(len(self.volumes), key)
+        order = viewing_order(len(self.volumes), seed)
         seen = ((number, self.voxels(number) - np.float32(low)) for number in order)
         pairs = []
         for pair in similar_pairs(seen, self.protocol.similarity_neighbours, high - low):
             pairs.append(pair)
             yield self._step("comparing pairs of", order.index(pair.second))
-        return mean_similarity(pairs, len(order), scales, key)
+        return mean_similarity(pairs, len(order), scales, seed)
 
     def neighbours(
         self, training: Pass, thumbnails: NDArray[np.float32], known: dict[int, int]

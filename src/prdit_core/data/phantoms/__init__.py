@@ -18,6 +18,8 @@ from prdit_core.data.phantoms.organs import (
 )
 from prdit_core.data.phantoms.skeleton import paint_skeleton
 from prdit_core.errors import UsageError
+from prdit_core.noise import Draw, numpy_generator
+from prdit_core.provenance import SYNTHETIC
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -66,23 +68,21 @@ def make_phantom(seed: int, index: int, *, spacing_mm: float) -> Phantom:
         raise UsageError(f"seed and index are 0 or more, not {seed} and {index}")
     if not 0.5 <= spacing_mm <= 40:
         raise UsageError(f"phantoms have voxels of 0.5 to 40 mm, not {spacing_mm}")
-    patient = Patient.draw(_generator(seed, index, 0))
+    patient = Patient.draw(numpy_generator(Draw.PATIENT, seed, index))
     canvas = Canvas(FLAT, spacing_mm)
     paint_table(canvas, patient)
     canvas.pose = patient.pose
     paint_wall(canvas, patient)
-    paint_lungs(canvas, patient, _generator(seed, index, 1))
+    paint_lungs(canvas, patient, numpy_generator(Draw.LUNGS, seed, index))
     paint_belly(canvas, patient)
     paint_mediastinum(canvas, patient)
     paint_skeleton(canvas, patient)
-    voxels = _scan(canvas.hu, patient.noise * 1.25 / spacing_mm, _generator(seed, index, 2))
+    voxels = _scan(
+        canvas.hu, patient.noise * 1.25 / spacing_mm, numpy_generator(Draw.SCAN, seed, index)
+    )
     affine = axial_affine((spacing_mm, spacing_mm, spacing_mm), canvas.labels.shape)
-    note = {"source": "phantom", "seed": seed, "index": index}
+    note = {"notice": SYNTHETIC, "source": "phantom", "seed": seed, "index": index}
     return Phantom(Volume(voxels, affine, note), canvas.labels)
-
-
-def _generator(seed: int, index: int, part: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence([seed, index, part]))
 
 
 def _scan(hu: Array, noise: float, rng: np.random.Generator) -> NDArray[np.int16]:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from prdit_core.models.layers import Modulation, PlainNorm, modulate, position_table
 from prdit_core.models.linears import Linear
+from prdit_core.models.prdit.layers import Modulation, PlainNorm, modulate, position_table
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig, Norm

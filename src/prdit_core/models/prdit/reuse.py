@@ -6,61 +6,61 @@ hardly at all in the end. Between its evaluations the last one is held.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.config import SamplingConfig
-    from prdit_core.models.prior import PartName, Prediction, Prior
+    from prdit_core.models.contracts import Prediction
+    from prdit_core.models.prdit.evaluation import Evaluation
 
 
 class Reusing:
-    """A denoiser (x_t, t) -> Prediction for one walk of a prior.
+    """A denoiser for one walk, with one rule of refreshing or both.
 
     Parameters
     ----------
-    prior : its refiners, if any, are evaluated at every step
-    config : its rules of refreshing say when the residual is evaluated
+    evaluation : its refiners, if any, are evaluated at every step
+    config : its rules say when the residual is evaluated
+
+    Attributes
+    ----------
+    refreshes : times the residual was evaluated
     """
 
-    def __init__(self, prior: Prior, config: SamplingConfig) -> None:
-        self.prior = prior
+    def __init__(self, evaluation: Evaluation, config: SamplingConfig) -> None:
+        self.evaluation = evaluation
         self.config = config
-        self._always: tuple[PartName, ...] = (
-            ("local", "refiner") if len(prior.sizes) > 1 else ("local",)
-        )
+        self.refreshes = 0
         self._residual: Tensor | None = None
         self._local: Tensor | None = None
         self._steps = 0  # since the last refresh
         self._change = 0.0
 
     def __call__(self, x_t: Tensor, t: float) -> Prediction:
-        """What the network says, its residual perhaps of an earlier step."""
-        local = self.prior.local_part(x_t, t)
-        evaluated = self._always
+        """What the network predicts, its residual perhaps of an earlier step."""
+        local = self.evaluation.local(x_t, t)
         if self._due(local):
-            self._residual = self.prior.residual_part(x_t, t)
+            self._residual = self.evaluation.residual(x_t, t)
             self._steps, self._change = 0, 0.0
-            if self._residual is not None:
-                evaluated = (*evaluated, "global_residual")
+            self.refreshes += 1
         self._local = local
         self._steps += 1
         base = local if self._residual is None else local + self._residual
-        said = self.prior.completed(base, x_t, t)
-        return replace(said, evaluated=evaluated)
+        return self.evaluation.completed(base, x_t, t)
 
     def _due(self, local: Tensor) -> bool:
         """Whether the residual held is too old for the local prediction at hand."""
         every, change = self.config.refresh_every, self.config.refresh_change
-        if self._local is None or (every is None and change is None):
+        if self._local is None:
             return True
         if every is not None and self._steps >= every:
             return True
         if change is None:
             return False
         # The image head alone: the noise head follows every corrector's noise.
-        image, earlier = (x[:, -self.prior.model.config.channels :] for x in (local, self._local))
+        channels = self.evaluation.module.config.channels
+        image, earlier = (x[:, -channels:] for x in (local, self._local))
         self._change += float((image - earlier).norm() / image.norm())
         return self._change > change

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
-from prdit_core.models.layers import Modulation, PlainNorm, SwiGLU, modulate
 from prdit_core.models.linears import Linear
+from prdit_core.models.prdit.layers import Modulation, PlainNorm, SwiGLU, modulate
 
 if TYPE_CHECKING:
     from prdit_core.config import ModelConfig

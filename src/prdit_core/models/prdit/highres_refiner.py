@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prdit_core.models.layers import TimeEmbedding
-from prdit_core.models.local_denoiser import LocalDenoiser
+from prdit_core.models.prdit.layers import TimeEmbedding
+from prdit_core.models.prdit.local_denoiser import LocalDenoiser
 from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_reflected
 
 if TYPE_CHECKING:

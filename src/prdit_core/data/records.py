@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.discovery import suffix_of
+from prdit_core.data.grid import rejected
 from prdit_core.errors import OutputError
 from prdit_core.files import sha256_of, shown, write_json
 from prdit_core.provenance import volume_record
@@ -43,6 +44,19 @@ def recorded(file: Path) -> dict[str, Any]:
     if record[_DIGEST] != sha256_of(voxels):
         return {}
     return {k: v for k, v in record.items() if k not in (_FILE, _DIGEST, *_GEOMETRY)}
+
+
+def refuse_stale(file: Path) -> None:
+    """Raise `InputRejected` if the record beside a file is of other bytes under its name.
+
+    Whether a volume is synthetic is then unknown, and must not be guessed.
+    """
+    record, voxels = _read(_place(file)), _voxels_of(file)
+    if record is None or record[_FILE] != file.name or not voxels.is_file():
+        return
+    if record[_DIGEST] != sha256_of(voxels):
+        why = f"it was changed after its record {_place(file).name} was written"
+        raise rejected(file.name, why, "restore it, or move the record elsewhere")
 
 
 def _place(file: Path) -> Path:

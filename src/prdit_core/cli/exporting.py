@@ -1,0 +1,107 @@
+"""`prdit-core export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prdit_core.cli.console import door, result, say
+from prdit_core.cli.generating import Json
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
+
+
+@door
+def export(
+    volume: Annotated[
+        str,
+        typer.Argument(
+            help="What `generate` or `decompose` wrote, a CT volume of any format, or "
+            "DATA/volumes/ID.npy of a prepared data set.",
+            metavar="VOLUME",
+        ),
+    ],
+    dicom: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of the DICOM series; new or empty.")
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="SCAN", help="DICOM scan it was made from; the images refer to it."),
+    ] = None,
+    keep_identity: Annotated[
+        bool,
+        typer.Option("--keep-identity", help="Patient, study and frame of reference of --source."),
+    ] = False,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring sheared axes to right angles.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a series of an earlier export.")
+    ] = False,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
+    json: Json = False,
+) -> None:
+    """Write a volume as a DICOM series: CT images, one file a slice, in HU.
+
+    Volumes that a model made are marked as synthetic. No patient is named unless --keep-identity
+    is given. The same volume gives the same bytes.
+    """
+    from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.verbs.export import export_dicom, open_volume
+
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
+    )
+    refuse_overlap([named(volume)], named(dicom))
+    opened = open_volume(volume, options, resample=resample)
+    exported = export_dicom(
+        opened,
+        dicom,
+        source=source,
+        series=series,
+        keep_identity=keep_identity,
+        overwrite=overwrite,
+    )
+    for note in opened.metadata.get("notes", []):
+        say(f"note: {note}")
+    kind = "synthetic" if exported.synthetic else "not marked as synthetic: its file does not say"
+    result(
+        {
+            "dicom": str(exported.folder),
+            "slices": exported.slices,
+            "series": exported.series_uid,
+            "synthetic": exported.synthetic,
+            "notes": list(opened.metadata.get("notes", [])),
+        },
+        [
+            f"series   {exported.folder}",
+            f"slices   {exported.slices}, {kind}",
+            opened.metadata.get("notice", "not for diagnosis"),
+        ],
+        json,
+    )

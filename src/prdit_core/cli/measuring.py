@@ -1,0 +1,164 @@
+"""`prdit-core simulate`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from prdit_core.cli.console import door, result
+from prdit_core.cli.generating import Json, Threads
+from prdit_core.cli.reading import (
+    AssumeOrientation,
+    AssumeRescale,
+    Frame,
+    HuOffset,
+    NanFill,
+    NpzClip,
+    NpzSpacing,
+    Series,
+    read_options,
+)
+from prdit_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from prdit_core.inverse.operators.contract import Spec
+    from prdit_core.volume import Volume
+
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
+PROJECTIONS: tuple[OperatorName, ...] = ("parallel", "fan", "cone", "x-ray")
+# Which operators an option is for.
+FOR: dict[str, tuple[OperatorName, ...]] = {
+    "views": ("parallel", "fan", "cone"),
+    "arc": ("parallel",),
+    "photons": PROJECTIONS,
+    "factor": ("super-resolution",),
+    "sigma": ("blur",),
+}
+
+
+@door
+def simulate(
+    volume: Annotated[str, typer.Argument(help="Scan, or generated volume.", metavar="VOLUME")],
+    out: Annotated[Path, typer.Option(help="FILE.npz of the measurement.")],
+    operator: Annotated[
+        OperatorName, typer.Option(help="What measures; parallel, fan and cone see all of it.")
+    ] = "parallel",
+    views: Annotated[
+        int | None, typer.Option(min=1, max=65_536, help="Of parallel, fan or cone beam. [20]")
+    ] = None,
+    arc: Annotated[
+        float | None,
+        typer.Option(min=1, max=360, help="Degrees that views cover; 120 limit the angle. [180]"),
+    ] = None,
+    photons: Annotated[
+        float | None,
+        typer.Option(min=1, max=1e12, help="Sent along each ray, such as 1e5. [no noise]"),
+    ] = None,
+    factor: Annotated[
+        int | None,
+        typer.Option(min=2, max=64, help="Edge of the blocks of super-resolution, in voxels. [4]"),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=100, help="Of the blur, standard deviation in voxels. [1.5]"),
+    ] = None,
+    same_grid: Annotated[
+        bool,
+        typer.Option(
+            "--same-grid",
+            help="For reconstruction on the volume's own grid: the data are too good then, which "
+            "is recorded. Else voxels of the reconstruction are twice as large.",
+        ),
+    ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    threads: Threads = None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
+    json: Json = False,
+) -> None:
+    """Simulate a measurement of a volume, to reconstruct it from.
+
+    Projections are line integrals of attenuation, with the noise of counted photons if wished; the
+    others are in HU, on the volume's own grid.
+    """
+    given = {"views": views, "arc": arc, "photons": photons, "factor": factor, "sigma": sigma}
+    _refuse_others(operator, given)
+    options = read_options(
+        series,
+        frame,
+        assume_orientation,
+        assume_rescale,
+        hu_offset,
+        nan_fill,
+        npz_spacing,
+        npz_clip,
+    )
+    from prdit_core.data.io import read_volume, write_volume
+    from prdit_core.files import check_writable
+    from prdit_core.inverse.measurement import check_name, write_measurement
+    from prdit_core.machine import use_threads
+    from prdit_core.verbs.simulate import coarser
+    from prdit_core.verbs.simulate import simulate as measure
+
+    check_name(out)
+    for file in (out, truth):
+        if file is not None:
+            check_writable(file.parent)
+    use_threads(threads)
+    scan = read_volume(volume, options)
+    target = coarser(scan) if operator in PROJECTIONS and not same_grid else scan
+    spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
+    measurement = measure(scan, spec, photons=photons, seed=seed)
+    write_measurement(measurement, out)
+    if truth is not None:
+        write_volume(target, truth)
+    shape = list(measurement.values.shape)
+    content = {"measurement": str(out), "shape": shape, "truth": truth and str(truth)}
+    lines = [f"{out}: {operator}, {' x '.join(map(str, shape))} numbers"]
+    if truth is not None:
+        lines.append(f"{truth}: the volume on the grid of a reconstruction")
+    result(content, lines, json)
+
+
+def _refuse_others(operator: OperatorName, given: dict[str, float | None]) -> None:
+    """Raise `UsageError` for an option that the operator would not heed."""
+    for name, value in given.items():
+        if value is not None and operator not in FOR[name]:
+            raise UsageError(f"--{name} is for {', '.join(FOR[name])}, not for {operator}")
+
+
+def _spec(
+    operator: OperatorName, target: Volume, views: int, arc_deg: float, factor: int, sigma: float
+) -> Spec:
+    from prdit_core.inverse import scanners
+    from prdit_core.inverse.operators.blur import BlurSpec
+    from prdit_core.inverse.operators.cone import xray_pair
+    from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
+
+    shape, spacing = target.shape, target.spacing_mm
+    match operator:
+        case "parallel":
+            return scanners.parallel_scan(shape, spacing, views, arc_deg)
+        case "fan":
+            return scanners.fan_scan(shape, spacing, views)
+        case "cone":
+            return scanners.cone_scan(shape, spacing, views)
+        case "x-ray":
+            return xray_pair(shape, spacing, pixels=max(shape))
+        case "super-resolution":
+            return SuperResolutionSpec(shape=shape, factor=factor)
+        case "blur":
+            return BlurSpec(shape=shape, sigma=sigma, radius=math.ceil(3 * sigma))

@@ -1,0 +1,1 @@
+"""Linear inverse problems: operators, measurements and the classical ways to solve them."""

@@ -1,0 +1,252 @@
+"""A measurement: numbers, the operator that explains them, and how they came about; as .npz.
+
+Arrays of the file: one of `line_integrals`, `counts` (with `photons`) or `hu`; `geometry`, the
+operator's spec as JSON, whose `angles_deg` may be an array of its own; and, where they are known,
+`weights`, `affine` and `metadata` (JSON).
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from prdit_core.data.grid import rejected
+from prdit_core.data.npz import read_member
+from prdit_core.data.payload import damage_named
+from prdit_core.errors import InputRejected, UsageError
+from prdit_core.files import shown, write_atomically
+from prdit_core.inverse.dose import integrals_of
+from prdit_core.inverse.operators.circular import CircularSpec
+from prdit_core.inverse.operators.projector import ViewsSpec
+from prdit_core.inverse.operators.slices import SlicesSpec
+from prdit_core.inverse.operators.table import read_spec
+from prdit_core.inverse.sinograms import check_angles, check_integrals, check_views
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from prdit_core.inverse.operators.contract import Spec
+
+Quantity = Literal["line_integrals", "counts", "hu"]
+QUANTITIES: tuple[Quantity, ...] = ("line_integrals", "counts", "hu")
+Length = Literal["mm", "pixel"]
+_JSON_LIMIT = 2**24
+# Axes that a measurement may have: known voxels; slices or views; and none left out.
+_DIMENSIONS = (1, 2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What an operator measured of one volume.
+
+    Attributes
+    ----------
+    values : (*range_shape) float32
+        Line integrals of attenuation where `spec` is one of projections, else HU.
+    spec : Spec
+        Of the operator.
+    weights : (*range_shape) float32 or None
+        W of the misfit, where noise is not the same everywhere.
+    length : "mm", or "pixel" where the pixel size is not known and lengths are in pixels
+    affine : (4, 4) or None
+        Of the grid that is reconstructed, where it has a place in a patient; see `Volume`.
+    metadata : mapping
+        JSON-serialisable provenance, with `notes`.
+    """
+
+    values: NDArray[np.float32]
+    spec: Spec
+    weights: NDArray[np.float32] | None = None
+    length: Length = "mm"
+    affine: NDArray[np.float64] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = self.spec.range_shape
+        for what, found in (("measurement", self.values), ("weights", self.weights)):
+            if found is not None and found.shape != expected:
+                raise InputRejected(
+                    f"a {what} of shape {found.shape} is not one of this geometry, {expected}; "
+                    "check the geometry's shape, views and bins"
+                )
+
+    def tensor(self) -> torch.Tensor:
+        """The values with batch and channel, (1, 1, *range_shape)."""
+        return torch.from_numpy(self.values)[None, None]
+
+    def weight_tensor(self) -> torch.Tensor | None:
+        """The weights with batch and channel."""
+        return None if self.weights is None else torch.from_numpy(self.weights)[None, None]
+
+
+def check_name(path: Path) -> None:
+    """Raise `UsageError` unless the name ends in .npz."""
+    if path.suffix != ".npz":
+        raise UsageError(f"a measurement is an .npz file, not {shown(path.name)}")
+
+
+def write_measurement(measurement: Measurement, path: Path) -> Path:
+    """Write as .npz, whole or not at all; equal measurements give equal bytes.
+
+    Raises
+    ------
+    UsageError
+        If the name does not end in .npz.
+    OutputError
+        If it cannot be written.
+    """
+    check_name(path)
+    projected = isinstance(measurement.spec, ViewsSpec)
+    arrays: dict[str, NDArray[Any]] = {
+        "line_integrals" if projected else "hu": measurement.values,
+        "geometry": np.array(measurement.spec.model_dump_json()),
+        "length": np.array(measurement.length),
+        "metadata": np.array(json.dumps(dict(measurement.metadata), sort_keys=True)),
+    }
+    if measurement.weights is not None:
+        arrays["weights"] = measurement.weights
+    if measurement.affine is not None:
+        arrays["affine"] = measurement.affine
+
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+    return write_atomically(path, write)
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Read a measurement, or refuse it; what is unusual stands in the notes of its metadata.
+
+    Raises
+    ------
+    InputRejected
+        If the file is damaged, does not say what it holds, or cannot be what it says.
+    """
+    name = shown(path.name)
+    try:
+        with damage_named(name), zipfile.ZipFile(path) as archive:
+            return _measurement_in(archive, name)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise rejected(name, "it is no whole .npz file", "copy it again from its source") from error
+
+
+def _measurement_in(archive: zipfile.ZipFile, name: str) -> Measurement:
+    there = {member.removesuffix(".npy") for member in archive.namelist()}
+    quantity = _quantity(there, name)
+    spec = _spec(archive, there, name)
+    found = read_member(archive, quantity, name, "iuf", _DIMENSIONS).astype(np.float32)
+    values, notes = _in_shape(found, spec, name), []
+    weights = None
+    if "weights" in there:
+        given = read_member(archive, "weights", name, "iuf", _DIMENSIONS).astype(np.float32)
+        weights = _in_shape(given, spec, name)
+        if not np.all(np.isfinite(weights)) or weights.min() < 0:
+            raise rejected(name, "its weights are not all 0 or more", "repair them")
+    if quantity == "counts":
+        values, weights = _of_counts(values, archive, there, name)
+    if not np.all(np.isfinite(values)):
+        unknown = int(np.count_nonzero(~np.isfinite(values)))
+        raise rejected(name, f"{unknown} of its values are NaN or infinite", "repair them")
+    if isinstance(spec, ViewsSpec):
+        if quantity == "hu":
+            raise rejected(name, "projections are not in HU", "call them line_integrals or counts")
+        notes = _notes_on(values, spec, name)
+    elif quantity != "hu":
+        raise rejected(name, f"a {spec.kind} measures voxels, not {quantity}", "call them hu")
+    length = str(read_member(archive, "length", name, "U", (0,))) if "length" in there else "mm"
+    if length not in ("mm", "pixel"):
+        raise rejected(name, f"its lengths are in {length!r}", "give mm or pixel")
+    affine = None
+    if "affine" in there:
+        affine = read_member(archive, "affine", name, "f", (2,)).astype(np.float64)
+        if affine.shape != (4, 4) or not np.all(np.isfinite(affine)):
+            raise rejected(name, "its affine is no finite 4 x 4 matrix", "repair or remove it")
+    metadata = _json(archive, "metadata", name) if "metadata" in there else {}
+    known = metadata.get("notes", [])
+    metadata["notes"] = [*known, *(note for note in notes if note not in known)]
+    return Measurement(values, spec, weights, length, affine, metadata)  # type: ignore[arg-type]
+
+
+def _quantity(there: set[str], name: str) -> Quantity:
+    given = [quantity for quantity in QUANTITIES if quantity in there]
+    if len(given) != 1:
+        why = "it does not say whether it holds line integrals, raw counts or HU"
+        if given:
+            why = f"it holds {' and '.join(given)}, but should hold one of them"
+        raise rejected(name, why, f"name the array one of {', '.join(QUANTITIES)}")
+    return given[0]
+
+
+def _spec(archive: zipfile.ZipFile, there: set[str], name: str) -> Spec:
+    if "geometry" not in there:
+        why = "it has no geometry, the JSON of an operator's spec"
+        raise rejected(name, why, "add it as text: shape, spacing_mm, bins, ... of a kind")
+    content = _json(archive, "geometry", name)
+    if "angles_deg" in there:
+        angles = read_member(archive, "angles_deg", name, "iuf", (1,)).astype(np.float64)
+        if "angles_deg" in content and list(content["angles_deg"]) != angles.tolist():
+            raise rejected(name, "it has angles twice, and they differ", "leave one of them out")
+        if not np.all(np.isfinite(angles)):
+            raise rejected(name, "an angle is NaN or infinite", "repair the angles")
+        content = content | {"angles_deg": angles.tolist()}
+    try:
+        return read_spec(content)
+    except UsageError as error:
+        raise InputRejected(f"{name}: {error}") from error
+
+
+def _in_shape(values: NDArray[np.float32], spec: Spec, name: str) -> NDArray[np.float32]:
+    """As the geometry has them, with an axis for one slice where it was left out."""
+    expected = spec.range_shape
+    if values.ndim == 2 and len(expected) == 3 and expected[0] == 1:
+        values = values[None]
+    if values.shape != expected:
+        if isinstance(spec, SlicesSpec) and values.ndim == 3:
+            check_views(values, spec.views, name)
+        why = f"its values are {values.shape}, but its geometry measures {expected}"
+        raise rejected(name, why, "check the geometry's shape, views and bins")
+    return values
+
+
+def _of_counts(
+    counts: NDArray[np.float32], archive: zipfile.ZipFile, there: set[str], name: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Line integrals and weights of photon counts."""
+    if "photons" not in there:
+        why = "it has counts but not how many photons were sent"
+        raise rejected(name, why, "add `photons`, the counts without object")
+    sent = read_member(archive, "photons", name, "iuf", (0,))
+    photons = float(sent)
+    if not (np.all(np.isfinite(counts)) and counts.min() >= 0 and 0 < photons < np.inf):
+        raise rejected(name, "its counts or photons are no counts", "give numbers of 0 or more")
+    if not counts.any():
+        raise rejected(name, "not one photon arrived", "check the counts")
+    values, weights = integrals_of(torch.from_numpy(counts), photons)
+    return values.numpy(), weights.numpy()
+
+
+def _notes_on(values: NDArray[np.float32], spec: ViewsSpec, name: str) -> list[str]:
+    period = 360.0 if isinstance(spec, CircularSpec) else 180.0
+    notes = check_angles(np.array(spec.angles_deg), period, name)
+    rows = values if isinstance(spec, SlicesSpec) else values.swapaxes(0, 1)
+    return [*notes, *check_integrals(rows, spec.views, name)]
+
+
+def _json(archive: zipfile.ZipFile, key: str, name: str) -> dict[str, Any]:
+    text = str(read_member(archive, key, name, "U", (0,)))
+    try:
+        content = json.loads(text) if len(text) <= _JSON_LIMIT else None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise rejected(name, f"its `{key}` is no JSON object", "write it again")
+    return content

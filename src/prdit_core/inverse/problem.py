@@ -1,0 +1,133 @@
+"""A measurement as a problem to solve: operator, data and units in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from prdit_core.errors import UsageError
+from prdit_core.inverse.attenuation import Attenuation, of_hu, of_model
+from prdit_core.inverse.operators.projector import Projector, ViewsSpec
+from prdit_core.inverse.operators.table import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prdit_core.geometry import Geometry
+    from prdit_core.intensity import Intensity
+    from prdit_core.inverse.measurement import Measurement
+    from prdit_core.inverse.operators.contract import LinearOperator
+
+# Spacings that agree to this are the same.
+SAME_SPACING = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What was measured, in the unit that the solver works in.
+
+    Attributes
+    ----------
+    y : (1, 1, *range_shape)
+    weights : of the misfit, None: 1
+    unit : from the solver's unit to what the operator integrates: attenuation for projections, HU
+        for all else
+    projected : whether the operator integrates attenuation
+    """
+
+    operator: LinearOperator
+    y: Tensor
+    weights: Tensor | None
+    unit: Attenuation
+    projected: bool
+
+    def hu(self, x: Tensor) -> Tensor:
+        """HU of a volume in the solver's unit, not clipped."""
+        measured = self.unit.per_mm(x)
+        return of_hu().unit(measured) if self.projected else measured
+
+    def measured(self, hu: Tensor) -> Tensor:
+        """The solver's unit of HU."""
+        return self.unit.unit(of_hu().per_mm(hu) if self.projected else hu)
+
+    def misfit(self, x: Tensor) -> float:
+        """|W^(1/2) (A x - y)| / |W^(1/2) y|, in what the operator measures."""
+        full = self.y * self.unit.slope
+        empty = torch.full_like(x[:1], self.unit.offset)
+        full = full + self.operator(empty)
+        left = (self.operator(x) - self.y) * self.unit.slope
+        root = 1.0 if self.weights is None else self.weights.sqrt()
+        return float((root * left).double().norm() / (root * full).double().norm())
+
+
+def posed(measurement: Measurement, unit: Attenuation, device: str) -> Problem:
+    """The problem in a unit of which the operator integrates `unit.per_mm`."""
+    operator = build(measurement.spec, device)
+    y = unit.measurement(operator, measurement.tensor().to(device))
+    weights = measurement.weight_tensor()
+    weights = None if weights is None else weights.to(device)
+    projected = isinstance(measurement.spec, ViewsSpec)
+    return Problem(operator, y, weights, unit, projected)
+
+
+def in_measured_unit(measurement: Measurement, device: str) -> Problem:
+    """The problem in attenuation, or in HU where no rays are integrated."""
+    return posed(measurement, Attenuation(1.0, 0.0), device)
+
+
+def in_units_of(
+    intensity: Intensity, geometry: Geometry, measurement: Measurement, device: str
+) -> Problem:
+    """The problem in a model's units, on its grid.
+
+    Raises
+    ------
+    UsageError
+        If the measurement is of another grid or has no pixel size.
+    """
+    spec = measurement.spec
+    if spec.shape != geometry.shape:
+        raise UsageError(
+            f"the measurement is of {_words(spec.shape)} voxels, the model makes "
+            f"{_words(geometry.shape)}; measure on the model's grid, or choose another --size"
+        )
+    if isinstance(spec, ViewsSpec):
+        if measurement.length != "mm":
+            raise UsageError(
+                "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
+                "knows in HU; add lengths in mm, or use --method fbp, sirt, tv or cg"
+            )
+        if not np.allclose(spec.spacing_mm, geometry.spacing_mm, rtol=SAME_SPACING):
+            raise UsageError(
+                f"the measurement is of voxels of {_mm(spec.spacing_mm)} mm, the model makes "
+                f"{_mm(geometry.spacing_mm)} mm; measure on the model's grid"
+            )
+        return posed(measurement, of_model(intensity), device)
+    first_hu = intensity.window_hu[0] - intensity.model_range[0] * intensity.hu_per_unit
+    return posed(measurement, Attenuation(intensity.hu_per_unit, first_hu), device)
+
+
+def projector_of(problem: Problem) -> Projector:
+    """Its operator as one of rays.
+
+    Raises
+    ------
+    UsageError
+        If it is none: there is nothing to filter and backproject.
+    """
+    if not isinstance(problem.operator, Projector):
+        raise UsageError(
+            f"filtered backprojection is for projections, not for {problem.operator.geometry.kind}"
+        )
+    return problem.operator
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _mm(spacing: tuple[float, ...]) -> str:
+    return " x ".join(f"{mm:g}" for mm in spacing)

@@ -1,0 +1,48 @@
+"""The way between volumes and the states a network sees; for networks on voxels there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prdit_core.models.contracts import Shape
+
+
+class Codec(Protocol):
+    """Volumes (B, C, D, H, W) in model units to states and back; it owns the scale of these."""
+
+    def grid(self, shape: Shape) -> Shape:
+        """Grid of the states of a volume (D, H, W)."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """State of a clean volume."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Clean volume of a state."""
+
+    def preview(self, z: Tensor) -> Tensor:
+        """A cheap picture of what `decode` would give, for the live view."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The codec of networks that see the voxels themselves."""
+
+    def grid(self, shape: Shape) -> Shape:
+        """That of the volume."""
+        return shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The volume."""
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The volume."""
+        return z
+
+    def preview(self, z: Tensor) -> Tensor:
+        """The volume."""
+        return z

@@ -1,0 +1,111 @@
+"""What every family of models is to the rest of the house: samplers, verbs, store and plugin."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from prdit_core.config import NetworkConfig, SamplingConfig
+    from prdit_core.schedule import Schedule
+
+Shape = tuple[int, int, int]
+StateShape = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which volume a walk makes: all that is random in it depends on these and on t."""
+
+    seed: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Clean volume and noise as a network sees them in x_t, each (B, C, D, H, W)."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+class Denoiser(Protocol):
+    """What a sampler asks; one for each walk, which keeps here what it keeps between steps."""
+
+    def __call__(self, x_t: Tensor, t: float) -> Prediction:
+        """Predict clean volume and noise in the state `x_t` (B, C, D, H, W) at time t."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A prediction in its parts: `local` + `global_residual` + `refiner` = `total`.
+
+    Attributes
+    ----------
+    local, global_residual : of the base; in a chain upsampled to the full resolution
+    refiner : what the refiners of a chain add; None for a model without any
+    """
+
+    local: Prediction
+    global_residual: Prediction
+    refiner: Prediction | None
+    total: Prediction
+
+
+class Parts(Protocol):
+    """A network whose prediction is a sum that can be looked into."""
+
+    def decompose(self, x_t: Tensor, t: float) -> Decomposition:
+        """As a denoiser, with what each part of the network says apart."""
+
+    def residual(self, x_t: Tensor, t: float) -> Tensor | None:
+        """What the global part adds, at its own resolution; None for a model without one."""
+
+
+class Network(ABC):
+    """A family's network in evaluation mode. Its weights are shared and never change."""
+
+    @property
+    @abstractmethod
+    def config(self) -> NetworkConfig:
+        """Everything that fixes its names and shapes."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @abstractmethod
+    def to(self, device: str) -> Network:
+        """The same network there; this one stays where it is."""
+
+    @abstractmethod
+    def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
+        """What one walk asks.
+
+        Parameters
+        ----------
+        schedule : noising process of the prior
+        config : options of the walk, those of the family among them
+        key : what is random in the denoiser depends on it and on t
+        """
+
+    @abstractmethod
+    def parts(self, schedule: Schedule) -> Parts | None:
+        """Its parts, for a family that is a sum of such."""
+
+    @abstractmethod
+    def stopped_at(self, number: int) -> Network:
+        """The network up to resolution `number` of its chain, 0 being the lowest."""
+
+    @abstractmethod
+    def memory(self, shape: Shape) -> int:
+        """Bytes that one evaluation of a volume (D, H, W) takes, about."""
+
+    def state_shape(self, shape: Shape) -> StateShape:
+        """Shape of one state, (1, C, D, H, W), for what the codec makes of a volume."""
+        return (1, self.config.channels, *shape)

@@ -1,0 +1,94 @@
+"""The families of models: one row each, through which headers are validated and networks built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prdit_core.config import ModelConfig, NetworkConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from prdit_core.models.contracts import Network
+
+# Of headers that name none: they were written before there was another.
+FIRST = "prdit"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row.
+
+    Attributes
+    ----------
+    name : as configurations give it
+    title : what users read
+    config : its configurations
+    build : the bare network of a configuration, its weights not yet filled
+    face : a bare network in evaluation mode as the house sees it
+    """
+
+    name: str
+    title: str
+    config: type[NetworkConfig]
+    build: Callable[[Any], nn.Module]
+    face: Callable[[Any], Network]
+
+
+def _build_prdit(config: ModelConfig) -> nn.Module:
+    from prdit_core.models.prdit.network import PRDiT
+
+    return PRDiT(config)
+
+
+def _prdit(module: Any) -> Network:
+    from prdit_core.models.prdit.evaluation import PRDiTNetwork
+
+    return PRDiTNetwork(module)
+
+
+FAMILIES = {
+    family.name: family for family in (Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),)
+}
+
+
+def family_of(config: NetworkConfig) -> Family:
+    """Row of a configuration."""
+    return FAMILIES[config.family]
+
+
+def configuration(content: Any) -> NetworkConfig:
+    """A network's configuration out of a header, by the family it names.
+
+    Raises
+    ------
+    ValueError
+        If the family is unknown, or it is no configuration of it (`ValidationError`).
+    """
+    if isinstance(content, NetworkConfig):
+        return content
+    name = content.get("family", FIRST) if isinstance(content, dict) else FIRST
+    if name not in FAMILIES:
+        raise ValueError(f"family {name!r} is none of {', '.join(FAMILIES)}; upgrade napari-prdit")
+    return FAMILIES[name].config.model_validate(content)
+
+
+def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all weights of a network, without allocating them."""
+    import torch
+
+    with torch.device("meta"):
+        module = family_of(config).build(config)
+    return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+
+
+def parameter_count(config: NetworkConfig) -> int:
+    """Number of parameters, without allocating any."""
+    import torch
+
+    with torch.device("meta"):
+        module = family_of(config).build(config)
+    return sum(weight.numel() for weight in module.parameters())

@@ -1,0 +1,1 @@
+"""PRDiT: Local Denoiser, Global Residual DiT and refiners, the first family."""

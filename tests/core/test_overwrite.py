@@ -1,0 +1,81 @@
+"""No command replaces what is there, unless it is told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from scans import chest
+from test_runs import begun, metric
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from prdit_core.cli.app import app
+from prdit_core.data.io import write_volume
+from prdit_core.runs.metrics import append_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINE = b"years of work"
+
+# What lies there, and the command that would write to it. SCAN is a volume, RUN a run.
+COMMANDS = {
+    "generate a file": ("a.nii.gz", "generate --size 32 --steps 1 --out OUT/a.nii.gz"),
+    "generate its picture": ("a.png", "generate --size 32 --steps 1 --out OUT/a.nrrd"),
+    "generate its record": ("a.json", "generate --size 32 --steps 1 --out OUT/a.mha"),
+    "decompose": ("x", "decompose --size 32 --volume SCAN --out OUT"),
+    "export": ("x", "export SCAN --dicom OUT"),
+    "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
+    "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),
+    "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
+    "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
+    "train-encoder": ("x", "train-encoder --out OUT"),
+    "import": ("x", "import OUT/x --norm layer --size 32 --out OUT"),
+    "runs plot": ("a.png", "runs plot RUN --out OUT/a.png"),
+}
+
+
+def run(text: str, tmp_path: Path) -> tuple[int, str]:
+    words = text
+    for name in ("OUT", "SCAN", "DATA", "RUN"):
+        place = {"SCAN": "scan.nii", "OUT": "out", "DATA": "data", "RUN": "run"}[name]
+        words = words.replace(name, str(tmp_path / place))
+    result = CliRunner().invoke(app, words.split())
+    return result.exit_code, result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
+    there, command = COMMANDS[name]
+    write_volume(chest(), tmp_path / "scan.nii")
+    if " DATA" in command:
+        run("phantoms --count 2 --size 16 --out DATA", tmp_path)
+    append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / there).write_bytes(MINE)
+    code, told = run(command, tmp_path)
+    assert code == 6, told
+    assert [line for line in told.splitlines() if line.startswith("prdit-core: ")]
+    left = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name != "lock"}
+    assert left == {there: MINE}
+
+
+def test_every_command_that_writes_is_in_the_table() -> None:
+    commands = dict(get_command(app).commands)  # type: ignore[attr-defined]
+    commands |= {f"runs {name}": c for name, c in commands.pop("runs").commands.items()}
+    written = {"out", "run", "dicom"}
+    writing = {n for n, c in commands.items() if written & {p.name for p in c.params}}
+    writing -= {"runs stop"}  # RUN is a run that is there
+    tried = {words.split(" --")[0] for _, words in COMMANDS.values()}
+    assert all(any(words.startswith(name) for words in tried) for name in writing)
+
+
+def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:
+    append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
+    (tmp_path / "a.png").write_bytes(MINE)
+    code, told = run(f"runs plot RUN --out {tmp_path / 'a.png'} --overwrite", tmp_path)
+    assert code == 0, told
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    for _ in range(2):  # the run's own picture
+        assert run("runs plot RUN", tmp_path)[0] == 0
