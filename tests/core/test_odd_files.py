@@ -210,6 +210,7 @@ def nrrd(path: Path, *lines: str) -> Path:
         (("axis mins: 11.5 22.25 -33",), "RAS", (-11.5, -22.25, -33)),  # along its axes
         (("axis mins: 0 0 0", "centers: cell cell cell"), "LPS", (0.625, 0.75, 1)),
         (("space: RAS", "space origin: (11.5,22.25,-33)"), "LPS", (-11.5, -22.25, -33)),
+        (("axis mins: 0 0 9", "centers: cell cell"), "LPS", (0, 0, 9)),
         (("axis mins: nan nan nan",), "LPS", (0, 0, 0)),
         ((), "LPS", (0, 0, 0)),
     ],

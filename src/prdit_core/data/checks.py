@@ -38,6 +38,13 @@ def stored_as_hu(voxels: Voxels) -> Voxels:
     return np.clip(voxels, low, high).astype(np.int16)
 
 
+def as_hu(voxels: Voxels, hu_offset: float) -> Voxels:
+    """Any numeric array with `hu_offset` added as int16 or float32; lost signs of padding found."""
+    hu = stored_as_hu(with_offset(voxels, hu_offset))
+    wrapped = wrapped_padding(voxels, 1.0, hu_offset)
+    return np.where(wrapped, hu.dtype.type(INT16_MIN), hu) if wrapped.any() else hu
+
+
 def as_int16(voxels: Voxels, name: str) -> NDArray[np.int16]:
     """Finite HU as they are written: rounded, and saturated with a warning.
 
@@ -55,13 +62,6 @@ def as_int16(voxels: Voxels, name: str) -> NDArray[np.int16]:
         warnings.warn(f"{name}: {outside} voxels outside int16 were saturated", stacklevel=3)
     rounded: NDArray[np.int16] = np.clip(np.rint(voxels), INT16_MIN, INT16_MAX).astype(np.int16)
     return rounded
-
-
-def as_hu(voxels: Voxels, hu_offset: float) -> Voxels:
-    """Any numeric array with `hu_offset` added as int16 or float32; lost signs of padding found."""
-    hu = stored_as_hu(with_offset(voxels, hu_offset))
-    wrapped = wrapped_padding(voxels, 1.0, hu_offset)
-    return np.where(wrapped, hu.dtype.type(INT16_MIN), hu) if wrapped.any() else hu
 
 
 def with_offset(voxels: Voxels, hu_offset: float) -> Voxels:

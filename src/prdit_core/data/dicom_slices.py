@@ -48,10 +48,10 @@ _TAGS: list[str] = [
     "PixelSpacing",
     "RescaleSlope",
     "RescaleIntercept",
-    "SyntheticData",
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "SyntheticData",
 ]
 
 
@@ -68,8 +68,8 @@ class Slice:
     orientation : (6,) ImageOrientationPatient, row then column direction, None where absent
     spacing_mm : (2,) PixelSpacing between rows, then columns, None where absent
     rescale : (slope, intercept), None where absent
-    synthetic : whether Synthetic Data (0008,001C) is YES
     padding : PixelPaddingValue and the other end of its range, None where absent
+    synthetic : whether Synthetic Data (0008,001C) is YES
     """
 
     path: Path
@@ -86,8 +86,8 @@ class Slice:
     orientation: NDArray[np.float64] | None
     spacing_mm: NDArray[np.float64] | None
     rescale: tuple[float, float] | None
-    synthetic: bool
     padding: tuple[int, int] | None
+    synthetic: bool
 
 
 def short_name(series_uid: str) -> str:
@@ -220,8 +220,8 @@ def _parsed(dataset: pydicom.Dataset, path: Path, name: str, modality: str) -> S
         orientation=_numbers(dataset, "ImageOrientationPatient", 6),
         spacing_mm=_numbers(dataset, "PixelSpacing", 2),
         rescale=None if slope is None or intercept is None else (slope[0], intercept[0]),
-        synthetic=_text(dataset, "SyntheticData") == "YES",
         padding=_padding(dataset),
+        synthetic=_text(dataset, "SyntheticData") == "YES",
     )
 
 

@@ -6,7 +6,7 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from nibabel.orientations import (
@@ -43,9 +43,6 @@ from prdit_core.data.signatures import check_signature
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = [
     "AS_STATED",
@@ -284,13 +281,7 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")
 
 
-def _with_notes(volume: Volume, notes: list[str]) -> Volume:
-    """The volume with more in its list of notes."""
-    known = {**volume.metadata, "notes": [*volume.metadata["notes"], *notes]}
-    return Volume(volume.voxels_hu, volume.affine, known)
-
-
-def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
+def _check_units(voxels: checks.Voxels, options: ReadOptions, name: str) -> None:
     """Refuse what is no CT in HU, more strictly where the user stated how to make it one."""
     if voxels.min() == voxels.max():
         raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
@@ -298,6 +289,12 @@ def _check_units(voxels: NDArray[Any], options: ReadOptions, name: str) -> None:
     check_hu(levels, name, options.hu_offset)
     if options.hu_offset or options.assume_rescale:
         check_stated_units(levels, name)
+
+
+def _with_notes(volume: Volume, notes: list[str]) -> Volume:
+    """The volume with more in its list of notes."""
+    known = {**volume.metadata, "notes": [*volume.metadata["notes"], *notes]}
+    return Volume(volume.voxels_hu, volume.affine, known)
 
 
 def _remarks(volume: Volume) -> list[str]:

@@ -169,7 +169,7 @@ def _stated_origin(fields: dict[str, str], affine: Affine) -> Affine:
         return np.zeros(3)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     centres = fields.get("centers", fields.get("centerings", "")).lower().split()
-    cells = np.array([centre == "cell" for centre in centres] or [False] * 3)
+    cells = np.array([centre == "cell" for centre in centres] if len(centres) == 3 else [False])
     first: Affine = affine[:3, :3] @ ((minima + cells * spacing / 2) / spacing)
     return first
 
