@@ -1,0 +1,25 @@
+"""`python -m napari_prdit`: napari with three planes, and a chest of the bundled model emerging."""
+
+from __future__ import annotations
+
+import sys
+
+SOON_MS = 500  # after the window has been painted once
+
+
+def main() -> None:
+    """Open the dock "Generate CT volume" in a new window, press its button, stay until closed."""
+    try:
+        import napari
+        from qtpy.QtCore import QTimer
+    except ModuleNotFoundError as error:
+        sys.exit(f'{error.name} is not installed here; in the clone: pip install ".[all]"')
+
+    viewer = napari.Viewer(title="napari-prdit")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
+    QTimer.singleShot(SOON_MS, dock.generate)
+    napari.run()
+
+
+if __name__ == "__main__":
+    main()
