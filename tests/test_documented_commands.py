@@ -54,7 +54,12 @@ TINY = {"--count": "3", "--iterations": "2", "--steps": "2"}
 ADDED = {
     "generate": {"--size": "32", "--steps": "2"},
     "decompose": {"--size": "32"},
-    "train": {"--iterations": "2", "--batch-size": "2", "--save-every": "2", "--preview-every": "1000"},
+    "train": {
+        "--iterations": "2",
+        "--batch-size": "2",
+        "--save-every": "2",
+        "--preview-every": "1000",
+    },
     "evaluate": {"--no-wscore": ""},
 }
 DEMO_CANNOT_BE_TRAINED_IN_SECONDS = ("train", "preprocess")
