@@ -78,8 +78,8 @@ gallery: .venv/.dev  ## moving pictures of the plugin at work, for docs/images/p
 	$(SCREEN) $(PYTHON_HERE) scripts/gallery.py $(ARGS)
 
 docs: .venv/.docs  ## build the site of the documentation into site/, without network
-	$(PYTHON_HERE) -m mkdocs build --strict --quiet
-	@echo "open site/index.html"
+	NO_MKDOCS_2_WARNING=1 $(PYTHON_HERE) -m mkdocs build --strict --quiet
+	@echo "open site/index.html; to search in it: python -m http.server --directory site"
 
 demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
 	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32

@@ -6,7 +6,6 @@ import typer
 from torch import Tensor
 
 import prdit_core
-from prdit_core.noise import unit_noise
 from prdit_core.sampling.grid import time_grid
 from prdit_core.sampling.predictor import Place, increment
 from prdit_core.sampling.sampler import SAMPLERS, Sampler, sample_steps
@@ -22,7 +21,7 @@ def midpoint(place: Place, t_to: float) -> Tensor:
 
 def main(size: int = 32, steps: int = 10, reference: int = 200) -> None:
     prior = prdit_core.load("demo").at_size(size)
-    start = unit_noise(prior.shape, 0) * prior.schedule.noise_std
+    start = next(prdit_core.generate_steps(prior, seed=0)).x_t
     ours = Sampler("midpoint", "two looks a step", midpoint, evaluations=2)
 
     def ending(sampler: Sampler, steps: int) -> Tensor:

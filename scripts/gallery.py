@@ -6,7 +6,7 @@ Needs a display; `make gallery` brings its own. Names of pictures as arguments, 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from screenshots import OUT, PLUGIN, nobodys_settings, opened, settle, wait, window
@@ -61,10 +61,16 @@ class Film:
         print(f"{file}: {len(self._frames)} frames, {file.stat().st_size / 2**20:.1f} MB")
 
 
+def generate_dock(viewer: Viewer) -> Any:
+    """The dock, once the side views have opened below the axial one."""
+    dock = opened(viewer, "Generate CT volume")
+    settle(3)
+    return dock
+
+
 def emerging(viewer: Viewer, film: Film) -> None:
     """A volume from noise to its end, in three planes."""
-    dock = opened(viewer, "Generate CT volume")
-    settle(3)  # the side views open one by one
+    dock = generate_dock(viewer)
     film.take()
     dock.generate()
     while dock.job.running:
@@ -76,7 +82,7 @@ def emerging(viewer: Viewer, film: Film) -> None:
 
 def time_travel(viewer: Viewer, film: Film) -> None:
     """Back to an early step of a finished volume, and on from there to another ending."""
-    dock = opened(viewer, "Generate CT volume")
+    dock = generate_dock(viewer)
     dock.generate()
     wait(lambda: not dock.job.running)
     settle(3)

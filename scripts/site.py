@@ -1,4 +1,4 @@
-"""What the site takes from outside docs/, and how it reads our docstrings; mkdocs.yml names both."""
+"""What the site takes from outside docs/, and how it reads our docstrings; see mkdocs.yml."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
 HELP = ROOT / "src/napari_prdit/help"
 DECISIONS = ROOT / "docs/decisions"
 # Links of README.md and its sisters, as they are from the top of the site.
-MOVED = (("](docs/decisions)", "](decisions/README.md)"), ("](docs/", "]("))
+MOVED = (
+    ("](docs/decisions)", "](decisions/README.md)"),
+    ("](docs/", "]("),
+    ("](CONTRIBUTING.md)", "](contributing.md)"),
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

@@ -29,6 +29,7 @@ FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 
 INSTALLS = "installs packages; make demo and make test do the same from the clone"
 MAKES = "builds or uses an environment of its own; its recipe is read by make -n below"
+PAPER = "the paper's data and sizes: days on GPUs"
 PROCESSES = "several processes; tests/core/test_distributed.py runs them"
 FILES = "needs a file of others; tests/core/test_importer.py imports such files"
 NOT_RUN = {
@@ -41,6 +42,25 @@ NOT_RUN = {
     "prdit-core train-encoder --out DIR": "takes hours; tests/core/test_encoders.py trains one",
     "prdit-core import OFFICIAL.pt --norm layer --size 128 --channels 1 --heads 12 "
     "--out prdit-128": FILES,
+    "prdit-core preprocess LIDC-IDRI --preset lidc-idri --size 128 --workers 16 --out "
+    "lidc-128": PAPER,
+    "prdit-core preprocess RAD-ChestCT --preset rad-chestct --size 128 --workers 16 --out "
+    "rad-128": PAPER,
+    "prdit-core train --stage local --model PRDiT-B/12/4 --data lidc-128 --run lidc/local "
+    "--batch-size 64 --precision bf16-mixed": PAPER,
+    "prdit-core train --stage global --from lidc/local --model PRDiT-B/12/4 --data "
+    "lidc-128 --run lidc/4L --batch-size 64 --precision bf16-mixed": PAPER,
+    "prdit-core generate --checkpoint lidc/4L --preset paper --count 1000 --device cuda "
+    "--out lidc-4L": PAPER,
+    "prdit-core evaluate --protocol paper --encoder RESNET-50 --real lidc-128 --training "
+    "lidc-128 --fake 4L=lidc-4L --device cuda --out table-1": PAPER,
+    "prdit-core preprocess LIDC-IDRI --preset lidc-idri --size 256 --workers 16 --out "
+    "lidc-256": PAPER,
+    "prdit-core train --stage refine --from lidc/4L --data lidc-256 --run lidc/4L-256 "
+    "--batch-size 8 --precision bf16-mixed": PAPER,
+    "prdit-core train --stage finetune --from lidc/4L-256 --data lidc-256 --run "
+    "lidc/4L-256-tuned --batch-size 2 --precision bf16-mixed": PAPER,
+    "python -m napari_prdit": "opens a window; tests/plugin/test_main.py does",
     "torchrun --standalone --nproc-per-node 2 --no-python -- prdit-core train --stage local "
     "--data data --run runs/two": PROCESSES,
     "torchrun --standalone --nproc-per-node 2 --no-python -- prdit-core generate --count 100 "
@@ -49,18 +69,18 @@ NOT_RUN = {
     "--run runs/eight": PROCESSES,
 }
 
-# What makes a command take seconds: values of options, and options that are added.
-TINY = {"--count": "3", "--iterations": "2", "--steps": "2"}
-ADDED = {
-    "generate": {"--size": "32", "--steps": "2"},
+# What makes a command take seconds: options that get these values, there or not.
+SMALL = {
+    "generate": {"--size": "32", "--steps": "2", "--count": "3"},
     "decompose": {"--size": "32"},
+    "phantoms": {"--count": "3"},
     "train": {
         "--iterations": "2",
         "--batch-size": "2",
         "--save-every": "2",
         "--preview-every": "1000",
     },
-    "evaluate": {"--no-wscore": ""},
+    "evaluate": {"--no-wscore": None},
 }
 DEMO_CANNOT_BE_TRAINED_IN_SECONDS = ("train", "preprocess")
 
@@ -121,6 +141,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     phantoms(3, size=32, seed=HELD_OUT, out=tmp_path / "held-out")
     phantoms(3, size=64, seed=TRAINING, out=tmp_path / "data-64")
     tiny_checkpoint(tmp_path / "DEMO", size=16, model=TINY_CHAIN)
+    tiny_checkpoint(tmp_path / "BASE", size=32, edge_mm=320.0)
     return tmp_path
 
 
@@ -130,18 +151,19 @@ def tiny(command: str, desk: Path) -> list[str]:
         "SCAN": str(next((desk / "SCAN").iterdir())),
         "SCANS...": str(desk / "SCANS"),
         "RUN": "runs/local",
+        "BASE": str(desk / "BASE"),
     }
     words = command.split()[1:]
     verb = words[0]
     if verb in DEMO_CANNOT_BE_TRAINED_IN_SECONDS:
         stand_ins["demo"] = str(desk / "DEMO")
     words = [stand_ins.get(word, word) for word in words]
-    for place, word in enumerate(words[:-1]):
-        words[place + 1] = TINY.get(word, words[place + 1])
     of_a_run = any(word.startswith("runs/") for word in words)
-    for option, value in ADDED.get(verb, {}).items():
-        if option not in words and not (option == "--size" and of_a_run):
-            words += [option, value] if value else [option]
+    for option, value in SMALL.get(verb, {}).items():
+        if option in words and value is not None:
+            words[words.index(option) + 1] = value
+        elif option not in words and not (option == "--size" and of_a_run):
+            words += [option] if value is None else [option, value]
     if verb in ("preprocess", "phantoms"):  # pages show several ways into one folder
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
     return words
