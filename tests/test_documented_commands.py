@@ -1,4 +1,4 @@
-"""Every command that a page tells people to type runs, or stands here with the reason why not."""
+"""All that pages tell people to type runs, or stands here with the reason why not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from prdit_core.verbs.preprocess import phantoms
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/howto/*.md"))
+    for page in (
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/howto/*.md"),
+        *ROOT.glob("docs/api/*.md"),
+    )
 )
 PROGRAMS = ("prdit-core", "pip", "make", "napari", "python", "torchrun", "srun")
 INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)}) [^`]+)`")
@@ -99,11 +104,21 @@ def commands(page: str) -> list[str]:
     return list(dict.fromkeys(filter(None, plain)))
 
 
+def python(page: str) -> list[str]:
+    """Blocks of Python on a page."""
+    text = (ROOT / page).read_text("utf-8")
+    return [block for language, block in FENCE.findall(text) if language == "python"]
+
+
 ALL = {command: page for page in PAGES for command in commands(page)}
 
 
 def runs_here(command: str) -> bool:
     return command.startswith("prdit-core ") and command not in NOT_RUN
+
+
+def any_runs_here(page: str) -> bool:
+    return any(map(runs_here, commands(page)))
 
 
 def test_every_command_runs_or_is_listed_with_a_reason() -> None:
@@ -132,17 +147,25 @@ def test_every_option_exists(command: str) -> None:
     assert {word for word in words if word.startswith("--")} <= options
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted: scans, held-out phantoms, finer data, models."""
+    shelf = tmp_path_factory.mktemp("shelf")
+    save(chests(TRAINING, 4), shelf / "SCANS")
+    save(chests(HELD_OUT, 1), shelf / "SCAN")
+    phantoms(3, size=32, seed=HELD_OUT, out=shelf / "held-out")
+    phantoms(3, size=64, seed=TRAINING, out=shelf / "data-64")
+    tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
+    tiny_checkpoint(shelf / "BASE", size=32, edge_mm=320.0)
+    return shelf
+
+
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages take for granted: scans, held-out phantoms, finer data."""
-    monkeypatch.chdir(tmp_path)
-    save(chests(TRAINING, 4), tmp_path / "SCANS")
-    save(chests(HELD_OUT, 1), tmp_path / "SCAN")
-    phantoms(3, size=32, seed=HELD_OUT, out=tmp_path / "held-out")
-    phantoms(3, size=64, seed=TRAINING, out=tmp_path / "data-64")
-    tiny_checkpoint(tmp_path / "DEMO", size=16, model=TINY_CHAIN)
-    tiny_checkpoint(tmp_path / "BASE", size=32, edge_mm=320.0)
-    return tmp_path
+def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of that, to work in."""
+    desk = shutil.copytree(shelf, tmp_path / "desk")
+    monkeypatch.chdir(desk)
+    return desk
 
 
 def tiny(command: str, desk: Path) -> list[str]:
@@ -170,12 +193,15 @@ def tiny(command: str, desk: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs_here, commands(page)))])
-def test_the_commands_of_a_page_run_in_their_order(page: str, desk: Path) -> None:
+@pytest.mark.parametrize("page", [page for page in PAGES if python(page) or any_runs_here(page)])
+def test_a_page_works_from_its_top_to_its_end(page: str, desk: Path) -> None:
+    """Its commands in their order, then its Python."""
     for command in filter(runs_here, commands(page)):
         words = tiny(command, desk)
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, f"{command}\n{shlex.join(words)}\n{done.output}"
+    for block in python(page):
+        exec(compile(block, page, "exec"), {})
 
 
 def test_nothing_is_said_to_be_on_an_index() -> None:

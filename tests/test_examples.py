@@ -47,9 +47,10 @@ def scans(tmp_path: Path) -> Path:
 def test_examples_are_numbered_short_and_listed() -> None:
     assert [path.name[:2] for path in EXAMPLES] == [f"{i + 1:02}" for i in range(len(EXAMPLES))]
     readme = (ROOT / "README.md").read_text("utf-8")
+    site = (ROOT / "docs/examples.md").read_text("utf-8")
     for path in EXAMPLES:
         assert len(path.read_text("utf-8").splitlines()) <= LONGEST, path.name
-        assert f"(examples/{path.name})" in readme
+        assert f"(examples/{path.name})" in readme and f'"examples/{path.name}"' in site
         assert path.stem in {test[len("test_") :] for test in globals() if test.startswith("test_")}
 
 
