@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 WIDTH = 1200  # of a frame, in pixels
+EDGE = 64  # voxels, however quick this machine is
 FRAME_MS, LONG_MS = 250, 1500
 LARGEST_BYTES = 3 * 2**20
 QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # the first that is small enough
@@ -64,6 +65,7 @@ class Film:
 def generate_dock(viewer: Viewer) -> Any:
     """The dock, once the side views have opened below the axial one."""
     dock = opened(viewer, "Generate CT volume")
+    dock.model.size_choice.choose(EDGE)
     settle(3)
     return dock
 
