@@ -26,7 +26,7 @@ def main(size: int = 32, steps: int = 10, reference: int = 200) -> None:
 
     def ending(sampler: Sampler, steps: int) -> Tensor:
         way = {"sampler": sampler, "grid": time_grid("log-snr", steps, sampler.first_time)}
-        cold = sample_steps(prior.denoise, prior.schedule, start, noise=lambda _: start, **way)
+        cold = sample_steps(prior.denoiser(), prior.schedule, start, noise=lambda _: start, **way)
         return deque(cold, maxlen=1).pop().x0
 
     truth = ending(SAMPLERS["increment"], reference)
