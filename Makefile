@@ -5,13 +5,15 @@ ARGS ?=
 
 # Shared libraries that torch, SimpleITK and Pillow expect of the system.
 SYSTEM_PACKAGES = libgcc-s1 libstdc++6 zlib1g
-# What tests of real windows need besides: a display without a screen, and what Qt draws with.
-WINDOW_PACKAGES = xvfb xauth libgl1 libgl1-mesa-dri libegl1 libfontconfig1 libfreetype6 \
+# What Qt draws windows with.
+WINDOW_PACKAGES = libgl1 libgl1-mesa-dri libegl1 libfontconfig1 libfreetype6 \
 	libglib2.0-0 libdbus-1-3 libx11-6 libx11-xcb1 libxcb1 libxcb-cursor0 libxcb-glx0 \
 	libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render0 \
 	libxcb-render-util0 libxcb-shape0 libxcb-shm0 libxcb-sync1 libxcb-util1 libxcb-xfixes0 \
 	libxcb-xkb1 libxkbcommon0 libxkbcommon-x11-0
-
+# A display without a screen, for tests of windows and for pictures.
+SCREEN_PACKAGES = xvfb xauth
+SCREEN = env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX"
 # What judges exported DICOM in the tests, which skip where it is not there.
 DICOM_PACKAGES = dicom3tools
 
@@ -40,13 +42,18 @@ IN_TWO = --numprocesses 2 --dist loadgroup
 PRDIT = .venv/bin/prdit-core
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check bench screenshots demo-model
+.PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.base  ## generate a CT volume with the bundled model (base dependencies only)
+demo: .venv/.base  ## set up and generate a CT volume; on a display also watch one emerge in napari
 	$(PRDIT) generate --checkpoint demo --size 64 --seed 0 --out $(DEMO_OUT)
+	@if scripts/has_display.sh; then $(MAKE) --no-print-directory napari; \
+	else echo "no display here; on one, make demo goes on as make napari"; fi
+
+napari: .venv/.gui  ## open napari with the three planes, the dock and a chest emerging
+	$(PYTHON_HERE) -m napari_prdit
 
 test: .venv/.dev  ## all tests in two processes; ARGS="..." goes to pytest
 	@echo "All tests: about 12 minutes on two quiet cores, longer beside other work."
@@ -65,8 +72,14 @@ bench: .venv/.dev  ## run all benchmarks; each prints a table
 	set -e; for script in benchmarks/*.py; do $(PYTHON_HERE) "$$script"; done
 
 screenshots: .venv/.dev  ## pictures of every dock in light and dark, for docs/images/plugin
-	env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" \
-		$(PYTHON_HERE) scripts/screenshots.py $(ARGS)
+	$(SCREEN) $(PYTHON_HERE) scripts/screenshots.py $(ARGS)
+
+gallery: .venv/.dev  ## moving pictures of the plugin at work, for docs/images/plugin
+	$(SCREEN) $(PYTHON_HERE) scripts/gallery.py $(ARGS)
+
+docs: .venv/.docs  ## build the site of the documentation into site/, without network
+	NO_MKDOCS_2_WARNING=1 $(PYTHON_HERE) -m mkdocs build --strict --quiet
+	@echo "open site/index.html; to search in it: python -m http.server --directory site"
 
 demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
 	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
@@ -88,7 +101,16 @@ demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and g
 	scripts/environment.sh --editable .
 	touch $@
 
+.venv/.gui: .venv/.base
+	scripts/system_packages.sh $(WINDOW_PACKAGES)
+	scripts/environment.sh --editable ".[all]"
+	touch $@
+
 .venv/.dev: .venv/.base
-	scripts/system_packages.sh $(WINDOW_PACKAGES) $(DICOM_PACKAGES)
+	scripts/system_packages.sh $(WINDOW_PACKAGES) $(SCREEN_PACKAGES) $(DICOM_PACKAGES)
 	scripts/environment.sh --group dev
+	touch $@
+
+.venv/.docs: .venv/.base
+	scripts/environment.sh --group docs
 	touch $@

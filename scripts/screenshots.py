@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from unittest.mock import patch
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari import Viewer
 
@@ -158,13 +159,27 @@ def settle(seconds: float = 1.0) -> None:
     QTest.qWait(round(seconds * 1000))
 
 
-def shoot(name: str) -> None:
-    """Picture one dock in both themes."""
+@contextmanager
+def nobodys_settings() -> Iterator[None]:
+    """Let napari have its own settings, and nobody's; to be entered before it is imported."""
+    with tempfile.TemporaryDirectory() as settings:
+        os.environ["NAPARI_CONFIG"] = str(Path(settings) / "settings.yaml")
+        yield
+
+
+def window() -> Viewer:
+    """An empty window, painted once."""
     from napari import Viewer
 
     viewer = Viewer(show_welcome_screen=False)
     viewer.window.resize(*SIZE)
     settle()
+    return viewer
+
+
+def shoot(name: str) -> None:
+    """Picture one dock in both themes."""
+    viewer = window()
     DOCKS[name](viewer)
     for theme in THEMES:
         viewer.theme = theme
@@ -179,10 +194,9 @@ def shoot(name: str) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Picture some docks with napari's own settings, and nobody's runs and models."""
+    """Picture some docks."""
     OUT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as settings:
-        os.environ["NAPARI_CONFIG"] = str(Path(settings) / "settings.yaml")  # before napari loads
+    with nobodys_settings():
         for name in names or DOCKS:
             shoot(name)
 

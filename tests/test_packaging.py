@@ -77,7 +77,8 @@ def test_the_sdist_is_complete(built: Path) -> None:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert names >= {f"src/{name}" for name in NEEDED}
     assert names >= {"napari.yaml", "Makefile", "constraints.txt", "LICENSE"}
-    assert {"scripts/environment.sh", "scripts/system_packages.sh"} <= names
+    assert {"scripts/environment.sh", "scripts/system_packages.sh", "mkdocs.yml"} <= names
+    assert "examples/01_generate.py" in names
 
 
 @pytest.mark.slow

@@ -73,8 +73,14 @@ class Mixture:
         return float(np.abs(found - self.quantiles(levels)).mean())
 
 
-def tiny_checkpoint(path: Path, seed: int = 0, size: int = 8, model: ModelConfig = TINY) -> Path:
-    """A checkpoint of a small network with random weights, none of them zero."""
+def tiny_checkpoint(
+    path: Path,
+    seed: int = 0,
+    size: int = 8,
+    model: ModelConfig = TINY,
+    edge_mm: float | None = None,
+) -> Path:
+    """A checkpoint of a small network with random weights, none of them zero; voxels of 8 mm."""
     generator = torch.Generator().manual_seed(seed)
     state = {
         name: 0.2 * torch.randn(weight.shape, generator=generator)
@@ -84,6 +90,6 @@ def tiny_checkpoint(path: Path, seed: int = 0, size: int = 8, model: ModelConfig
         model=model,
         schedule=CosineSchedule(noise_std=0.5),
         intensity=Intensity(),
-        geometry=cubic(size, 8.0 * size),
+        geometry=cubic(size, 8.0 * size if edge_mm is None else edge_mm),
     )
     return save_checkpoint(path, header, state)

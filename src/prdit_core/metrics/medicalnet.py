@@ -62,8 +62,8 @@ def fetch(address: str) -> Path:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise UsageError(
-            f"{shown(address)} needs the package huggingface_hub: pip install 'napari-prdit[hub]'; "
-            "or download the file and give its path"
+            f"{shown(address)} needs a package: pip install huggingface_hub; or download the file "
+            "and give its path"
         ) from error
     try:
         return Path(hub.hf_hub_download(f"{owner}/{repository}", name))

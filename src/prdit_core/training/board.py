@@ -1,4 +1,4 @@
-"""TensorBoard, for those who have it: pip install "napari-prdit[tensorboard]"."""
+"""TensorBoard, for those who have it (the extra `tensorboard`)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ class Board:
         try:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError as error:
-            raise UsageError(
-                'TensorBoard is not installed: pip install "napari-prdit[tensorboard]"'
-            ) from error
+            raise UsageError("TensorBoard is not installed: pip install tensorboard") from error
         self.folder = folder
         self._writer: SummaryWriter | None = None
 
