@@ -6,7 +6,7 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from nibabel.orientations import (
@@ -36,10 +36,14 @@ from prdit_core.data.nifti import read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import nrrd_header, read_nrrd
 from prdit_core.data.payload import gzipped
+from prdit_core.data.records import says_hu
 from prdit_core.data.resampling import right_angled
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "AS_STATED",
@@ -47,6 +51,7 @@ __all__ = [
     "WRITE_SUFFIXES",
     "ReadOptions",
     "canonical",
+    "check_units",
     "find_cases",
     "read_as_written",
     "read_patient_key",
@@ -152,6 +157,8 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
 
 def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
+    if says_hu(path):  # a weak model makes what looks like no scan
+        return read_as_written(path)
     name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
     check_shear(stored.affine, name)
@@ -175,11 +182,22 @@ def read_as_written(path: Path) -> Volume:
     return canonical(Volume(voxels, stored.affine, stored.metadata))
 
 
+def check_units(voxels: NDArray[Any], name: str) -> None:
+    """Refuse finite voxels of any shape that are no CT in HU.
+
+    Raises
+    ------
+    InputRejected
+        With one line that says why.
+    """
+    checks.check_hu(voxels, name)
+
+
 def _canonical_hu(stored: Volume, options: ReadOptions, name: str) -> Volume:
     """Voxels as stored become HU, judged, in canonical orientation."""
     voxels = checks.with_offset(checks.stored_as_hu(stored.voxels_hu), options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
-    checks.check_hu(voxels, name)
+    check_units(voxels, name)
     voxels, clamped = checks.without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped]
