@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 POLL_MS = 1000
 COUNT, STEPS = 200, SamplingConfig().steps
 ABOUT = (
-    "Generates volumes with this run's newest checkpoint and compares them with real scans: how "
-    "far they are from them, how much they differ among each other, and whether any is a copy of "
-    "a scan it was trained on. Volumes made before are used again."
+    "Generates volumes with this run's newest checkpoint and compares them with real scans. "
+    "Volumes made before are used again."
 )
 GO_TIP = "Generate volumes, then compare them"
 STOP, STOP_TIP = "Stop", "End after the volume at hand; Evaluate goes on from there"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_prdit.ortho import Plane, Planes
 
 _LINE_COLOUR = (1.0, 0.8, 0.0, 0.6)
-_LETTER_COLOUR, _LETTER_SIZE, _FROM_EDGE = (0.55, 0.85, 1.0, 1.0), 11, 14.0
+_LETTER_COLOUR, _LETTER_SIZE, _FROM_EDGE = (0.1, 0.6, 1.0, 1.0), 11, 14.0
 _ABOVE_LAYERS = 10_000
 
 

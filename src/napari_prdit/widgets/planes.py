@@ -51,8 +51,8 @@ PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
 T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _TILTED = (
-    "Oblique scan: its planes are tilted by {:.0f} degrees against those of the body. It is shown "
-    "along its own planes; positions are those in the patient."
+    "Oblique scan, tilted by {:.0f} degrees: it is shown along its own planes, not along those of "
+    "the body; positions are those in the patient."
 )
 _docks: WeakSet[PlanesDock] = WeakSet()
 
