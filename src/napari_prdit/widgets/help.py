@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Literal
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QPushButton, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QPushButton, QSizePolicy, QTextBrowser, QVBoxLayout, QWidget
 
 Page = Literal["generate", "inspect", "train", "planes"]
 SIZE = (620, 640)
@@ -36,6 +36,7 @@ class HelpButton(QPushButton):
         super().__init__("Help")
         self.setToolTip("What this dock does, step by step, and what each control means")
         self.setAutoDefault(False)
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.clicked.connect(partial(self._open, page))
 
     def _open(self, page: Page, _checked: bool = False) -> None:
