@@ -97,9 +97,9 @@ class ResidualInspector(WorkingDock):
 
     def shut_down(self) -> None:
         """End work, and listen to the viewer no more."""
-        self.question.source.leave()
         self.parts.release_keys()
         self._activity.end()
+        self.question.source.leave()
         self.job.stop_and_wait()
 
     def _asked(self) -> LayerSource | StateSource | None:
