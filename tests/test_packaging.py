@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLED_BYTES = 16 * 2**20
 NEEDED = {
     "napari_prdit/napari.yaml",
+    *(f"napari_prdit/help/{page}.md" for page in ("generate", "inspect", "train", "planes")),
     "prdit_core/bundled/demo/checkpoint.json",
     "prdit_core/bundled/demo/weights.safetensors",
     "prdit_core/bundled/encoder/encoder.json",

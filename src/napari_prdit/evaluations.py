@@ -11,7 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from napari_prdit.known_checkpoints import edges_mm, resolutions
-from prdit_core.errors import UsageError
+from prdit_core.data.datasets import MANIFEST, read_manifest
+from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
 from prdit_core.verbs.report import CONTENT, PAGE
 
@@ -90,6 +91,30 @@ class Plan:
     @property
     def _folder(self) -> Path:
         return self.run / FOLDER / self.checkpoint.name
+
+
+def too_few(real: Path, training: Path | None) -> str:
+    """Why there are too few real scans to compare with; empty where there may be enough.
+
+    Only prepared data say at once how many there are; of other folders `fitted` tells.
+    """
+    from prdit_core.verbs.evaluated_sets import FEWEST_REAL
+
+    if not (real / MANIFEST).is_file():
+        return ""
+    try:
+        manifest = read_manifest(real)
+    except InputRejected:  # which `fitted` tells, too
+        return ""
+    held_out = training is not None and real.resolve() == training.resolve()
+    count = len(manifest.validation) if held_out else len(manifest.cases)
+    if count >= FEWEST_REAL:
+        return ""
+    scans = f"{count} {'held-out ' if held_out else ''}scan{'s' * (count != 1)}"
+    return (
+        f"{shown(real)} has {scans}, and comparing takes {FEWEST_REAL} or more: prepare more "
+        "scans, or choose another folder of real scans that the model was not trained on"
+    )
 
 
 def fitted(plan: Plan) -> Plan:

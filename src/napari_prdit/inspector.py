@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from napari_prdit.layers import OURS, layer_volume
+from prdit_core.errors import InputRejected
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    import numpy as np
     from napari.layers import Image
     from numpy.typing import NDArray
 
@@ -25,6 +28,8 @@ LEVELS = tuple(float(t) for t in range(100, 1000, 100))
 # Above this there is no air; a scan without any is rare, values that are no HU are not.
 _AIR_HU = -500.0
 _NO_HU = "no value below -500, so no air: are these Hounsfield units?"
+# Voxels along each axis that tell whether a layer may be CT, before anybody chooses it.
+_LOOKED_AT = 64
 # Kinds of our layers that are no HU of a scan.
 _NO_SCAN = ("residual", "spread")
 _WORDS_OF_NOISE = (
@@ -38,6 +43,9 @@ _WORDS_OF_NOISE = (
 
 class Source(Protocol):
     """Whose prediction is split; it holds everything the result depends on but the model."""
+
+    def check(self) -> None:
+        """Raise `InputRejected` if it cannot be split, before a model is loaded."""
 
     def split(self, prior: Prior) -> Result:
         """Split it; errors are those of `prdit_core.decompose`."""
@@ -73,22 +81,34 @@ class LayerSource:
     t: float
     seed: int
 
+    def check(self) -> None:
+        """Refuse a layer that lies askew, holds NaN, or is no CT in HU."""
+        _ = self.volume
+
     def split(self, prior: Prior) -> Result:
         """Noise the scan and split the prediction; the truth is known."""
         from prdit_core import decompose, energy_shares
 
-        found = decompose(prior, self.volume(), self.t, seed=self.seed)
+        found = decompose(prior, self.volume, self.t, seed=self.seed)
         return Result({"scan": found.scan, **found.parts}, energy_shares(found))
 
     def levels(self, prior: Prior, ts: Sequence[float]) -> Iterator[EnergyShares]:
         """Energies at several noise levels."""
         from prdit_core import decompose_levels
 
-        return decompose_levels(prior, self.volume(), ts, seed=self.seed)
+        return decompose_levels(prior, self.volume, ts, seed=self.seed)
 
+    @cached_property
     def volume(self) -> Volume:
         """The scan where it lies, with a note if its values look like no HU."""
         volume = layer_volume(self.data, self.attributes)
+        name = str(self.attributes.get("name", "layer"))
+        if volume.voxels_hu.dtype.kind == "f" and not np.all(np.isfinite(volume.voxels_hu)):
+            raise InputRejected(f"layer {name!r} holds NaN or infinity; mend it first")
+        if OURS not in self.attributes.get("metadata", {}):
+            reason = _no_hu(volume.voxels_hu)
+            if reason:
+                raise InputRejected(f"layer {name!r}: {reason}; choose a CT scan in HU")
         if volume.voxels_hu.size and float(volume.voxels_hu.min()) < _AIR_HU:
             return volume
         notes = [*volume.metadata.get("notes", ()), _NO_HU]
@@ -107,6 +127,9 @@ class StateSource:
 
     x_t: NDArray[np.float32]
     t: float
+
+    def check(self) -> None:
+        """A state of a walk is what it is."""
 
     def split(self, prior: Prior) -> Result:
         """Split the prediction of that step; nobody knows the truth."""
@@ -135,6 +158,7 @@ class Model:
 
 def split_work(model: Model, source: Source, control: Control) -> Generator[Result]:
     """Load the model and split one prediction."""
+    source.check()
     prior = model.loaded()
     if control.may_go_on():
         yield source.split(prior)
@@ -142,6 +166,7 @@ def split_work(model: Model, source: Source, control: Control) -> Generator[Resu
 
 def levels_work(model: Model, source: LayerSource, control: Control) -> Generator[EnergyShares]:
     """Load the model and split at all `LEVELS`; what was told before a stop stays."""
+    source.check()
     levels = source.levels(model.loaded(), LEVELS)
     while control.may_go_on() and (shares := next(levels, None)) is not None:
         yield shares
@@ -155,8 +180,27 @@ def refusal(layer: Image) -> str:
         return "a pyramid of resolutions"
     if layer.ndim != 3:
         return f"{layer.ndim}D, not 3D"
-    kind = layer.metadata.get(OURS, {}).get("kind")
-    return "differences, not a scan" if kind in _NO_SCAN else ""
+    if OURS in layer.metadata:  # reading has judged it, or its record says what it is
+        kind = layer.metadata[OURS].get("kind")
+        return "differences, not a scan" if kind in _NO_SCAN else ""
+    steps = (slice(None, None, max(1, edge // _LOOKED_AT)) for edge in layer.data.shape)
+    return _no_hu(np.asarray(layer.data[tuple(steps)]))
+
+
+def _no_hu(voxels: NDArray[Any]) -> str:
+    """Why voxels, perhaps a sample of them, are no CT in HU; empty if they may be."""
+    from prdit_core.data.io import check_units
+
+    if voxels.dtype.kind == "f":
+        voxels = voxels[np.isfinite(voxels)]
+    if not voxels.size:
+        return "it holds no numbers"
+    try:
+        check_units(voxels, "")
+    except InputRejected:
+        low, high = float(voxels.min()), float(voxels.max())
+        return f"not CT in HU: values from {low:.4g} to {high:.4g}"
+    return ""
 
 
 def is_part(layer: Any) -> bool:

@@ -43,12 +43,10 @@ class Plane:
     ----------
     name : as radiologists call it
     across : the axis it moves along, of (z, y, x)
-    edges : what lies at the left and the right edge of its picture
     """
 
     name: str
     across: int
-    edges: tuple[str, str]
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -56,7 +54,7 @@ class Plane:
         return (self.across, *(axis for axis in range(3) if axis != self.across))
 
 
-SIDES = (Plane("Coronal", 1, ("right", "left")), Plane("Sagittal", 2, ("front", "back")))
+SIDES = (Plane("Coronal", 1), Plane("Sagittal", 2))
 
 
 def _without_echo(act: Callable[[Planes, Any], None]) -> Callable[[Planes, Any], None]:
@@ -122,7 +120,9 @@ class Planes:
 
     @property
     def layers(self) -> list[Image]:
-        """Our volumes that have twins, from bottom to top."""
+        """Our volumes that have twins, from bottom to top; none until the viewer has three axes."""
+        if self.main.dims.ndim < 3:  # it learns of a layer after us
+            return []
         paired = [layer for twins in self._twins.values() for layer in twins]
         return [layer for layer in our_layers(self.main) if layer in paired]
 
@@ -133,9 +133,14 @@ class Planes:
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
-        """Where our volumes begin and end along (z, y, x), in mm."""
-        ranges = self.sides[SIDES[0]].dims.range
-        return [(start - step / 2, stop + step / 2) for start, stop, step in ranges]
+        """Where our volumes, of which there is at least one, begin and end along (z, y, x), in mm.
+
+        The layers know, while views get and lose their twins one after the other.
+        """
+        extents = [layer.extent for layer in self.layers]
+        lows = np.min([extent.world[0] - extent.step / 2 for extent in extents], axis=0)
+        highs = np.max([extent.world[1] + extent.step / 2 for extent in extents], axis=0)
+        return list(zip(lows.tolist(), highs.tolist(), strict=True))
 
     def move_to(self, point: Sequence[float]) -> None:
         """Let the planes cross at a point, or at the nearest one of our volumes."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
+from napari.utils.notifications import show_warning
 
 from napari_prdit.layers import OURS
 from prdit_core.errors import InputRejected
@@ -33,19 +34,26 @@ _KEPT = {
 
 
 def save_session(file: Path, layers: Sequence[LayerData]) -> Path:
-    """Write image and labels layers.
+    """Write image and labels layers; what else there is stays out, and a warning names it.
 
     Of the metadata only ours are kept, of other plugins' none.
 
     Raises
     ------
     InputRejected
-        If a layer has several resolutions.
+        If no layer is left.
     OutputError
         If the file cannot be written.
     """
-    arrays = {_entry(number): _array(*layer[:2]) for number, layer in enumerate(layers)}
-    described = [(kind, _kept(attributes, kind)) for _, attributes, kind in layers]
+    reasons = [_left_out(attributes, kind) for _, attributes, kind in layers]
+    held = [layer for layer, reason in zip(layers, reasons, strict=True) if not reason]
+    left_out = ", ".join(filter(None, reasons))
+    if not held:
+        raise InputRejected(f"a session holds images and labels, but {left_out}; save them apart")
+    arrays: dict[str, Any] = {
+        _entry(number): np.asarray(data) for number, (data, _, _) in enumerate(held)
+    }
+    described = [(kind, _kept(attributes, kind)) for _, attributes, kind in held]
     content = {"format": _FORMAT, "layers": described}
     text = json.dumps(content, default=_plain, allow_nan=False)
 
@@ -53,7 +61,10 @@ def save_session(file: Path, layers: Sequence[LayerData]) -> Path:
         with part.open("wb") as stream:
             np.savez(stream, session=np.array(text), **arrays)
 
-    return write_atomically(file, write)
+    written = write_atomically(file, write)
+    if left_out:
+        show_warning(f"Not in {shown(file.name)}, which holds images and labels: {left_out}.")
+    return written
 
 
 def open_session(file: Path) -> list[LayerData]:
@@ -82,12 +93,12 @@ def _entry(number: int) -> str:
     return f"layer_{number}"
 
 
-def _array(data: Any, attributes: Mapping[str, Any]) -> Any:
-    if attributes.get("multiscale"):
-        raise InputRejected(
-            f"layer {attributes.get('name')!r} has several resolutions; save the others without it"
-        )
-    return np.asarray(data)
+def _left_out(attributes: Mapping[str, Any], kind: str) -> str:
+    """Why a layer cannot be in a session; empty if it can."""
+    name = f"layer {attributes.get('name')!r}"
+    if kind not in _KEPT:
+        return f"{name} holds {kind}"
+    return f"{name} has several resolutions" if attributes.get("multiscale") else ""
 
 
 def _kept(attributes: Mapping[str, Any], kind: str) -> dict[str, Any]:

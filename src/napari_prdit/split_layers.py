@@ -129,6 +129,11 @@ class SplitLayers:
             self.viewer.layers.selection.active = shown  # its value is in napari's status line
         return shown is not None
 
+    @property
+    def present(self) -> list[Image]:
+        """The layers of the set that nobody deleted."""
+        return [layer for key in self._layers if (layer := self._present(key)) is not None]
+
     def full_colour_hu(self, key: str) -> float | None:
         """Difference that gets the full colour; None for images and for what is not there."""
         layer = self._present(key)
@@ -136,7 +141,7 @@ class SplitLayers:
 
     def keep(self, suffix: str) -> int:
         """Leave the set to the user, renamed; the next result makes its own. Number of layers."""
-        present = [layer for key in self._layers if (layer := self._present(key)) is not None]
+        present = self.present
         for layer in present:
             layer.name = f"{layer.name}, {suffix}"
         self._layers = {}

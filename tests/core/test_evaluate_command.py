@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import nibabel as nib
@@ -13,7 +15,9 @@ from chests import HELD_OUT, OTHERS, TRAINING, chest, chests, save, volume
 from typer.testing import CliRunner, Result
 
 from prdit_core.cli.app import app
-from prdit_core.data.io import write_volume
+from prdit_core.data.io import read_volume, write_volume
+from prdit_core.errors import InputRejected
+from prdit_core.files import write_json
 from prdit_core.geometry import cubic
 from prdit_core.metrics.encoder_files import EncoderHeader, save_encoder
 from prdit_core.metrics.evaluation import read_evaluation
@@ -22,12 +26,14 @@ from prdit_core.models.initial import draw_weights
 from prdit_core.models.phantom_encoder import PhantomEncoder
 from prdit_core.models.resnet3d import ResNet3D
 from prdit_core.noise import Draw
+from prdit_core.provenance import SYNTHETIC, volume_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 COUNT = 6
+SHAPE = chest(OTHERS, 0).shape
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +230,69 @@ def test_an_encoder_with_a_missing_weight_is_refused(
 def test_a_report_is_never_written_over(work: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     assert "is not empty" in run(*words(work, tmp_path), code=6).stderr
+
+
+# --- what a weak model makes --------------------------------------------------------------------
+
+
+def made_by_a_model(folder: Path, voxels: list[np.ndarray], **more: object) -> Path:
+    """Files as `prdit-core generate` leaves them, each with its record."""
+    for number, hu in enumerate(voxels):
+        metadata = {"notice": SYNTHETIC, "checkpoint_sha256": "ab" * 32}
+        made = replace(volume(hu.astype(np.int16)), metadata=metadata)
+        file = write_volume(made, folder / f"seed-{number}.nii.gz")
+        write_json(record_beside(file), volume_record(made, file, file) | more)
+    return folder
+
+
+def record_beside(file: Path) -> Path:
+    return file.with_name(file.name.removesuffix(".nii.gz") + ".json")
+
+
+def noise(count: int = COUNT) -> list[np.ndarray]:
+    """What an untrained model may make: no air, no tissue, nothing like a body."""
+    return [np.random.default_rng(i).uniform(250, 400, SHAPE) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    "voxels", [noise(), [np.full(SHAPE, -1000.0)] * COUNT], ids=["noise", "one value"]
+)
+def test_bad_volumes_of_a_model_get_bad_scores_and_a_report(
+    work: Path, tmp_path: Path, voxels: list[np.ndarray]
+) -> None:
+    bad = made_by_a_model(tmp_path / "bad", voxels)
+    fakes = (f"good={work / 'fake'}", "--fake", f"bad={bad}")
+    options = words(work, tmp_path / "out", fake=fakes[0], training=work / "training")
+    run(*options, *fakes[1:])
+    found = read_evaluation(tmp_path / "out" / "evaluation.json")
+    assert found.fakes["bad"].fid.value > 2 * found.fakes["good"].fid.value
+    assert found.fakes["bad"].mmd.value > found.fakes["good"].mmd.value
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert re.search(r">\s*bad\s*<", page)
+    assert not re.search(r"[>\s(]nan[<\s,)%]", page, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"units": "model"}, {"sha256": "0" * 64}, {"volume": "other.nii.gz"}],
+    ids=["other units", "another file's", "another name"],
+)
+def test_a_record_of_something_else_is_not_believed(
+    work: Path, tmp_path: Path, more: dict[str, object]
+) -> None:
+    bad = made_by_a_model(tmp_path / "bad", noise(2), **more)
+    done = run(*words(work, tmp_path / "out", fake=f"m={bad}"), code=3)
+    assert "not CT" in done.stderr
+
+
+def test_records_name_the_units_and_those_of_older_versions_are_believed(tmp_path: Path) -> None:
+    (hu,) = noise(1)
+    file = made_by_a_model(tmp_path, [hu]) / "seed-0.nii.gz"
+    content = json.loads(record_beside(file).read_text())
+    assert content.pop("units") == "HU"
+    write_json(record_beside(file), content)
+    assert read_volume(file).voxels_hu.min() >= 250
+    content.pop("checkpoint_sha256")
+    write_json(record_beside(file), content)
+    with pytest.raises(InputRejected, match="not CT"):
+        read_volume(file)

@@ -15,9 +15,9 @@ from thorax import save
 from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
-from prdit_core.cli.console import first_fault
 from prdit_core.cli.reading import read_options
 from prdit_core.data.io import AS_STATED, ReadOptions, write_volume
+from prdit_core.errors import first_fault
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:

@@ -279,6 +279,21 @@ def test_volumes_that_are_there_need_no_generating(
     assert words[0] == "evaluate" and words_after(words, "--fake") == f"run my run={made}"
 
 
+def test_too_few_held_out_scans_disable_the_button_and_say_why(
+    box: EvaluateBox, tmp_path: Path
+) -> None:
+    two = tmp_path / "two held out"
+    list(phantom_steps(8, size=8, seed=0, out=two, validation_fraction=0.25))
+    box.show_run(look(invented_run(tmp_path / "runs" / "other", two)))
+    assert not box.go.isEnabled() and not box.why.isHidden()
+    assert "has 2 held-out scans, and comparing takes 3 or more" in box.why.text()
+    assert box.go.toolTip() == box.why.text() and "choose another folder" in box.why.text()
+    box.evaluate()
+    assert box.idle and box.child.asked == []
+    box.real.choose(str(phantoms(tmp_path / "others", size=8)))
+    assert box.go.isEnabled() and box.why.isHidden()
+
+
 def test_other_real_scans_are_compared_with_and_copies_still_looked_for(
     qtbot: QtBot, box: EvaluateBox, tmp_path: Path, data: Path
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK
 from napari.components import ViewerModel
 from napari.utils.colormaps import Colormap
+from napari.utils.notifications import NotificationSeverity, notification_manager
 
 from napari_prdit.layers import image_layer
 from napari_prdit.sample_data import phantom
@@ -236,6 +237,31 @@ def test_a_damaged_session_is_refused_in_one_line(
             np.savez(stream, **({"session": np.array(later)} if damage == "later" else {"a": 1}))
     with pytest.raises(InputRejected, match=r"s\.prdit .+; .+"):
         viewer.open(str(file), plugin=PLUGIN)
+
+
+def test_what_a_session_cannot_hold_is_left_out_and_named(
+    viewer: ViewerModel, tmp_path: Path
+) -> None:
+    add(viewer, made_volume())
+    viewer.add_points([[1, 2, 3]], name="marks")
+    viewer.add_shapes(name="outline", ndim=3)
+    viewer.add_image([np.zeros((8, 8, 8)), np.zeros((4, 4, 4))], name="pyramid", multiscale=True)
+    file = tmp_path / "all.prdit"
+    assert viewer.layers.save(str(file)) == [str(file)]
+    told = notification_manager.records[-1]
+    assert told.severity == NotificationSeverity.WARNING
+    for words in ("'marks' holds points", "'outline' holds shapes", "'pyramid' has several"):
+        assert words in told.message
+    morning = ViewerModel()
+    morning.open(str(file), plugin=PLUGIN)
+    assert [layer.name for layer in morning.layers] == ["made"]
+
+
+def test_a_session_of_nothing_is_refused(viewer: ViewerModel, tmp_path: Path) -> None:
+    viewer.add_points([[1, 2, 3]], name="marks")
+    with pytest.raises(InputRejected, match="'marks' holds points"):
+        viewer.layers.save(str(tmp_path / "s.prdit"), plugin=PLUGIN)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_layers_of_several_resolutions_are_named(viewer: ViewerModel, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+from napari.utils.key_bindings import KeymapHandler
 from pyqtgraph import BarGraphItem
 from toys import tiny_checkpoint
 
@@ -17,14 +18,20 @@ import prdit_core
 from napari_prdit.inspector import (
     LEVELS,
     LayerSource,
+    Model,
     noise_in_words,
+    refusal,
     sizes_in_words,
+    split_work,
     summary,
 )
+from napari_prdit.jobs import Control
 from napari_prdit.layers import image_layer
 from napari_prdit.reader import read_scan
 from napari_prdit.sample_data import phantom
+from napari_prdit.split_layers import SIGNED
 from napari_prdit.widgets.residual_inspector import ResidualInspector
+from prdit_core.errors import InputRejected
 from prdit_core.verbs.shares import EnergyShares, PartEnergies
 from prdit_core.volume import Volume
 
@@ -147,7 +154,7 @@ def test_the_layers_are_what_the_core_finds_and_say_how(
 
 def source(viewer: ViewerModel) -> Volume:
     data, attributes, _ = viewer.layers[0].as_layer_data_tuple()
-    return LayerSource(data, attributes, 400, 0).volume()
+    return LayerSource(data, attributes, 400, 0).volume
 
 
 def test_the_parts_lie_on_the_scan(
@@ -183,6 +190,71 @@ def test_images_have_the_window_of_the_model_and_differences_none_of_it(
 def flipped(dock: ResidualInspector, part: str) -> str:
     dock.parts.flips[part].click()
     return dock.parts.caption.text()
+
+
+def test_signed_colours_are_blue_below_zero_and_orange_above() -> None:
+    blue, black, orange = SIGNED.map([0.0, 0.5, 1.0])[:, :3]
+    np.testing.assert_allclose(blue, [0.35, 0.75, 1.0], atol=0.01)
+    np.testing.assert_allclose(black, 0.0, atol=0.01)
+    np.testing.assert_allclose(orange, [1.0, 0.65, 0.3], atol=0.01)
+
+
+def test_what_the_error_adds_is_orange_in_its_layer(qtbot: QtBot, dock: ResidualInspector) -> None:
+    """The colour that a voxel gets, from the sign of what it holds."""
+    split(qtbot, dock)
+    layer = results(dock)["error"]
+    low, high = layer.contrast_limits
+    for place in (layer.data.argmax(), layer.data.argmin()):
+        hu = layer.data.flat[place]
+        red, _, blue = layer.colormap.map([(np.clip(hu, low, high) - low) / (high - low)])[0, :3]
+        assert (red > blue) == (hu > 0) and abs(red - blue) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "layer"),
+    [
+        ("1", "scan, as the model sees it"),
+        ("2", "noisy scan"),
+        ("3", "local part"),
+        ("4", "global residual"),
+        ("5", "local + global"),
+        ("6", "error"),
+    ],
+)
+def test_numbers_show_the_parts(
+    qtbot: QtBot, dock: ResidualInspector, monkeypatch: pytest.MonkeyPatch, key: str, layer: str
+) -> None:
+    show_parts(dock)
+    dock.parts.flips["noisy" if key != "2" else "scan"].click()
+    press(dock.viewer.layers.selection.active, key)
+    assert [name for name, part in results(dock).items() if part.visible] == [layer]
+
+
+def test_keys_go_back_to_napari(dock: ResidualInspector) -> None:
+    show_parts(dock)
+    kept = list(results(dock).values())
+    assert all(layer.keymap for layer in kept)
+    dock.parts.keep.click()
+    show_parts(dock)
+    assert not any(layer.keymap for layer in kept)
+    dock.shut_down()
+    assert not any(layer.keymap for layer in results(dock).values())
+
+
+def show_parts(dock: ResidualInspector) -> None:
+    """Invented parts: what they look like does not matter."""
+    metadata = {"window_hu": (-1000, 400), "t": 400}
+    names = ["local", "global-residual", "total", "error"]
+    keys = ["scan", "noisy", *(f"x0-{name}" for name in names)]
+    hu = np.linspace(-1000, 400, 27).reshape(3, 3, 3)
+    dock.parts.show_volumes({key: Volume(hu, np.eye(4), metadata) for key in keys})
+
+
+def press(layer: Any, key: str) -> None:
+    """As napari does for the selected layer, whose own keys come first."""
+    handler = KeymapHandler()
+    handler.keymap_providers = [layer]
+    assert handler.press_key(key)
 
 
 def test_one_part_is_visible_at_a_time(qtbot: QtBot, dock: ResidualInspector) -> None:
@@ -381,7 +453,7 @@ def test_only_scans_can_be_chosen(qtbot: QtBot, dock: ResidualInspector) -> None
 
 def test_the_choice_follows_the_layers(qtbot: QtBot, dock: ResidualInspector) -> None:
     viewer, choice = dock.viewer, dock.question.source
-    other = viewer.add_image(np.full((20, 20, 20), -1000.0), name="other")
+    other = viewer.add_image(viewer.layers["phantom"].data, name="other")
     assert choice.chosen is viewer.layers["phantom"]
     choice.setCurrentIndex(1)
     other.name = "renamed"
@@ -407,13 +479,13 @@ def test_no_scan_is_said_and_the_next_run_works(qtbot: QtBot, dock: ResidualInsp
     [
         (lambda scan: setattr(scan, "units", ("um",) * 3), "give its scale in mm"),
         (lambda scan: setattr(scan, "rotate", (0, 0, 20)), "rotated"),
-        (lambda scan: setattr(scan, "data", np.full((9, 9, 9), np.nan)), "NaN"),
+        (lambda scan: setattr(scan, "data", with_one_nan(scan.data)), "NaN"),
     ],
 )
 def test_a_scan_that_cannot_be_used_is_said_and_the_next_run_works(
     qtbot: QtBot, dock: ResidualInspector, change: Callable[[Image], None], reason: str
 ) -> None:
-    bad = dock.viewer.add_image(np.full((20, 20, 20), -1000.0), name="bad")
+    bad = dock.viewer.add_image(dock.viewer.layers["phantom"].data, name="bad")
     change(bad)
     dock.question.source.setCurrentIndex(1)
     split(qtbot, dock)
@@ -423,11 +495,46 @@ def test_a_scan_that_cannot_be_used_is_said_and_the_next_run_works(
     assert dock.message.text() == "" and list(results(dock)) == X0_LAYERS
 
 
-def test_values_that_are_no_hu_are_doubted(qtbot: QtBot, dock: ResidualInspector) -> None:
-    dock.viewer.add_image(np.random.default_rng(0).uniform(0, 255, (40, 40, 40)), scale=[4] * 3)
-    dock.question.source.setCurrentIndex(1)
-    split(qtbot, dock)
-    assert dock.message.kind == "warning" and "Hounsfield" in dock.message.text()
+def with_one_nan(voxels: np.ndarray) -> np.ndarray:
+    damaged = voxels.astype(np.float32)
+    damaged[1, 1, 1] = np.nan
+    return damaged
+
+
+def test_values_that_are_no_hu_are_told_before_any_work(
+    dock: ResidualInspector, viewer: ViewerModel
+) -> None:
+    scan = viewer.layers["phantom"].data.astype(np.float32)
+    low, high = scan.min(), scan.max()
+    viewer.layers.clear()
+    viewer.add_image((scan - low) / (high - low), name="normalised")
+    assert dock.question.source.chosen is None
+    assert dock.question.source.refused == ["normalised (not CT in HU: values from 0 to 1)"]
+    dock.go.click()
+    assert not dock.job.running
+    assert dock.message.kind == "error" and "not CT in HU" in dock.message.text()
+    viewer.add_image(scan, name="in HU")
+    assert dock.question.source.currentText() == "in HU"
+
+
+def test_what_looks_like_hu_in_the_list_is_judged_again_before_a_model_is_loaded() -> None:
+    with pytest.raises(InputRejected, match="layer 'scan': not CT in HU: values from 0 to 1;"):
+        list(
+            split_work(
+                Model("no such model", "cpu"),
+                LayerSource(np.eye(9)[None] * np.ones((9, 1, 1)), {"name": "scan"}, 400, 0),
+                Control(),
+            )
+        )
+
+
+def test_what_a_weak_model_made_may_be_inspected_and_is_doubted() -> None:
+    weak = Volume(np.full((8, 8, 8), 250.0), np.eye(4), {"checkpoint_sha256": "ab" * 32})
+    layer = Layer.create(*image_layer(weak, "weak"))
+    assert refusal(layer) == ""
+    data, attributes, _ = layer.as_layer_data_tuple()
+    (note,) = LayerSource(data, attributes, 400, 0).volume.metadata["notes"]
+    assert "Hounsfield" in note
 
 
 def test_an_oblique_scan_keeps_its_place() -> None:
@@ -437,7 +544,7 @@ def test_an_oblique_scan_keeps_its_place() -> None:
     oblique = Volume(np.full((6, 7, 8), -1000, np.int16), turned)
     layer = Layer.create(*image_layer(oblique, "oblique"))
     data, attributes, _ = layer.as_layer_data_tuple()
-    np.testing.assert_allclose(LayerSource(data, attributes, 1, 0).volume().affine, turned)
+    np.testing.assert_allclose(LayerSource(data, attributes, 1, 0).volume.affine, turned)
 
 
 def test_a_step_of_a_run_has_parts_but_no_truth(qtbot: QtBot, dock: ResidualInspector) -> None:
@@ -625,6 +732,23 @@ def test_a_real_scan_in_a_real_window(
         dock.parts.flips[part].click()
         qtbot.wait(100)
         return viewer.screenshot(flash=False)[..., :3].astype(float)
+
+    # At 1280 x 720 the parts can be reached at once.
+    viewer.window.resize(1280, 720)
+    qtbot.wait(100)
+    split(qtbot, dock)
+    assert not dock.parts.flips["error"].visibleRegion().isEmpty()
+
+    canvas = viewer.window._qt_viewer.canvas.native
+    for key, name in (("3", "local part"), ("4", "global residual")):
+        qtbot.keyClick(canvas, key)
+        assert [n for n, layer in results(dock).items() if layer.visible] == [name]
+    dock.question.seed.setFocus()
+    qtbot.keyClick(dock.question.seed, "3")  # is typed, and shows no part
+    assert "3" in dock.question.seed.text() and results(dock)["global residual"].visible
+    dock.parts.keep.setFocus()
+    qtbot.keyClick(dock.parts.keep, "1")  # what a button has no use for reaches the picture
+    assert results(dock)["scan, as the model sees it"].visible
 
     image, residual = pixels("total"), pixels("global-residual")
     assert image.std() > 20 and residual.std() > 5

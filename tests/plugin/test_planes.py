@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,18 @@ from qtpy.QtCore import QPoint, Qt
 from napari_prdit.layers import image_layer
 from napari_prdit.looking import (
     crosshair,
+    edge_letters,
     is_ours,
     our_layers,
+    patient_point,
+    position_in_words,
     set_window,
     show_volume,
+    tilt,
     value_at,
 )
 from napari_prdit.ortho import SHARED, SIDES, Planes
-from napari_prdit.widgets.planes import PlanesDock, planes_of, show_planes
+from napari_prdit.widgets.planes import TITLE, PlanesDock, planes_of, show_planes
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -151,6 +156,27 @@ def test_only_the_twins_of_a_changed_volume_are_looked_at_again(
     assert len(looked) == 2
 
 
+def test_layers_that_vanish_and_come_back_harm_no_crosshair(viewer: ViewerModel) -> None:
+    """The views get and lose their twins one after the other."""
+    waiting: deque[Callable[[], None]] = deque()
+    planes = Planes(viewer, lambda: None, waiting.append)
+    drawn: list[NDArray[np.float32]] = []
+
+    def draw() -> None:
+        if planes.layers:
+            drawn.append(crosshair(planes.point, planes.bounds, (0, 1, 2)))
+
+    planes.changed = draw
+    (layer,) = viewer.layers
+    viewer.layers.clear()
+    waiting.popleft()()
+    viewer.add_layer(layer)
+    while waiting:
+        waiting.popleft()()
+    assert drawn and np.abs(drawn[-1]).max() == 15.0
+    planes.close()
+
+
 def test_the_theme_is_shared(viewer: ViewerModel, planes: Planes) -> None:
     viewer.theme = "light"
     assert {side.theme for side in planes.sides.values()} == {"light"}
@@ -278,6 +304,89 @@ def test_the_crosshair_reaches_the_edges_of_the_volume(planes: Planes) -> None:
     np.testing.assert_allclose(planes.bounds, [(-15.0, 15.0), (-12.0, 12.0), (-10.5, 10.5)])
 
 
+@pytest.mark.parametrize(
+    ("displayed", "orientation", "left", "right", "top", "bottom"),
+    [
+        pytest.param((1, 2), ("down", "right"), *"RLAP", id="axial"),
+        pytest.param((0, 2), ("up", "right"), *"RLSI", id="coronal"),
+        pytest.param((0, 1), ("up", "right"), *"APSI", id="sagittal"),
+        pytest.param((1, 2), ("down", "left"), *"LRAP", id="axial, mirrored"),
+        pytest.param((1, 2), ("up", "right"), *"RLPA", id="axial, upside down"),
+    ],
+)
+def test_letters_say_which_side_of_the_patient_is_where(
+    displayed: tuple[int, int],
+    orientation: tuple[str, str],
+    left: str,
+    right: str,
+    top: str,
+    bottom: str,
+) -> None:
+    assert edge_letters(displayed, orientation) == (left, right, top, bottom)
+
+
+@pytest.mark.parametrize(
+    ("ras_mm", "words"),
+    [
+        ((34, 12, 80), "R 34 mm, A 12 mm, S 80 mm"),
+        ((-34, -12, -80), "L 34 mm, P 12 mm, I 80 mm"),
+        ((0.25, -0.04, -7.06), "R 0.2 mm, A 0 mm, I 7.1 mm"),
+    ],
+)
+def test_positions_are_told_by_the_sides_of_the_patient(
+    ras_mm: tuple[float, float, float], words: str
+) -> None:
+    assert position_in_words(ras_mm) == words
+
+
+def tilted() -> Image:
+    """Its rows run to the feet by 20 degrees as they run back; its first voxel is told."""
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    affine = np.array(
+        [
+            [-2.0, 0.0, 0.0, 20.0],
+            [0.0, -2.0 * cos, -2.0 * sin, 30.0],
+            [0.0, -2.0 * sin, 2.0 * cos, -40.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
+    voxels = np.full((101, 51, 11), -1000, np.int16)
+    layer = Layer.create(*image_layer(Volume(voxels, affine), "tilted"))
+    assert isinstance(layer, Image)
+    return layer
+
+
+def test_the_crosshair_reads_true_millimetres_of_an_oblique_scan() -> None:
+    layer = tilted()
+    shown = layer.data_to_world((100, 50, 10))
+    # 20 mm left, 100 mm along the rows and 200 mm along the slices from R 20, A 30, I 40:
+    # back by 100 cos 20 + 200 sin 20 = 162.4, up by 200 cos 20 - 100 sin 20 = 153.7.
+    there = patient_point([layer], shown)
+    np.testing.assert_allclose(there, (0.0, -132.373, 113.737), atol=1e-3)
+    assert position_in_words(there.tolist()) == "R 0 mm, P 132.4 mm, S 113.7 mm"
+    assert tilt([layer], shown) == pytest.approx(20.0)
+    # Unturned, as napari shows it, it would seem to be 77 mm away from there.
+    assert np.linalg.norm(np.array([-shown[2], -shown[1], shown[0]]) - there) > 70
+
+
+def test_positions_are_those_of_the_topmost_volume_there() -> None:
+    straight, oblique = ct(), tilted()
+    shown = (3.0, 4.0, 1.5)
+    np.testing.assert_allclose(patient_point([oblique, straight], shown), (-1.5, -4.0, 3.0))
+    assert tilt([oblique, straight], shown) == 0.0
+    straight.visible = False
+    assert tilt([oblique, straight], shown) == pytest.approx(20.0)
+
+
+def test_a_layer_that_was_moved_or_turned_in_napari_is_read_as_it_is_shown() -> None:
+    moved, turned = tilted(), tilted()
+    moved.translate = (5.0, 6.0, 7.0)
+    turned.rotate = (0, 0, 10)
+    for layer in (moved, turned):
+        np.testing.assert_allclose(patient_point([layer], (5.0, 6.0, 7.0)), (-7.0, -6.0, 5.0))
+        assert tilt([layer], (5.0, 6.0, 7.0)) == 0.0
+
+
 def test_windows_are_for_tissue_only(viewer: ViewerModel) -> None:
     scan, residual = viewer.layers[0], viewer.add_layer(ct("residual"))
     residual.metadata["prdit"]["kind"] = "residual"
@@ -346,7 +455,7 @@ def test_every_control_has_a_tooltip(viewer: ViewerModel, qtbot: Any) -> None:
     dock = PlanesDock(viewer)
     qtbot.addWidget(dock)
     controls = dock.findChildren(QAbstractButton)
-    assert len(controls) == 6
+    assert len(controls) == 7
     assert all(control.toolTip() for control in controls)
 
 
@@ -399,6 +508,13 @@ def halves(view: Any) -> tuple[tuple[float, float], tuple[float, float]]:
     return place_of(upper), place_of(lower)
 
 
+def at_edges(places: dict[str, tuple[float, float]]) -> str:
+    """The letters at the left, right, top and bottom edge of a canvas."""
+    across = sorted(places, key=lambda letter: places[letter][0])
+    down = sorted(places, key=lambda letter: places[letter][1])
+    return across[0] + across[-1] + down[0] + down[-1]
+
+
 def click(qtbot: Any, view: Any, place: tuple[float, float]) -> None:
     canvas = view.canvas.native
     at = QPoint(round(place[0] * canvas.width()), round(place[1] * canvas.height()))
@@ -422,6 +538,9 @@ def test_three_planes_in_a_real_window(make_napari_viewer: Callable[..., Any], q
     dock = opened(viewer, qtbot)
     main, coronal, sagittal = dock.views
     assert all(pixels(view).std() > 20 for view in dock.views)
+    assert not dock.note.isVisible()
+    edges = [at_edges(letters.places) for letters in dock.letters]
+    assert edges == ["RLAP", "RLSI", "APSI"]  # left, right, top, bottom of each view
 
     top, left = halves(coronal)
     assert top[0] == pytest.approx(0.5, abs=0.1)
@@ -463,3 +582,37 @@ def test_three_planes_in_a_real_window(make_napari_viewer: Callable[..., Any], q
     assert again is not dock
     viewer.layers.clear()
     assert again.reading.text().startswith("Open a scan")
+
+
+@pytest.mark.slow
+def test_the_menu_opens_the_dock_below_and_an_oblique_scan_has_its_note(
+    make_napari_viewer: Callable[..., Any], qtbot: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 720)
+    viewer.add_layer(tilted())
+    place, dock = viewer.window.add_plugin_dock_widget("napari-prdit", TITLE)
+    qtbot.waitUntil(lambda: planes_of(viewer) is dock, timeout=20_000)
+    main = place.parentWidget()
+    assert main.dockWidgetArea(place) == Qt.DockWidgetArea.BottomDockWidgetArea
+    assert dock.width() > 800
+    viewer.dims.point = viewer.layers[0].data_to_world((100, 50, 10))
+    qtbot.waitUntil(lambda: "R 0 mm, P 132.4 mm, S 113.7 mm" in dock.reading.text())
+    assert dock.note.isVisible() and "20 degrees" in dock.note.text()
+    viewer.layers[0].visible = False
+    viewer.add_layer(ct())
+    qtbot.waitUntil(lambda: not dock.note.isVisible(), timeout=20_000)
+
+
+@pytest.mark.slow
+def test_a_second_dock_opens_as_a_tab(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
+    viewer = make_napari_viewer(show=True)
+    titles = ("Inspect local and global part", "Train on CT scans")
+    first, second = (
+        viewer.window.add_plugin_dock_widget("napari-prdit", title)[0] for title in titles
+    )
+    main = first.parentWidget()
+    qtbot.waitUntil(lambda: main.tabifiedDockWidgets(first) == [second], timeout=20_000)
+    qtbot.waitUntil(lambda: second.visibleRegion().isEmpty() is False, timeout=20_000)
+    for dock in (first, second):
+        dock.widget().shut_down()

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,19 +17,21 @@ import numpy as np
 import psutil
 import pytest
 from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QColor, QDropEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QPushButton, QWidget
 from toys import tiny_checkpoint
 
-from napari_prdit.run_watch import GRACE_S, look, runs_below
+from napari_prdit.run_watch import GRACE_S, LAUNCH, Launch, look, runs_below
 from napari_prdit.training_runs import begin
 from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
 from prdit_core.checkpoints.store import read_header
 from prdit_core.config import TrainConfig
+from prdit_core.files import write_json
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.runs.status import Status, write_status
@@ -275,11 +278,18 @@ def test_every_proposed_name_is_free_and_says_the_stage(dock: TrainingDock, runs
         (lambda d: d.new.data.data.setCurrentText(""), "choose a folder of prepared scans"),
         (lambda d: d.new.settings.name.setText("../out"), "choose another run name"),
         (lambda d: d.new.settings.name.setText(" "), "choose another run name"),
-        (lambda d: d.new.settings.lr.setText("fast"), "lr: "),
-        (lambda d: d.new.settings.lr.setText("7"), "lr: "),
+        (
+            lambda d: d.new.settings.lr.setText("fast"),
+            "learning rate: must be a number, not 'fast'",
+        ),
+        (lambda d: d.new.settings.lr.setText("7"), "learning rate: must be 1 or less, not '7'"),
+        (
+            lambda d: d.new.settings.consistency.setText("much"),
+            "consistency: must be a number, not 'much'",
+        ),
         (lambda d: d.new.stage.stage.setCurrentIndex(GLOBAL), "no checkpoint at /nowhere"),
     ],
-    ids=["data", "no data", "outside", "no name", "no number", "large rate", "start"],
+    ids=["data", "no data", "outside", "no name", "no number", "large rate", "no weight", "start"],
 )
 def test_what_cannot_start_is_said_and_nothing_is_made(
     dock: TrainingDock, data: Path, runs: Path, spoil: Callable[[TrainingDock], None], reason: str
@@ -353,6 +363,50 @@ def test_a_finished_run_offers_neither_stop_nor_resume(dock: TrainingDock, runs:
     dock.refresh()
     assert not dock.view.stop_button.isEnabled() and not dock.view.resume_button.isEnabled()
     assert not dock.view.generate_button.isEnabled()  # it holds no checkpoint
+
+
+def test_a_local_part_alone_says_what_comes_next_and_fills_in_the_form(
+    dock: TrainingDock, runs: Path, data: Path
+) -> None:
+    half, whole = invented(runs / "half"), invented(runs / "whole", stage="global")
+    for run in (half, whole):
+        tiny_checkpoint(run.path / "checkpoints" / "iteration-00000120")
+        settings = TrainConfig(stage="local", data=data, run=run.path)
+        content = {"settings": settings.model_dump(mode="json", exclude_none=True)}
+        run.config.write_text(json.dumps(content))
+    dock.refresh()
+    dock.runs.choose(str(half.path))
+    assert "train the global part on top of it" in dock.view.about.text()
+    dock.view.next_button.click()
+    assert dock.tabs.currentIndex() != RUNS and "Start training" in dock.message.text()
+    assert (dock.new.stage.name, dock.new.stage.start.text) == ("global", str(half.path))
+    config = dock.new.config()
+    assert (config.stage, config.start, config.data) == ("global", str(half.path), data)
+
+    dock.runs.choose(str(whole.path))
+    assert "global part on top" not in dock.view.about.text()
+    assert dock.view.next_button.isHidden()
+
+
+def test_a_run_is_watched_in_a_tab_behind_until_it_ends(dock: TrainingDock, runs: Path) -> None:
+    at_work = invented(runs / "run", state="running")
+    launch = Launch.model_validate(
+        {
+            "words": [],
+            "pid": os.getpid(),
+            "born": psutil.Process().create_time(),
+            "host": socket.gethostname(),
+            "at": "2025-01-01T08:00:00+00:00",
+        }
+    )
+    write_json(at_work.path / LAUNCH, launch.model_dump())
+    dock.show()
+    dock.refresh()
+    dock.hide()
+    assert dock._timer.isActive()
+    (at_work.path / LAUNCH).unlink()  # its process is gone
+    dock.refresh()
+    assert not dock._timer.isActive()
 
 
 def test_the_selection_stays_with_its_run(dock: TrainingDock, runs: Path) -> None:
@@ -692,6 +746,8 @@ def test_generate_with_this_opens_the_other_dock_with_the_run(
     dock.view.generate()
     _, other = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
     assert other.request().checkpoint == str(runs / "run")
+    told = [one.message for one in notification_manager.records]
+    assert any("train the global part on top of it" in text for text in told)
     assert isinstance(other, QWidget)
     for opened in (dock, other):
         opened.shut_down()

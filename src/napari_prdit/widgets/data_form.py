@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_prdit.known_data import described_data, known_data
 from napari_prdit.widgets.fold import Fold
-from napari_prdit.widgets.parts import Form, Message, PathDrop, button
+from napari_prdit.widgets.parts import Form, Message, PathDrop, button, row
 from napari_prdit.widgets.prepare import PrepareData
 from prdit_core.errors import PrditError, UsageError
 
@@ -27,8 +27,8 @@ class DataForm(Form):
         tip = "A folder of prepared scans, as made below or by prdit-core preprocess. Drop it here"
         self.data = PathDrop(known_data(folder))
         self.data.changed.connect(lambda _text: self.describe())
-        self.add("prepared scans", self.data, tip)
-        self.rows.addRow("", button("Browse ...", tip, lambda: self.data.browse("Prepared scans")))
+        browse = button("Browse ...", tip, lambda: self.data.browse("Prepared scans"))
+        self.add("prepared scans", row(self.data, browse), tip)
         self.about = Message()
         self.about.setToolTip("What is in the folder. The model is made for volumes of this size")
         self.rows.addRow(self.about)

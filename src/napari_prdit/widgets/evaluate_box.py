@@ -10,7 +10,8 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from napari_prdit.evaluations import Plan, fitted, newest_report
+from napari_prdit.activity import Activity
+from napari_prdit.evaluations import Plan, fitted, newest_report, too_few
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.nearest_pairs import Pair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
@@ -20,6 +21,7 @@ from napari_prdit.widgets.parts import (
     Form,
     Message,
     PathDrop,
+    bring_into_view,
     button,
     duration,
     number,
@@ -27,6 +29,7 @@ from napari_prdit.widgets.parts import (
 )
 from prdit_core.checkpoints.catalog import newest
 from prdit_core.config import SamplingConfig
+from prdit_core.data.datasets import MANIFEST
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
 from prdit_core.verbs.report import PAGE
@@ -41,10 +44,10 @@ if TYPE_CHECKING:
 POLL_MS = 1000
 COUNT, STEPS = 200, SamplingConfig().steps
 ABOUT = (
-    "Generates volumes with this run's newest checkpoint and compares them with real scans: how "
-    "far they are from them, how much they differ among each other, and whether any is a copy of "
-    "a scan it was trained on. Volumes made before are used again."
+    "Generates volumes with this run's newest checkpoint and compares them with real scans. "
+    "Volumes made before are used again."
 )
+GO_TIP = "Generate volumes, then compare them"
 STOP, STOP_TIP = "Stop", "End after the volume at hand; Evaluate goes on from there"
 END, END_TIP = "End at once", "It did not stop yet. End it now; volumes that are complete stay"
 
@@ -63,7 +66,9 @@ class EvaluateBox(QWidget):
         self._run: Path | None = None
         self._training: Path | None = None
         self._plan: Plan | None = None
-        self._last = ""
+        self._last = self._reason = ""
+        self._judged: tuple[object, ...] = ()
+        self._activity = Activity()
         self._generating = self._stopping = False
         self.child = Child(self)
         self.child.said.connect(self._hear)
@@ -96,7 +101,7 @@ class EvaluateBox(QWidget):
 
     def evaluate(self) -> None:
         """Begin; nothing happens while another evaluation goes on."""
-        if not self.idle or self._run is None:
+        if not self.idle or self._run is None or self._why_not():
             return
         try:
             plan = self._planned(self._run)
@@ -132,6 +137,7 @@ class EvaluateBox(QWidget):
 
     def shut_down(self) -> None:
         """End all work; it can be begun again."""
+        self._activity.end()
         self._watch.stop()
         self.child.kill()
         self.reading.stop_and_wait()
@@ -175,6 +181,8 @@ class EvaluateBox(QWidget):
         self.child.start(plan.generate_words if generating else plan.evaluate_words)
         self.message.say(f"comparing volumes of {shown(plan.run.name)} ...")
         self.busy.setRange(0, plan.wanted if generating else 0)
+        doing = "Generating volumes to evaluate" if generating else "Comparing volumes of"
+        self._activity.begin(f"{doing} {shown(plan.run.name)}", self.busy.maximum())
         self._watch.start()
         self._count()
         self._show_state()
@@ -185,6 +193,7 @@ class EvaluateBox(QWidget):
             return
         made, wanted = min(self._plan.made, self._plan.wanted), self._plan.wanted
         self.busy.setValue(made)
+        self._activity.advance(made)
         if self._stopping:
             return
         new, left = made - self._made_before, ""
@@ -206,11 +215,15 @@ class EvaluateBox(QWidget):
             self._start(generating=False)
             return
         if code == 0 and not self._generating:
+            self._activity.end(f"{shown(self._plan.run.name)} was compared with real scans.")
             self._show_found(self._plan)
         elif self._stopping:
+            self._activity.end()
             self.message.say("stopped; Evaluate goes on with the volumes that are there")
         else:
-            self.message.say(self._last or f"ended with code {code}", "error")
+            why = self._last or f"ended with code {code}"
+            self.message.say(why, "error")
+            self._activity.end(f"Evaluating failed: {why}", "failed")
         self._show_state()
 
     def _show_found(self, plan: Plan) -> None:
@@ -220,6 +233,7 @@ class EvaluateBox(QWidget):
         if report is None:
             return
         _open_page(report)
+        bring_into_view(self.pairs)
         if plan.training is not None:
             self._read_pairs(report)
 
@@ -233,13 +247,27 @@ class EvaluateBox(QWidget):
     def _show_state(self) -> None:
         working = self.child.running
         done = self._run is not None and newest_report(self._run) is not None
-        self.go.setEnabled(self.idle and self._run is not None)
+        reason = self._why_not()
+        self.go.setEnabled(self.idle and self._run is not None and not reason)
+        self.go.setToolTip(reason or GO_TIP)
+        self.why.say(reason, "warning")
+        self.why.setVisible(bool(reason))
         self.halt.setEnabled(working)
         self.halt.setText(END if working and self._stopping else STOP)
         self.halt.setToolTip(END_TIP if working and self._stopping else STOP_TIP)
         self.busy.setVisible(working)
         self.open.setEnabled(done)
         self.pairs.setEnabled(done and not self.reading.running)
+
+    def _why_not(self) -> str:
+        """Why the chosen real scans cannot do; their list is read again only after it changed."""
+        if not self.real.text:
+            return ""
+        real = Path(self.real.text).expanduser().absolute()
+        key = (real, self._training, _modified(real / MANIFEST))
+        if key != self._judged:
+            self._judged, self._reason = key, too_few(real, self._training)
+        return self._reason
 
     def _need_none(self, folder: str) -> None:
         for control in (self.count, self.steps):
@@ -252,12 +280,13 @@ class EvaluateBox(QWidget):
         about.say(ABOUT)
         form = Form("")
         self.real = PathDrop([])
+        self.real.changed.connect(lambda _text: self._show_state())
         tip = (
             "A folder of real scans on the model's grid, or prepared data. Of the data the run was "
             "trained on, only the held-out scans are taken. Drop it here"
         )
-        form.add("real scans", self.real, tip)
-        form.rows.addRow("", button("Browse ...", tip, lambda: self.real.browse("Real scans")))
+        browse = button("Browse ...", tip, lambda: self.real.browse("Real scans"))
+        form.add("real scans", row(self.real, browse), tip)
         self.count = number(2, 1_000_000, COUNT)
         self.count.setSuffix(" volumes")
         tip = "How many to make, of the size of the real scans; fewer than 200 tell little"
@@ -276,7 +305,9 @@ class EvaluateBox(QWidget):
             column.addWidget(part)
 
     def _buttons(self) -> tuple[QWidget, ...]:
-        self.go = button("Evaluate", "Generate volumes, then compare them", self.evaluate)
+        self.go = button("Evaluate", GO_TIP, self.evaluate)
+        self.why = Message()
+        self.why.setToolTip("Why it cannot be evaluated with these scans")
         self.halt = button(STOP, STOP_TIP, self.stop)
         self.open = button("Open report", "Show the newest page in the browser", self.open_report)
         self.pairs = button(
@@ -288,7 +319,8 @@ class EvaluateBox(QWidget):
         self.busy.setFormat("%v of %m")
         self.busy.setToolTip("How many volumes were generated; then comparing goes on")
         self.message = Message()
-        return row(self.go, self.halt), self.busy, self.message, row(self.open, self.pairs)
+        words = (self.why, self.busy, self.message)
+        return row(self.go, self.halt), *words, row(self.open, self.pairs)
 
 
 def _data_of(run: Seen) -> Path | None:
@@ -298,6 +330,14 @@ def _data_of(run: Seen) -> Path | None:
     except PrditError:  # nothing is known of it yet
         return None
     return data.absolute() if data.is_dir() else None
+
+
+def _modified(file: Path) -> int | None:
+    """When a file was written, in ns; None if it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _open_page(report: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QLabel, QPushButton
 
+from napari_prdit.keys import bind_keys, release_keys
 from napari_prdit.split_layers import PARTS, SplitLayers, parts_of
 from napari_prdit.widgets.parts import Form, button, row
 
@@ -80,7 +81,24 @@ class FlipBox(Form):
         kinds = ("scan", "noisy", "x0", *(["eps"] if self.noise.isChecked() else []))
         wanted = [key for key in PARTS if key.partition("-")[0] in kinds]
         self.layers.show(volumes, wanted, self.key)
+        self._bind_keys()
         self._explain()
+
+    def release_keys(self) -> None:
+        """Give the keys of the layers back to napari."""
+        for layer in self.layers.present:
+            release_keys(layer, map(str, range(1, len(self.flips) + 1)))
+
+    def _bind_keys(self) -> None:
+        """Numbers for the buttons that are there, from the left."""
+        self.release_keys()
+        there = [name for name in self.flips if name != "refiner" or "x0-refiner" in self._volumes]
+        acts = {str(key): self.flips[name].click for key, name in enumerate(there, start=1)}
+        for key, name in enumerate(there, start=1):
+            part = PARTS[name if name in GIVEN else f"x0-{name}"]
+            self.flips[name].setToolTip(f"{part.says} Key {key}")
+        for layer in self.layers.present:
+            bind_keys(layer, acts)
 
     def _flip_rows(self) -> None:
         group = QButtonGroup(self)
@@ -127,6 +145,7 @@ class FlipBox(Form):
             return
         said = self._volumes["noisy"].metadata
         seed = f", seed {said['seed']}" if "seed" in said else ""
+        self.release_keys()
         count = self.layers.keep(f"noise {said['t']:.0f}{seed}")
         self._volumes = {}
         self._enable()

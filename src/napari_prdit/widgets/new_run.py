@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +14,14 @@ from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
 from napari_prdit.known_checkpoints import known
 from napari_prdit.preferences import preferences
+from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.data_form import DataForm
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import Form, button, choice, number
 from napari_prdit.widgets.stage_form import StageForm
 from prdit_core.config import Activations, StageName, TrainConfig
-from prdit_core.errors import UsageError
+from prdit_core.errors import PrditError, UsageError, first_fault
+from prdit_core.runs.folder import RunFolder
 
 MOST = 100_000_000
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
@@ -28,6 +31,17 @@ ITERATIONS: dict[StageName, int] = {
     "global": 5000,
     "refine": 2000,
     "finetune": 1000,
+}
+
+
+# Fields of `TrainConfig` as the form calls them, where that is another name.
+LABELS = {
+    "lr": "learning rate",
+    "batch_size": "batch size",
+    "save_every": "save every",
+    "preview_every": "picture every",
+    "micro_batch": "scans at once",
+    "start": "start from",
 }
 
 
@@ -75,8 +89,7 @@ class NewRun(QWidget):
         try:
             return TrainConfig.model_validate(given)
         except ValidationError as error:
-            fault = error.errors()[0]
-            raise UsageError(f"{fault['loc'][0]}: {fault['msg']}") from error
+            raise UsageError(first_fault(error, LABELS)) from error
 
     def use_runs_folder(self, folder: Path) -> None:
         """Put new runs there, and offer those that are there to start from."""
@@ -85,6 +98,13 @@ class NewRun(QWidget):
         self.stage.offer_starts(models)
         self.data.prepare.offer_models(models)
         self._propose_name()
+
+    def propose_next(self, run: Path) -> None:
+        """Fill in the stage that comes after the local part, on the data of that run."""
+        self.stage.choose("global")
+        self.stage.start.choose(str(run))
+        with suppress(PrditError):  # it does not tell, so the user must choose
+            self.data.data.choose(str(settings_of(RunFolder(run)).data.absolute()))
 
     def show_starting(self, starting: bool) -> None:
         """One run begins at a time; the next one will need another name."""

@@ -196,6 +196,15 @@ def scrolled(*parts: QWidget) -> QScrollArea:
     return _Column(inner)
 
 
+def bring_into_view(part: QWidget) -> None:
+    """Scroll to a part of a dock that is too small for all of it."""
+    above = part.parentWidget()
+    while above is not None and not isinstance(above, QScrollArea):
+        above = above.parentWidget()
+    if above is not None:
+        above.ensureWidgetVisible(part)
+
+
 def duration(seconds: float) -> str:
     """Two largest units, such as 3 h 05 min."""
     minutes, rest = divmod(round(seconds), 60)

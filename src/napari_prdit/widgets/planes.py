@@ -8,10 +8,9 @@ from weakref import WeakSet
 
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
-    QDockWidget,
     QHBoxLayout,
-    QMainWindow,
     QPushButton,
     QSizePolicy,
     QSplitter,
@@ -20,16 +19,23 @@ from qtpy.QtWidgets import (
 )
 
 from napari_prdit.looking import (
+    RAS_AXIS,
     WHOLE_RANGE,
     WINDOWS_HU,
+    distance_in_words,
     our_layers,
+    patient_point,
+    position_in_words,
     set_window,
     show_volume,
+    tilt,
     value_at,
 )
 from napari_prdit.ortho import Planes
+from napari_prdit.widgets.dock_place import is_at_right, place_of, put_below
+from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.parts import Message, button
-from napari_prdit.widgets.plane_picture import Crosshair, Picture, placed, views_of
+from napari_prdit.widgets.plane_picture import Crosshair, EdgeLetters, Picture, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +47,13 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
 SOON_MS = 50  # long enough for the main view to be painted first
-BELOW_SHARE = 0.4  # of the height of the window
 PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
 T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
+_TILTED = (
+    "Oblique scan, tilted by {:.0f} degrees: it is shown along its own planes, not along those of "
+    "the body; positions are those in the patient."
+)
 _docks: WeakSet[PlanesDock] = WeakSet()
 
 
@@ -55,16 +64,18 @@ class PlanesDock(QWidget):
         super().__init__()
         self.viewer = _bare(napari_viewer)
         self.planes: Planes | None = None
-        self._building = False
+        self._building = self._placed = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._open)
         self._pictures: list[Picture] = []
         self._crosshairs: list[Crosshair] = []
+        self.letters: list[EdgeLetters] = []
         self._had_scale_bar = False
-        self.reading = Message()
+        self.reading, self.note = Message(), Message()
         self.lines = QCheckBox("Crosshair")
         self.solid = QPushButton("Turn in 3D")
+        self._controls = QBoxLayout(QBoxLayout.Direction.TopToBottom)
         self._stack = QSplitter(Qt.Orientation.Vertical)
         self._explain()
         self._lay_out()
@@ -103,14 +114,17 @@ class PlanesDock(QWidget):
             self._close()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Planes lie beside each other where the dock is wide."""
+        """Planes lie beside each other where the dock is wide, and so do the controls."""
         super().resizeEvent(event)
         wide = self.width() > self.height()
         self._stack.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        self._controls.setDirection(across if wide else down)
 
     def _explain(self) -> None:
         self.reading.setToolTip(
-            "Where the planes cross, counted from the zero point of the scan, and the value there"
+            "Where the planes cross, in mm from the zero point of the scan towards the patient's "
+            "right or left (R, L), front or back (A, P), head or feet (S, I), and the value there"
         )
         # Always two lines and never wider than the dock: the pictures below keep their size.
         self.reading.setWordWrap(False)
@@ -128,9 +142,12 @@ class PlanesDock(QWidget):
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 6)
-        column.addLayout(_row(*(self._window_button(name) for name in (*WINDOWS_HU, WHOLE_RANGE))))
-        column.addLayout(_row(self.lines, self.solid))
+        windows = (self._window_button(name) for name in (*WINDOWS_HU, WHOLE_RANGE))
+        self._controls.addLayout(_row(*windows))
+        self._controls.addLayout(_row(self.lines, self.solid, HelpButton("planes")))
+        column.addLayout(self._controls)
         column.addWidget(self.reading)
+        column.addWidget(self.note)
         column.addWidget(self._stack, stretch=1)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
@@ -146,18 +163,33 @@ class PlanesDock(QWidget):
     def _open(self) -> None:
         if self.planes is not None or not self.isVisible():
             return
+        if self._moves_below():  # which shows it anew
+            return
         self._building = True
         self.planes = Planes(self.viewer, self._follow, OneByOne(self).later)
         self._pictures = [Picture(plane, side) for plane, side in self.planes.sides.items()]
         for picture in self._pictures:
             self._stack.addWidget(picture)
         self._crosshairs = [Crosshair(view) for view in self.views]
+        self.letters = [EdgeLetters(view) for view in self.views]
         scale_bar = self.viewer.canvas.overlays.scale_bar
         self._had_scale_bar, scale_bar.visible = scale_bar.visible, True
         for emitter in self._view_changes():
             emitter.connect(self._follow)
         self._building = False
         self._follow()
+
+    def _moves_below(self) -> bool:
+        """Leave the narrow side where napari opens docks, once; later the user knows better."""
+        place = place_of(self)
+        if self._placed or place is None:
+            return False
+        self._placed = True
+        if not is_at_right(place):
+            return False
+        put_below(place)
+        self._soon.start()
+        return True
 
     def _close(self) -> None:
         assert self.planes is not None
@@ -166,10 +198,12 @@ class PlanesDock(QWidget):
         self.viewer.canvas.overlays.scale_bar.visible = self._had_scale_bar
         for lines in self._crosshairs:
             lines.remove()
+        for letters in self.letters:
+            letters.remove()
         self.planes.close()
         for picture in self._pictures:
             picture.take_down()
-        self.planes, self._pictures, self._crosshairs = None, [], []
+        self.planes, self._pictures, self._crosshairs, self.letters = None, [], [], []
 
     def _view_changes(self) -> tuple[Any, ...]:
         events = self.viewer.dims.events
@@ -184,18 +218,30 @@ class PlanesDock(QWidget):
         if self.planes is not None:
             for lines in self._crosshairs:
                 lines.draw(self.planes, shown=self.lines.isChecked())
+            for letters in self.letters:
+                letters.draw(self.planes)
 
     def _tell(self) -> None:
         """Say where the planes cross and what is there."""
         if self.planes is None or not self.planes.layers:
             self.reading.say(_EMPTY)
+            self._say_tilt(0.0)
             return
-        point = self.planes.point
-        here = value_at(self.planes.layers, point)
+        layers, point = self.planes.layers, self.planes.point
+        here, place = value_at(layers, point), patient_point(layers, point)
         value = f"{here[0]:.0f} HU in {here[1]}" if here else "outside of what is shown"
-        self.reading.say(f"Axial, {placed(0, point[0])}\nCrosshair: {value}")
+        self.reading.say(f"Crosshair: {position_in_words(place.tolist())}\n{value}")
+        degrees = tilt(layers, point)
         for picture in self._pictures:
-            picture.say(point[picture.plane.across])
+            axis = RAS_AXIS[picture.plane.across]
+            # A tilted plane lies at no one position.
+            picture.say("tilted" if degrees else distance_in_words(axis, place[axis]))
+        self._say_tilt(degrees)
+
+    def _say_tilt(self, degrees: float) -> None:
+        """A note while an oblique scan is shown; without one it takes no room."""
+        self.note.say(_TILTED.format(degrees) if degrees else "", "warning")
+        self.note.setVisible(bool(degrees))
 
 
 class OneByOne(QObject):
@@ -235,27 +281,11 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
     window = getattr(model, "window", None)
     if window is None:
         return None
-    there_already = any(dock.viewer is model for dock in _docks)
     place, dock = window.add_plugin_dock_widget(PLUGIN, TITLE)
-    if not there_already:
-        _put_below(place)
     place.show()
     place.raise_()
     assert isinstance(dock, PlanesDock)
     return dock
-
-
-def _put_below(place: QDockWidget) -> None:
-    main = place.parentWidget()
-    assert isinstance(main, QMainWindow)  # where napari has just put it
-    sides = (
-        (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
-        (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
-    )
-    for corner, area in sides:
-        main.setCorner(corner, area)
-    main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, place)
-    main.resizeDocks([place], [round(BELOW_SHARE * main.height())], Qt.Orientation.Vertical)
 
 
 def _bare(found: T) -> T:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
+from napari_prdit.activity import Activity
 from napari_prdit.widgets.child import Child
 from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, number, row
@@ -39,6 +40,7 @@ class PrepareData(QWidget):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
+        self._activity = Activity()
         self.child = Child(self)
         self.child.said.connect(lambda line: self.log.add_lines([line]))
         self.child.ended.connect(self._ended)
@@ -59,6 +61,11 @@ class PrepareData(QWidget):
         """Make a data set of invented chests."""
         size, count = self.edge.currentText(), str(self.count.value())
         self._start(["phantoms", "--count", count, "--size", size])
+
+    def shut_down(self) -> None:
+        """End preparing; the same again goes on from there."""
+        self._activity.end()
+        self.child.kill()
 
     def offer_models(self, models: Iterable[str]) -> None:
         """List what data can be made fit for: a new model, or one that is there."""
@@ -86,6 +93,7 @@ class PrepareData(QWidget):
         self.log.clear()
         self.log.show()
         self.message.say("preparing ...")
+        self._activity.begin("Preparing data to train on")
         self.child.start([*words, "--out", str(Path(self.out.text).expanduser())])
         self._show_running(True)
 
@@ -97,11 +105,13 @@ class PrepareData(QWidget):
             bad = code == SOME_REJECTED
             note = "; some scans were rejected, see below and report.json there" if bad else ""
             self.message.say(f"prepared {folder}{note}", "warning" if bad else "note")
+            self._activity.end(f"Prepared {folder}{note}")
             self.prepared.emit(str(folder))
         else:
             said = self.log.toPlainText().splitlines()[-1:]
             why = (said or [f"ended with code {code}"])[0].removeprefix("prdit-core: ")
             self.message.say(why, "error")
+            self._activity.end(f"Preparing failed: {why}", "failed")
 
     def _show_running(self, running: bool) -> None:
         for control in (self.go, self.phantoms):
@@ -153,9 +163,8 @@ class PrepareData(QWidget):
     def _add_scans(self, form: Form) -> None:
         self.scans = PathDrop([])
         tip = "A folder with DICOM series, NIfTI, NRRD, MetaImage or RAD-ChestCT .npz. Drop it here"
-        form.add("scans", self.scans, tip)
         browse = button("Browse ...", tip, lambda: self.scans.browse("Folder of CT scans"))
-        form.rows.addRow("", browse)
+        form.add("scans", row(self.scans, browse), tip)
         self.fit = choice([])
         form.add(
             "fit for",

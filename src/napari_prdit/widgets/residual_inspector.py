@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_prdit.activity import Activity
 from napari_prdit.inspector import (
     LEVELS,
     LayerSource,
@@ -16,8 +17,10 @@ from napari_prdit.inspector import (
     split_work,
 )
 from napari_prdit.jobs import Failed, Job
+from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.flip_box import FlipBox
-from napari_prdit.widgets.parts import Message, button, row, scrolled
+from napari_prdit.widgets.help import HelpButton
+from napari_prdit.widgets.parts import Message, bring_into_view, button, row, scrolled
 from napari_prdit.widgets.shares_box import SharesBox
 from napari_prdit.widgets.split_question import SplitQuestion
 from napari_prdit.widgets.working_dock import WorkingDock
@@ -34,10 +37,8 @@ if TYPE_CHECKING:
     from prdit_core.verbs.shares import EnergyShares
 
 INTRODUCTION = (
-    "From a noisy volume PRDiT predicts a clean one as the sum of two parts: a <b>local part</b> "
-    "that cleans each small block alone, and a <b>global residual</b> that sees the whole volume. "
-    "A model of several resolutions adds a <b>refiner</b>: details that half the resolution "
-    "cannot show. Cover a scan with noise and look at the parts."
+    "Cover a scan with noise, and see which part of the model cleans what: the <b>local part</b> "
+    "works on each small block alone, the <b>global part</b> sees the whole volume."
 )
 
 
@@ -52,13 +53,18 @@ class ResidualInspector(WorkingDock):
         self.job.told.connect(self._hear)
         self.job.ended.connect(self._ended)
         self._finished = False
+        self._activity = Activity()
         self._build()
+        OpensAsTab(self)
         self._show_running(False)
 
     def split(self) -> None:
         """Split the prediction for the chosen scan at the chosen noise level."""
         source = self._asked()
-        if source is not None and self._start(partial(split_work, self.question.model(), source)):
+        if source is None:
+            return
+        if self._start(partial(split_work, self.question.model(), source)):
+            self._activity.begin("Splitting a prediction")
             self.progress.setMaximum(0)  # one prediction has no middle
             self.message.say("loading the model and splitting its prediction ...")
 
@@ -68,6 +74,7 @@ class ResidualInspector(WorkingDock):
         if not isinstance(source, LayerSource):
             return
         if self._start(partial(levels_work, self.question.model(), source)):
+            self._activity.begin("Splitting at all noise levels", len(LEVELS))
             self.shares.begin_levels()
             self.progress.setMaximum(len(LEVELS))
             self.message.say("loading the model ...")
@@ -90,6 +97,8 @@ class ResidualInspector(WorkingDock):
 
     def shut_down(self) -> None:
         """End work, and listen to the viewer no more."""
+        self.parts.release_keys()
+        self._activity.end()
         self.question.source.leave()
         self.job.stop_and_wait()
 
@@ -114,6 +123,7 @@ class ResidualInspector(WorkingDock):
         self._finished = isinstance(event, Failed | Result)
         if isinstance(event, Failed):
             self.message.say(event.message, "error")
+            self._activity.end(event.message, "failed")
         elif isinstance(event, Result):
             self._show_result(event)
         else:
@@ -123,6 +133,7 @@ class ResidualInspector(WorkingDock):
         self._show_running(False)
         if not self._finished:
             self.message.say("stopped")
+            self._activity.end()
 
     def _show_result(self, result: Result) -> None:
         self.question.hide_scan()
@@ -130,11 +141,17 @@ class ResidualInspector(WorkingDock):
         self.shares.show_single(result.shares)
         notes = result.volumes["noisy"].metadata.get("notes", ())
         self.message.say("; ".join(notes), "warning" if notes else "note")
+        self._activity.end("The prediction is split into its parts.")
+        bring_into_view(self.parts)
 
     def _show_level(self, shares: EnergyShares) -> None:
         done = self.shares.add_level(shares)
         self._finished = done == len(LEVELS)
         self.progress.setValue(done)
+        self._activity.advance(done)
+        if self._finished:
+            self._activity.end("The prediction is split at all noise levels.")
+            bring_into_view(self.shares)
         self.message.say(f"{done} of {len(LEVELS)} noise levels")
 
     def _show_running(self, running: bool) -> None:
@@ -146,6 +163,8 @@ class ResidualInspector(WorkingDock):
     def _build(self) -> None:
         introduction = QLabel(INTRODUCTION)
         introduction.setWordWrap(True)
+        introduction.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        about = row(introduction, HelpButton("inspect"))
         self.message = Message()
         self.progress = QProgressBar()
         self.progress.setToolTip("How far the work is")
@@ -156,7 +175,7 @@ class ResidualInspector(WorkingDock):
         below = (self.progress, self.message, self.parts, self.shares)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scrolled(introduction, self.question, self._buttons(), *below))
+        column.addWidget(scrolled(about, self.question, self._buttons(), *below))
 
     def _buttons(self) -> QWidget:
         self.go = button("Split", "Predict once and show its parts as layers", self.split)

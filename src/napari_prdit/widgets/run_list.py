@@ -35,7 +35,7 @@ STAGES = {
 }
 ALARMING = ("failed", "dead")
 DOT = 12
-HEIGHT = 150
+TALLEST = 150
 _PATH = Qt.ItemDataRole.UserRole
 
 
@@ -51,7 +51,6 @@ class RunList(QListWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFixedHeight(HEIGHT)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setToolTip("Trainings in the runs folder, newest first. Select one to watch it.")
         self.currentItemChanged.connect(lambda _new, _old: self.chosen.emit(self.path))
@@ -71,11 +70,17 @@ class RunList(QListWidget):
             item = self.item(row)
             assert item is not None  # one for each run
             _fill(item, _name(root, run), run)
+        self._fit()
 
     def choose(self, path: str) -> None:
         """Select a run that is listed."""
         if path in self._paths():
             self.setCurrentRow(self._paths().index(path))
+
+    def _fit(self) -> None:
+        """As high as what is listed, so that there is room for the run below."""
+        listed = max(self.count(), 1) * max(self.sizeHintForRow(0), 2 * self.fontMetrics().height())
+        self.setFixedHeight(min(listed + 2 * self.frameWidth() + 2, TALLEST))
 
     def _paths(self) -> list[str]:
         items = (self.item(row) for row in range(self.count()))

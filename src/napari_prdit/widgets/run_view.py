@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer, QUrl
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 LOG_BYTES = 1 << 16
 PLOT = "plot.png"
+UNFINISHED = (
+    "Only the local part of this model is trained: its volumes fit together near each voxel, but "
+    "not as a whole. Next, train the global part on top of it"
+)
 STOP_TIP = "Save after the iteration at hand and end; Resume goes on from there"
 END_TIP = "It did not stop yet. End its process: what it did since its last checkpoint is lost"
 
@@ -48,7 +53,13 @@ class RunView(QWidget):
     viewer : where pictures are opened
     message : where it says what went wrong
     changed : called after something was done to the run
+
+    Signals
+    -------
+    next_wanted : path of a run that the next stage shall go on from
     """
+
+    next_wanted = Signal(str)
 
     def __init__(
         self, viewer: napari.viewer.Viewer, message: Message, changed: Callable[[], object]
@@ -117,14 +128,18 @@ class RunView(QWidget):
         if run is None:
             return
         why = f"\n{run.message}" if run.message and run.status is not None else ""
-        text = f"{shown(run.folder.path.name)} is {run.state}\n{described(run)}{why}"
+        there, unfinished = bool(saved(run.folder.path)), _is_half_a_model(run)
+        what_next = f"\n{UNFINISHED}." if there and unfinished else ""
+        text = f"{shown(run.folder.path.name)} is {run.state}\n{described(run)}{why}{what_next}"
         if text != self.about.text():
             self.about.say(text, "error" if run.state in ALARMING else "note")
         self.stop_button.setText("End at once" if run.may_be_ended else "Stop")
         self.stop_button.setToolTip(END_TIP if run.may_be_ended else STOP_TIP)
         self.stop_button.setEnabled(run.may_be_ended or run.state in ("starting", "running"))
         self.resume_button.setEnabled(run.may_resume)
-        self.generate_button.setEnabled(bool(saved(run.folder.path)))
+        self.generate_button.setEnabled(there)
+        self.next_button.setVisible(unfinished)
+        self.next_button.setEnabled(there)
         self.plot_button.setEnabled(len(self.train) > 0 and not self.plotting.running)
 
     # What can be done.
@@ -152,6 +167,12 @@ class RunView(QWidget):
     def _open_generator(self, run: Seen) -> None:
         _, dock = self._viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
         dock.choose_checkpoint(str(run.folder.path))
+        if _is_half_a_model(run):  # the other dock may hide what is said here
+            show_info(f"{UNFINISHED}: press Train next part in the dock Train on CT scans.")
+
+    def train_next(self) -> None:
+        """Have the form filled in for the stage that comes next."""
+        self._do(lambda run: self.next_wanted.emit(str(run.folder.path)))
 
     def _open_folder(self) -> None:
         self._do(lambda run: QDesktopServices.openUrl(QUrl.fromLocalFile(str(run.folder.path))))
@@ -199,13 +220,21 @@ class RunView(QWidget):
         self.generate_button = button(
             "Generate with this", "Make CT volumes with its newest checkpoint", self.generate
         )
+        self.next_button = button(
+            "Train next part", "Fill in the form for the global part on top of it", self.train_next
+        )
         tip = "Losses by iteration and by noise level, gradients and learning rate, as a picture"
         self.plot_button = button("Plot as PNG", tip, self.plot)
         folder = button("Open folder", "Show the files of this run", self._open_folder)
         return (
             row(self.stop_button, self.resume_button, self.generate_button),
-            row(self.plot_button, folder),
+            row(self.next_button, self.plot_button, folder),
         )
+
+
+def _is_half_a_model(run: Seen) -> bool:
+    """Whether its stage leaves a model without its global part."""
+    return run.status is not None and run.status.stage == "local"
 
 
 def _with_local_time(line: str) -> str:

@@ -59,6 +59,10 @@ class StageForm(Form):
         """The stage as the command calls it."""
         return TITLES[self.stage.currentText()]
 
+    def choose(self, stage: StageName) -> None:
+        """Take a stage by the name that the command has for it."""
+        self.stage.setCurrentText(next(title for title, name in TITLES.items() if name == stage))
+
     def checkpoint(self) -> str | None:
         """What to start from: a name or an absolute path; None where nothing is needed.
 

@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout
 
 from napari_prdit.preferences import preferences
 from napari_prdit.run_watch import WORKING, runs_below
 from napari_prdit.training_runs import begin
 from napari_prdit.widgets.child import Child
+from napari_prdit.widgets.dock_place import OpensAsTab
+from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.new_run import NewRun
-from napari_prdit.widgets.parts import Form, Message, PathDrop, button, scrolled
+from napari_prdit.widgets.parts import Form, Message, PathDrop, button, row, scrolled
+from napari_prdit.widgets.run_activities import RunActivities
 from napari_prdit.widgets.run_list import RunList
 from napari_prdit.widgets.run_view import RunView
+from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.errors import PrditError
 
 if TYPE_CHECKING:
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QHideEvent, QShowEvent
+    from qtpy.QtGui import QHideEvent, QShowEvent
 
     from napari_prdit.run_watch import Seen
 
@@ -30,7 +34,7 @@ POLL_MS = 700
 SHARE = 1 / 4
 
 
-class TrainingDock(QWidget):
+class TrainingDock(WorkingDock):
     """Trainings are processes of their own; the dock knows them by their folders alone."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -40,6 +44,8 @@ class TrainingDock(QWidget):
         self.view = RunView(napari_viewer, self.message, self.refresh)
         self.new = NewRun(preferences().runs_folder)
         self.new.start_wanted.connect(self.start)
+        self.view.next_wanted.connect(self._propose_next)
+        self._at_work = RunActivities()
         self._starting: Path | None = None
         self._build()
         self._timer = QTimer(self)
@@ -49,6 +55,7 @@ class TrainingDock(QWidget):
         self._devices.ended.connect(self._take_devices)
         self._devices_known = False
         self.choose_runs_folder(preferences().runs_folder)
+        OpensAsTab(self)
 
     def choose_runs_folder(self, folder: str | Path) -> None:
         """Watch the runs there, and put new ones there."""
@@ -74,10 +81,13 @@ class TrainingDock(QWidget):
         begun = time.perf_counter()
         runs = self._seen()
         self.runs.show_runs(self.new.runs_folder, runs)
+        self._at_work.show_runs(runs)
         self.view.show_run(self._selected(runs))
         self._look_at_start(runs)
         took_ms = (time.perf_counter() - begun) * 1000
         self._timer.setInterval(max(POLL_MS, round(took_ms / SHARE)))
+        if not (self.isVisible() or self._at_work.any):
+            self._timer.stop()
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Watch as long as somebody looks."""
@@ -87,21 +97,18 @@ class TrainingDock(QWidget):
             self._devices.start(["devices", "--json"])
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Nobody looks."""
+        """Nobody looks, but whoever has a run that works wants to be told when it ends."""
         super().hideEvent(event)
-        self._timer.stop()
+        if not self._at_work.any:
+            self._timer.stop()
         self._devices.kill()
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """End all that is ours; trainings go on."""
-        self.shut_down()
-        super().closeEvent(event)
 
     def shut_down(self) -> None:
         """End timers, threads and children; trainings are none of them."""
+        self._at_work.clear()
         self._timer.stop()
         self._devices.kill()
-        self.new.data.prepare.child.kill()
+        self.new.data.prepare.shut_down()
         self.view.shut_down()
 
     def _seen(self) -> list[Seen]:
@@ -123,6 +130,12 @@ class TrainingDock(QWidget):
             self.message.say(run.message if failed else "", "error" if failed else "note")
             self.new.use_runs_folder(self.new.runs_folder)
         self.new.show_starting(self._starting is not None)
+
+    def _propose_next(self, run: str) -> None:
+        """Fill in the form for the stage that comes after a run."""
+        self.new.propose_next(Path(run))
+        self.tabs.setCurrentIndex(0)
+        self.message.say(f"the form goes on from {Path(run).name}; press Start training")
 
     def _take_folder(self, text: str) -> None:
         folder = Path(text).expanduser().absolute()
@@ -147,11 +160,13 @@ class TrainingDock(QWidget):
         self.runs.chosen.connect(lambda _path: self.refresh())
         folder = Form("Runs")
         tip = "All trainings are kept in this folder, each in a folder of its own"
-        folder.add("runs folder", self.runs_folder, tip)
         browse = button("Browse ...", tip, lambda: self.runs_folder.browse("Runs folder"))
-        folder.rows.addRow("", browse)
+        folder.add("runs folder", row(self.runs_folder, browse), tip)
         folder.rows.addRow(self.runs)
         self.tabs = QTabWidget()
+        help_button = HelpButton("train")
+        help_button.setStyleSheet("padding: 0 8px; margin: 0")  # as high as the tabs
+        self.tabs.setCornerWidget(help_button)
         self.tabs.addTab(scrolled(self.new), "New run")
         self.tabs.addTab(scrolled(folder, self.view), "Runs")
         # Runs that have ended meanwhile are there to start from.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 import typer
 from pydantic import ValidationError
 
-from prdit_core.errors import PrditError
+from prdit_core.errors import PrditError, first_fault
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -50,14 +50,6 @@ def door(command: Callable[P, R]) -> Callable[P, R]:
             raise _unexpected(error) from None
 
     return guarded
-
-
-def first_fault(error: ValidationError) -> str:
-    """First complaint of a validation, in one line."""
-    fault = error.errors()[0]
-    where = " ".join(str(part) for part in fault["loc"]) or "settings"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}, not {fault['input']!r}"
 
 
 def _unexpected(error: Exception) -> typer.Exit:

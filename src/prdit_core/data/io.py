@@ -6,7 +6,7 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from nibabel.orientations import (
@@ -38,11 +38,15 @@ from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import nrrd_header, read_nrrd
 from prdit_core.data.padding import without_padding
 from prdit_core.data.payload import gzipped
+from prdit_core.data.records import says_hu
 from prdit_core.data.resampling import right_angled
 from prdit_core.data.signatures import check_signature
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "AS_STATED",
@@ -50,6 +54,7 @@ __all__ = [
     "WRITE_SUFFIXES",
     "ReadOptions",
     "canonical",
+    "check_units",
     "find_cases",
     "read_as_written",
     "read_patient_key",
@@ -155,6 +160,8 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
 
 def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
+    if says_hu(path):  # a weak model makes what looks like no scan
+        return read_as_written(path)
     name = shown(path.absolute().name)
     stored = _read_stored(path, options, name)
     check_shear(stored.affine, name)
@@ -178,11 +185,29 @@ def read_as_written(path: Path) -> Volume:
     return canonical(Volume(voxels, stored.affine, stored.metadata))
 
 
+def check_units(voxels: NDArray[Any], name: str, options: ReadOptions = AS_STATED) -> None:
+    """Refuse finite voxels of any shape that are no CT in HU.
+
+    More strictly where the user stated how to make them HU.
+
+    Raises
+    ------
+    InputRejected
+        With one line that says why.
+    """
+    if voxels.min() == voxels.max():
+        raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
+    levels = Levels.of(voxels)
+    check_hu(levels, name, options.hu_offset)
+    if options.hu_offset or options.assume_rescale:
+        check_stated_units(levels, name)
+
+
 def _canonical_hu(stored: Volume, options: ReadOptions, name: str) -> Volume:
     """Voxels as stored become HU, judged, in canonical orientation."""
     voxels = checks.as_hu(stored.voxels_hu, options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
-    _check_units(voxels, options, name)
+    check_units(voxels, name, options)
     voxels, clamped = without_padding(voxels)
     volume = canonical(Volume(voxels, stored.affine, stored.metadata))
     notes = [*stored.metadata["notes"], *filled, *clamped]
@@ -279,16 +304,6 @@ def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     if path.is_dir() or looks_like_dicom(path):
         return read_dicom(path, series=options.series, assume_rescale=options.assume_rescale)
     raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")
-
-
-def _check_units(voxels: checks.Voxels, options: ReadOptions, name: str) -> None:
-    """Refuse what is no CT in HU, more strictly where the user stated how to make it one."""
-    if voxels.min() == voxels.max():
-        raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
-    levels = Levels.of(voxels)
-    check_hu(levels, name, options.hu_offset)
-    if options.hu_offset or options.assume_rescale:
-        check_stated_units(levels, name)
 
 
 def _with_notes(volume: Volume, notes: list[str]) -> Volume:

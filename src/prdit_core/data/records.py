@@ -9,16 +9,15 @@ from prdit_core.data.discovery import suffix_of
 from prdit_core.data.grid import rejected
 from prdit_core.errors import OutputError
 from prdit_core.files import sha256_of, shown, write_json
-from prdit_core.provenance import volume_record
+from prdit_core.provenance import DIGEST, FILE, HU, MAKER, UNITS, volume_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from prdit_core.volume import Volume
 
-_FILE, _DIGEST = "volume", "sha256"
 # What a record says of the file, which speaks for itself.
-_GEOMETRY = ("shape", "spacing_mm", "affine")
+_OF_THE_FILE = (FILE, DIGEST, UNITS, "shape", "spacing_mm", "affine")
 
 
 def check_place(file: Path) -> None:
@@ -38,12 +37,22 @@ def write_record(volume: Volume, file: Path) -> Path:
 
 def recorded(file: Path) -> dict[str, Any]:
     """Metadata from the record beside a file; nothing unless it is of this very file."""
-    record, voxels = _read(_place(file)), _voxels_of(file)
-    if record is None or record[_FILE] != file.name or not voxels.is_file():
-        return {}
-    if record[_DIGEST] != sha256_of(voxels):
-        return {}
-    return {k: v for k, v in record.items() if k not in (_FILE, _DIGEST, *_GEOMETRY)}
+    return {k: v for k, v in (_record_of(file) or {}).items() if k not in _OF_THE_FILE}
+
+
+def says_hu(file: Path) -> bool:
+    """Whether its record says that a model made this very file, in HU, however bad they look.
+
+    Records of before 0.2 name no units; those of all their volumes were HU.
+    """
+    record = _record_of(file)
+    return record is not None and MAKER in record and record.get(UNITS, HU) == HU
+
+
+def maker_of(file: Path) -> str | None:
+    """SHA-256 of the checkpoint that made a volume, if the record beside it says so."""
+    made = (_read(_place(file)) or {}).get(MAKER)
+    return made if isinstance(made, str) else None
 
 
 def refuse_stale(file: Path) -> None:
@@ -52,9 +61,9 @@ def refuse_stale(file: Path) -> None:
     Whether a volume is synthetic is then unknown, and must not be guessed.
     """
     record, voxels = _read(_place(file)), _voxels_of(file)
-    if record is None or record[_FILE] != file.name or not voxels.is_file():
+    if record is None or record[FILE] != file.name or not voxels.is_file():
         return
-    if record[_DIGEST] != sha256_of(voxels):
+    if record[DIGEST] != sha256_of(voxels):
         why = f"it was changed after its record {_place(file).name} was written"
         raise rejected(file.name, why, "restore it, or move the record elsewhere")
 
@@ -67,11 +76,19 @@ def _voxels_of(file: Path) -> Path:
     return file.with_suffix(".raw") if suffix_of(file) == ".mhd" else file
 
 
+def _record_of(file: Path) -> dict[str, Any] | None:
+    """The record beside a file; None unless it is of this very file, byte for byte."""
+    record, voxels = _read(_place(file)), _voxels_of(file)
+    if record is None or record[FILE] != file.name or not voxels.is_file():
+        return None
+    return record if record[DIGEST] == sha256_of(voxels) else None
+
+
 def _read(place: Path) -> dict[str, Any] | None:
     """A record of ours; None if there is none."""
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(content, dict) and {_FILE, _DIGEST} <= content.keys()
+    ours = isinstance(content, dict) and {FILE, DIGEST} <= content.keys()
     return content if ours else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from prdit_core.data.datasets import MANIFEST, PreparedData
-from prdit_core.data.discovery import suffix_of
 from prdit_core.data.io import AS_STATED, find_cases, read_silently
+from prdit_core.data.records import maker_of
 from prdit_core.data.sources import named
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
@@ -173,14 +172,7 @@ class _Files:
 
     def checkpoint(self, number: int) -> str | None:
         """As the record beside a generated volume says."""
-        path = self._paths[number]
-        record = path.with_name(path.name[: len(path.name) - len(suffix_of(path))] + ".json")
-        try:
-            content = json.loads(record.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        made = content.get("checkpoint_sha256") if isinstance(content, dict) else None
-        return made if isinstance(made, str) else None
+        return maker_of(self._paths[number])
 
 
 class _Prepared:

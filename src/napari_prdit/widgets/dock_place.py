@@ -1,0 +1,88 @@
+"""Where our docks open: as tabs of each other, or below the picture.
+
+napari reads neither `tabify` nor `default_dock_area` of a manifest.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from weakref import WeakSet
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+BELOW_SHARE = 0.4  # of the height of the window
+_settled: WeakSet[QWidget] = WeakSet()
+
+
+class OpensAsTab(QObject):
+    """Lets a dock share the place of those of ours that are open at its side already."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__(content)
+        content.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Wait until napari has put the dock where it thinks that it belongs."""
+        if event is not None and event.type() == QEvent.Type.Show and isinstance(watched, QWidget):
+            watched.removeEventFilter(self)
+            soon = QTimer(watched)  # which is forgotten with the dock
+            soon.setSingleShot(True)
+            soon.timeout.connect(partial(_join_tabs, watched))
+            soon.timeout.connect(soon.deleteLater)
+            soon.start(0)
+        return super().eventFilter(watched, event)
+
+
+def place_of(content: QWidget) -> QDockWidget | None:
+    """The dock that `content` lies in; None for a widget of its own."""
+    above = content.parentWidget()
+    while above is not None and not isinstance(above, QDockWidget):
+        above = above.parentWidget()
+    return above
+
+
+def put_below(place: QDockWidget) -> None:
+    """Move a dock below the picture, beside the docks at the left and right."""
+    main = place.parentWidget()
+    if not isinstance(main, QMainWindow):
+        return
+    sides = (
+        (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
+        (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
+    )
+    for corner, area in sides:
+        main.setCorner(corner, area)
+    main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, place)
+    main.resizeDocks([place], [round(BELOW_SHARE * main.height())], Qt.Orientation.Vertical)
+
+
+def is_at_right(place: QDockWidget) -> bool:
+    """Whether a dock lies where napari puts those of plugins."""
+    main, right = place.parentWidget(), Qt.DockWidgetArea.RightDockWidgetArea
+    at_right = isinstance(main, QMainWindow) and main.dockWidgetArea(place) == right
+    return at_right and not place.isFloating()
+
+
+def _join_tabs(content: QWidget) -> None:
+    _settled.add(content)
+    place = place_of(content)
+    main = None if place is None else place.parentWidget()
+    if place is None or not isinstance(main, QMainWindow):
+        return
+    if place.isFloating() or main.tabifiedDockWidgets(place):
+        return
+    area = main.dockWidgetArea(place)
+    beside = [
+        other
+        for other in main.findChildren(QDockWidget)
+        if other is not place
+        and other.isVisible()
+        and not other.isFloating()
+        and main.dockWidgetArea(other) == area
+        and other.widget() in _settled
+    ]
+    if beside:
+        main.tabifyDockWidget(beside[-1], place)
+        place.show()
+        place.raise_()
