@@ -41,6 +41,12 @@ def check_writable(folder: Path) -> None:
         raise OutputError(_cannot_write(folder, error)) from error
 
 
+def check_new(file: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if something is at `file` that is not to be replaced."""
+    if file.exists() and not overwrite:
+        raise OutputError(f"{shown(file)} exists; choose another name, or add --overwrite")
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a temporary sibling of `path`, sync it and rename it into place.
 

@@ -26,6 +26,8 @@ COMMANDS = {
     "generate its record": ("a.json", "generate --size 32 --steps 1 --out OUT/a.mha"),
     "decompose": ("x", "decompose --size 32 --volume SCAN --out OUT"),
     "export": ("x", "export SCAN --dicom OUT"),
+    "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
+    "simulate the truth": ("a.nii", "simulate SCAN --out OUT/a.npz --truth OUT/a.nii"),
     "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
     "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
@@ -69,6 +71,17 @@ def test_every_command_that_writes_is_in_the_table() -> None:
     writing -= {"runs stop"}  # RUN is a run that is there
     tried = {words.split(" --")[0] for _, words in COMMANDS.values()}
     assert all(any(words.startswith(name) for words in tried) for name in writing)
+
+
+def test_told_to_a_measurement_is_replaced_but_never_the_scan(tmp_path: Path) -> None:
+    write_volume(chest(), tmp_path / "scan.nii")
+    before = (tmp_path / "scan.nii").read_bytes()
+    words = f"simulate SCAN --operator blur --out {tmp_path / 'a.npz'} --overwrite"
+    (tmp_path / "a.npz").write_bytes(MINE)
+    assert run(words, tmp_path)[0] == 0
+    assert (tmp_path / "a.npz").read_bytes()[:2] == b"PK"
+    assert run(f"{words} --truth SCAN", tmp_path)[0] == 2
+    assert (tmp_path / "scan.nii").read_bytes() == before
 
 
 def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def simulate(
         typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are there.")
+    ] = False,
     threads: Threads = None,
     series: Series = None,
     frame: Frame = None,
@@ -107,7 +110,8 @@ def simulate(
         npz_clip,
     )
     from prdit_core.data.io import read_volume, write_volume
-    from prdit_core.files import check_writable
+    from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.files import check_new, check_writable
     from prdit_core.inverse.measurement import check_name, write_measurement
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser
@@ -116,6 +120,8 @@ def simulate(
     check_name(out)
     for file in (out, truth):
         if file is not None:
+            refuse_overlap([named(volume)], file)
+            check_new(file, overwrite=overwrite)
             check_writable(file.parent)
     use_threads(threads)
     scan = read_volume(volume, options)

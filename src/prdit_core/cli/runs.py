@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from prdit_core.cli.console import door, result
-from prdit_core.errors import OutputError, UsageError
-from prdit_core.files import shown
+from prdit_core.errors import UsageError
+from prdit_core.files import check_new, shown
 
 if TYPE_CHECKING:
     from prdit_core.runs.folder import RunFolder
@@ -78,8 +78,8 @@ def plot(
     """Draw losses by iteration and by noise level, gradient norm and learning rate."""
     from prdit_core.runs.plot import plot_run
 
-    if out is not None and out.exists() and not overwrite:
-        raise OutputError(f"{shown(out)} exists; choose another --out, or add --overwrite")
+    if out is not None:
+        check_new(out, overwrite=overwrite)
     path = plot_run(_opened(run), run / "plot.png" if out is None else out)
     result({}, [str(path)], as_json=False)
 
