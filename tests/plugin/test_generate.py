@@ -18,6 +18,8 @@ from toys import tiny_checkpoint
 from napari_prdit.generation import preset_words
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
+from napari_prdit.widgets.time_travel import THROTTLE_MS
+from napari_prdit.writer import write_nifti
 from prdit_core.config import SamplingConfig
 from prdit_core.presets import sampling_preset
 
@@ -52,7 +54,7 @@ def finish(qtbot: QtBot, dock: GenerateDock) -> None:
 
 def copied(dock: GenerateDock) -> list[str]:
     """Words of the command that goes to the clipboard."""
-    dock.copy.click()
+    dock.ending.copy.click()
     clipboard = QGuiApplication.clipboard()
     assert clipboard is not None
     return shlex.split(clipboard.text())
@@ -63,7 +65,7 @@ def test_opening_the_dock_loads_no_torch(display: None) -> None:
         "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
         "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "
         "GenerateDock; d = GenerateDock(ViewerModel()); assert 'torch' not in sys.modules; "
-        "assert 'trained: stage' in d.model.about.text()"
+        "assert d.model.about.text().startswith('<b>Chest CT, ')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
@@ -114,9 +116,10 @@ def test_only_a_chain_asks_for_the_size(dock: GenerateDock, chain: Path, tmp_pat
         "16: voxels of 8 mm",
         "8: voxels of 16 mm",
     ]
-    about = dock.model.about.text()
-    assert about.startswith("16 x 16 x 16 voxels of 8 x 8 x 8 mm\nalso 8 along each edge\n")
-    assert "1 refiner" in about
+    assert dock.model.about.text() == "<b>CT, 16 x 16 x 16 voxels of 8 mm</b>"
+    details = dock.model.about.toolTip()
+    assert details.startswith("16 x 16 x 16 voxels of 8 x 8 x 8 mm\nalso 8 along each edge\n")
+    assert "1 refiner" in details
     for name in (tiny_checkpoint(tmp_path / "plain"), tmp_path / "missing"):
         dock.choose_checkpoint(str(name))
         assert size.isHidden() and dock.request().size is None
@@ -173,12 +176,14 @@ def test_going_back_in_time_and_saving_keep_the_size_of_the_run(
     dock.generate()
     finish(qtbot, dock)
     dock.model.size_choice.choose(16)  # for the next run, not for what is there
-    (layer,) = dock.viewer.layers
+    (original,) = dock.viewer.layers
     dock.travel.slider.setValue(2)
-    assert layer.data.shape == (8, 8, 8)
+    assert original.data.shape == (8, 8, 8)
     dock.branch(2, 4)
     finish(qtbot, dock)
-    assert dock.message.kind == "note" and layer.metadata["prdit"]["branch_step"] == 2
+    assert dock.message.kind == "note"
+    (_, layer) = dock.viewer.layers
+    assert layer.metadata["prdit"]["branches"] == ["3:4"]
     saved = save_session(tmp_path / "s.prdit", [layer.as_layer_data_tuple()])
     ((data, attributes, _),) = open_session(saved)
     assert data.shape == (8, 8, 8) and attributes["metadata"]["prdit"]["size"] == 8
@@ -219,7 +224,7 @@ def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) ->
     qtbot.waitUntil(lambda: dock.progress.value() == before + 1, timeout=PATIENCE_MS)
     dock.halt.click()
     finish(qtbot, dock)
-    assert dock.viewer.layers[0].metadata["prdit"]["stopped_after"] == before + 1
+    assert dock.viewer.layers[0].metadata["prdit"]["estimate_at_step"] == before + 1
     assert "stopped after step" in dock.message.text() and dock.go.isEnabled()
     assert not dock.halt.isEnabled() and dock.pause.text() == "Pause"
 
@@ -236,7 +241,7 @@ def test_the_next_run_reuses_the_layer_unless_it_was_kept(qtbot: QtBot, dock: Ge
         dock.generate()
         finish(qtbot, dock)
     (first,) = dock.viewer.layers
-    dock.keep.click()
+    dock.ending.keep.click()
     kept = np.array(first.data)
     dock.walk.seed.setValue(9)
     dock.generate()
@@ -254,7 +259,7 @@ def test_several_volumes_give_a_contact_sheet_and_statistics(
     finish(qtbot, dock)
     assert dock.sheet.count() == 3 and not dock.sheet.isHidden()
     layers = {layer.name: layer for layer in dock.viewer.layers}
-    volumes = [dock._volumes[number].voxels_hu for number in range(3)]
+    volumes = [dock.run.volumes[number].voxels_hu for number in range(3)]
     mean, spread = layers["mean of 3 volumes"], layers["spread of 3 volumes"]
     np.testing.assert_allclose(mean.data, np.mean(volumes, axis=0), atol=0.01)
     np.testing.assert_allclose(spread.data, np.std(volumes, axis=0, ddof=1), atol=0.01)
@@ -263,25 +268,94 @@ def test_several_volumes_give_a_contact_sheet_and_statistics(
     assert layers["PRDiT volume"].metadata["prdit"]["index"] == 1
 
 
-def test_going_back_in_time_and_another_ending(qtbot: QtBot, dock: GenerateDock) -> None:
+def go_to(qtbot: QtBot, dock: GenerateDock, place: int) -> None:
+    """Move the slider; a fast hand moves it more often than steps are shown."""
+    dock.travel.slider.setValue(place)
+    qtbot.wait(3 * THROTTLE_MS)
+
+
+def test_a_step_of_the_past_says_that_it_is_an_estimate_and_the_last_is_exact(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    import json
+
+    dock.choose_checkpoint(str(chain))
     dock.walk.steps.setValue(10)
     dock.generate()
     finish(qtbot, dock)
-    layer = dock.viewer.layers[0]
-    final = np.array(layer.data)
-    dock.travel.slider.setValue(3)
-    early = np.array(layer.data)
-    assert np.abs(early - final).mean() > 10 and "step 4" in dock.travel.where.text()
-    dock.travel.slider.setValue(9)
-    np.testing.assert_allclose(layer.data, final, atol=2)  # kept as half floats
-    dock.travel.slider.setValue(6)
+    (layer,) = dock.viewer.layers
+    final, record = np.array(layer.data), dict(layer.metadata["prdit"])
+    assert "estimate" not in str(record)
+    go_to(qtbot, dock, 3)
+    assert np.abs(layer.data - final).mean() > 10 and "step 4 of 10" in dock.travel.where.text()
+    assert layer.metadata["prdit"]["estimate_at_step"] == 4
+    write_nifti(str(tmp_path / "v.nii"), layer.data, layer.as_layer_data_tuple()[1])
+    saved = json.loads((tmp_path / "v.json").read_text())
+    assert saved["estimate_at_step"] == 4 and "estimate at step 4 of 10" in saved["description"]
+    go_to(qtbot, dock, 9)
+    np.testing.assert_array_equal(layer.data, final)
+    assert layer.metadata["prdit"] == record
+    go_to(qtbot, dock, 3)
+    dock.ending.keep.click()
+    assert layer.name == "PRDiT seed 0 index 0 step 4"
+
+
+def test_a_picture_on_the_way_says_that_it_is_an_estimate(qtbot: QtBot, dock: GenerateDock) -> None:
+    """Saved while the model still works, after a stop, or when the dock was closed."""
+    dock.walk.steps.setValue(500)
+    dock.generate()
+    qtbot.waitUntil(lambda: len(dock.viewer.layers) == 1, timeout=PATIENCE_MS)
+    (layer,) = dock.viewer.layers
+    record = layer.metadata["prdit"]
+    assert record["estimate_at_step"] < 500 and record["seed"] == 0
+    assert record["notice"] == "synthetic, not for diagnosis"
+    dock.halt.click()
+    finish(qtbot, dock)
+    assert layer.metadata["prdit"]["estimate_at_step"] == dock.progress.value()
+
+
+def test_a_branch_has_a_layer_of_its_own_and_a_command_that_makes_it(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    """Off the second of two volumes, and a branch of the branch: byte for byte."""
+    dock.choose_checkpoint(str(chain))
+    dock.walk.steps.setValue(10)
+    dock.walk.count.setValue(2)
+    dock.generate()
+    finish(qtbot, dock)
+    original = dock.live.layer
+    assert original is not None
+    final, record = np.array(original.data), dict(original.metadata["prdit"])
+    go_to(qtbot, dock, 6)
     dock.travel.seed.setValue(4)
     dock.travel.branched.emit(dock.travel.step, 4)
     finish(qtbot, dock)
-    ours = layer.metadata["prdit"]
-    assert (ours["branch_step"], ours["branch_of_seed"], ours["seed"]) == (6, 0, 4)
-    assert 0 < np.abs(layer.data - final).mean() < np.abs(early - final).mean()
+    branch = dock.live.layer
+    assert branch is not None and branch is not original
+    np.testing.assert_array_equal(original.data, final)
+    assert original.metadata["prdit"] == record
+    assert dock.viewer.layers.selection.active is branch
     assert dock.recording.indices == list(range(10))
+    assert branch.metadata["prdit"]["branches"] == ["7:4"]
+    assert np.abs(branch.data - final).mean() > 0
+    same_bytes(dock, branch, tmp_path / "once")
+
+    go_to(qtbot, dock, 8)
+    dock.branch(8, 5)
+    finish(qtbot, dock)
+    twice = dock.live.layer
+    assert twice is not None and twice.metadata["prdit"]["branches"] == ["7:4", "9:5"]
+    same_bytes(dock, twice, tmp_path / "twice")
+
+
+def same_bytes(dock: GenerateDock, layer: Any, folder: Path) -> None:
+    """The copied command writes the file that saving the layer writes."""
+    words = copied(dock)
+    command = [sys.executable, "-m", "prdit_core.cli", *words[1:-1], str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (file,) = folder.glob("*.nii.gz")
+    write_nifti(str(folder / "layer.nii.gz"), layer.data, layer.as_layer_data_tuple()[1])
+    assert file.read_bytes() == (folder / "layer.nii.gz").read_bytes()
 
 
 def test_a_deleted_layer_does_not_disturb_the_run(qtbot: QtBot, dock: GenerateDock) -> None:
@@ -333,9 +407,8 @@ def test_out_of_memory_is_said_and_the_next_run_works(
     assert dock.go.isEnabled()
     dock.generate()
     finish(qtbot, dock)
-    assert dock.message.kind == "note" and "stopped_after" not in str(
-        dock.viewer.layers[0].metadata
-    )
+    assert dock.message.kind == "note"
+    assert "estimate" not in str(dock.viewer.layers[0].metadata)
 
 
 def test_presets_set_the_controls_and_own_settings_are_called_own(dock: GenerateDock) -> None:
@@ -384,7 +457,7 @@ def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: P
     event = QDropEvent(QPointF(1, 1), Qt.DropAction.CopyAction, mime, buttons, keys)
     dock.model.checkpoint.dropEvent(event)
     assert dock.model.checkpoint.text == str(BUNDLED / "demo")
-    assert "trained: stage" in dock.model.about.text()
+    assert "trained: stage" in dock.model.about.toolTip()
 
 
 def test_the_dice_gives_other_seeds(dock: GenerateDock) -> None:

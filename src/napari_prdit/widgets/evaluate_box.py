@@ -134,7 +134,7 @@ class EvaluateBox(QWidget):
         """End all work; it can be begun again."""
         self._watch.stop()
         self.child.kill()
-        self.reading.stop_and_wait()
+        self.reading.abandon()
 
     # One command after the other.
 

@@ -91,7 +91,7 @@ class ResidualInspector(WorkingDock):
     def shut_down(self) -> None:
         """End work, and listen to the viewer no more."""
         self.question.source.leave()
-        self.job.stop_and_wait()
+        self.job.abandon()
 
     def _asked(self) -> LayerSource | StateSource | None:
         try:
