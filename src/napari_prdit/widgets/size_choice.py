@@ -35,12 +35,14 @@ class SizeChoice(QComboBox):
         resolutions : what each edge means
         default : taken where nobody has chosen; None: the highest
         """
+        self.blockSignals(True)  # until there is a list again
         self.clear()
         self._default = default
         if len(resolutions) > 1:
             for edge, words in resolutions.items():
                 self.addItem(words, edge)
         self._take(self._wished)
+        self.blockSignals(False)
 
     def choose(self, edge: int | None) -> None:
         """Take this edge, or the default if it is not there."""
