@@ -234,7 +234,7 @@ def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) ->
     dock.halt.click()
     finish(qtbot, dock)
     assert dock.viewer.layers[0].metadata["prdit"]["estimate_at_step"] == before + 1
-    assert "stopped after step" in dock.message.text() and dock.go.isEnabled()
+    assert "Stopped after step" in dock.message.text() and dock.go.isEnabled()
     assert not dock.halt.isEnabled() and dock.pause.text() == "Pause"
 
 

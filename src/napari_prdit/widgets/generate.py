@@ -49,7 +49,7 @@ from napari_prdit.widgets.parts import (
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.files import shown
-from prdit_core.provenance import ESTIMATE
+from prdit_core.provenance import ESTIMATE, SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -219,10 +219,13 @@ class GenerateDock(WorkingDock):
         took = duration(time.monotonic() - self._begun)
         if ESTIMATE in last.metadata:
             at = f"step {last.metadata[ESTIMATE]} of {last.metadata['steps']}"
-            return f"stopped after {at}, {took}; what is shown is the estimate there"
+            return f"Stopped after {at}, {took}; what is shown is the estimate there"
         if run.many:
-            return f"{len(run.volumes)} volumes done in {took}; their mean and spread are hidden"
-        return f"Done in {took}: {kept_name(last.metadata)}"
+            return (
+                f"Done in {took}: {len(run.volumes)} volumes, {SYNTHETIC}. Click one below; "
+                "their mean and spread are hidden layers"
+            )
+        return f"Done in {took}: {SYNTHETIC}"
 
     def _paint(self) -> None:
         frame = self.frames.take()
