@@ -7,17 +7,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from napari_prdit.jobs import interruptible
 from napari_prdit.replay import Moment
+from napari_prdit.series import Sums
 from prdit_core.config import Branch
 from prdit_core.presets import PRESETS
-from prdit_core.provenance import SYNTHETIC, estimate_stamp
+from prdit_core.provenance import estimate_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-
-    from numpy.typing import NDArray
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
@@ -124,15 +122,6 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Mean and spread (standard deviation) over all volumes of a series, HU."""
-
-    mean: Volume
-    spread: Volume
-    count: int
-
-
-@dataclass(frozen=True)
 class Watch:
     """Where a walk is seen from outside while it goes on."""
 
@@ -145,10 +134,10 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     """Load the checkpoint and make all volumes; where it is stopped the last one is partial."""
     from prdit_core import generate_steps
 
-    prior = _loaded(request, watch.control)
+    prior = _loaded(request)
     watch.recording.forget_from(0)
     yield _prepared(prior, request)
-    sums = _Sums()
+    sums = Sums()
     for volume in range(request.count):
         walk = generate_steps(
             prior,
@@ -170,7 +159,7 @@ def branch_work(request: Request, watch: Watch) -> Generator[Any]:
     """Make the last of the request's branches, off the step that is recorded."""
     from prdit_core import branch_steps
 
-    prior, branch = _loaded(request, watch.control), request.branches[-1]
+    prior, branch = _loaded(request), request.branches[-1]
     moment = watch.recording.at(branch.step)
     watch.recording.forget_from(branch.step)
     yield _prepared(prior, request)
@@ -189,7 +178,7 @@ def estimate_at(moment: Moment, finished: Volume, intensity: Intensity) -> Volum
     )
 
 
-def _loaded(request: Request, control: Control) -> Prior:
+def _loaded(request: Request) -> Prior:
     from prdit_core import load
     from prdit_core.machine import choose_device, use_threads
 
@@ -197,8 +186,6 @@ def _loaded(request: Request, control: Control) -> Prior:
     use_threads()
     prior = load(request.checkpoint, choose_device(request.device)).at_size(request.size)
     prior.check_hu()
-    for module in prior.model.modules():
-        module.register_forward_pre_hook(lambda *_: control.raise_if_abandoned())
     return prior
 
 
@@ -234,7 +221,7 @@ def _watched(
         )
 
     begun, spent, worked = time.monotonic(), 0, 0.0
-    for step in walk:
+    for step in _interrupted(walk, watch.control):
         spent += 1
         x_t, x0 = (x.float().cpu().numpy() for x in (step.x_t, step.x0))
         watch.recording.add(Moment(step.index, step.t, x_t, x0))
@@ -250,35 +237,6 @@ def _watched(
     return Done(volume, result(step))
 
 
-class _Sums:
-    """Mean and variance of volumes that are not kept (Welford)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mean: Any = 0.0
-        self._squares: Any = 0.0
-
-    def add(self, voxels: NDArray[np.float32]) -> None:
-        self.count += 1
-        away = voxels.astype(np.float64) - self._mean
-        self._mean = self._mean + away / self.count
-        self._squares = self._squares + away * (voxels - self._mean)
-
-    def summary(self, example: Volume) -> Summary:
-        spread = np.sqrt(self._squares / max(self.count - 1, 1)).astype(np.float32)
-        return Summary(
-            mean=self._summed(self._mean.astype(np.float32), example, "mean"),
-            spread=self._summed(spread, example, "spread"),
-            count=self.count,
-        )
-
-    def _summed(self, voxels: NDArray[np.float32], example: Volume, kind: str) -> Volume:
-        """With the settings of a series, but the index of none of its volumes."""
-        metadata = {key: value for key, value in example.metadata.items() if key != "index"}
-        made = f"PRDiT {metadata['checkpoint_sha256'][:8]} seed {metadata['seed']}"
-        metadata |= {
-            "kind": kind,
-            "volumes": self.count,
-            "description": f"{SYNTHETIC}; {kind} of {self.count} volumes; {made}",
-        }
-        return replace(example, voxels_hu=voxels, metadata=metadata)
+def _interrupted(walk: Iterator[SampleStep], control: Control) -> Iterator[SampleStep]:
+    with interruptible(control):
+        yield from walk

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_prdit.writer import METAIMAGE, NIFTI, named_file, write_volume_layer
+from napari_prdit.writer import METAIMAGE, NIFTI, NRRD, named_file, write_volume_layer
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,7 +19,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "NIfTI": NIFTI,
     DICOM: (),
     "MetaImage": METAIMAGE,
-    "NRRD": (".nrrd",),
+    "NRRD": NRRD,
 }
 
 

@@ -40,7 +40,7 @@ def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[st
 
 def write_nrrd(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """As `write_nifti`, with the suffix .nrrd."""
-    return _write_volume(_named(path, NRRD), data, attributes)
+    return write_volume_layer(named_file(path, NRRD), data, attributes)
 
 
 def write_session(path: str, layers: list[LayerData]) -> list[str]:

@@ -399,17 +399,17 @@ def test_an_unreadable_checkpoint_is_said_at_once_and_the_next_run_works(
 def test_out_of_memory_is_said_and_the_next_run_works(
     qtbot: QtBot, dock: GenerateDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prdit.network import PRDiT
 
-    local_part, calls = Prior.local_part, []
+    local_part, calls = PRDiT.local_part, []
 
-    def failing(self: Prior, *arguments: Any) -> Any:
+    def failing(self: PRDiT, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return local_part(self, *arguments)
 
-    monkeypatch.setattr(Prior, "local_part", failing)
+    monkeypatch.setattr(PRDiT, "local_part", failing)
     dock.generate()
     finish(qtbot, dock)
     assert dock.message.kind == "error" and "ran out of memory" in dock.message.text()
@@ -549,20 +549,20 @@ def test_what_fails_before_its_first_step_changes_nothing(
 def test_there_is_no_way_back_in_a_volume_that_failed(
     qtbot: QtBot, dock: GenerateDock, chain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prdit.network import PRDiT
 
     dock.choose_checkpoint(str(chain))
     dock.generate()
     finish(qtbot, dock)
-    local_part, calls = Prior.local_part, []
+    local_part, calls = PRDiT.local_part, []
 
-    def failing(self: Prior, *arguments: Any) -> Any:
+    def failing(self: PRDiT, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise MemoryError
         return local_part(self, *arguments)
 
-    monkeypatch.setattr(Prior, "local_part", failing)
+    monkeypatch.setattr(PRDiT, "local_part", failing)
     dock.generate()
     finish(qtbot, dock)
     assert dock.message.kind == "error" and not dock.travel.isEnabled()
@@ -769,12 +769,12 @@ def test_closing_in_the_middle_of_a_step_waits_for_nothing(
 ) -> None:
     from napari.qt.threading import create_worker
 
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prdit.network import PRDiT
 
     reached, release = threading.Event(), threading.Event()
-    local_part = Prior.local_part
+    local_part = PRDiT.local_part
 
-    def slow(self: Prior, *arguments: Any) -> Any:
+    def slow(self: PRDiT, *arguments: Any) -> Any:
         reached.set()
         release.wait(60)
         return local_part(self, *arguments)
@@ -784,7 +784,7 @@ def test_closing_in_the_middle_of_a_step_waits_for_nothing(
             time.sleep(0.01)
             yield 1
 
-    monkeypatch.setattr(Prior, "local_part", slow)
+    monkeypatch.setattr(PRDiT, "local_part", slow)
     theirs = create_worker(foreign, _start_thread=True)
     dock.choose_checkpoint(str(chain))
     dock.generate()
@@ -802,17 +802,17 @@ def test_an_abandoned_volume_ends_in_the_middle_of_a_step(
     qtbot: QtBot, dock: GenerateDock, chain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network itself asks whether anybody still waits for it."""
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prdit.network import PRDiT
 
     reached, finished = threading.Event(), []
-    local_part = Prior.local_part
+    local_part = PRDiT.local_part
 
-    def endless(self: Prior, *arguments: Any) -> Any:
+    def endless(self: PRDiT, *arguments: Any) -> Any:
         while True:
             reached.set()
             finished.append(local_part(self, *arguments))
 
-    monkeypatch.setattr(Prior, "local_part", endless)
+    monkeypatch.setattr(PRDiT, "local_part", endless)
     dock.choose_checkpoint(str(chain))
     dock.generate()
     qtbot.waitUntil(reached.is_set, timeout=PATIENCE_MS)

@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import (
-    QProgressBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_prdit.generation import (
     Done,
     Prepared,
     Progress,
     Request,
-    Summary,
     Watch,
     branch_work,
     estimate_at,
@@ -35,17 +30,13 @@ from napari_prdit.preferences import preferences
 from napari_prdit.preview import MEAN, SPREAD, VOLUME, Refresher, ResultLayer, kept_name
 from napari_prdit.replay import Recording
 from napari_prdit.saving import Saved, save_work
+from napari_prdit.series import Summary
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.ending import Ending
 from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import (
-    Message,
-    button,
-    duration,
-    row,
-    scrolled,
-)
+from napari_prdit.widgets.parts import duration, scrolled
+from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.files import shown
@@ -160,8 +151,7 @@ class GenerateDock(WorkingDock):
         self.frames.take()
         self._failed = False
         self._begun = time.monotonic()
-        self.message.say("loading the model ...")
-        self.progress.setRange(0, 0)
+        self.controls.show_loading()
         recording = self.recording
 
         def watched(control: Control) -> Generator[Any]:
@@ -234,17 +224,8 @@ class GenerateDock(WorkingDock):
 
     def _show_progress(self, event: Progress) -> None:
         assert self.run is not None  # it was prepared
-        self.progress.setRange(0, event.total)
-        self.progress.setValue(event.index + 1)
         request = self.run.prepared.request
-        which = f"volume {event.volume + 1} of {request.count}, " if self.run.many else ""
-        if self.job.control.paused:
-            self.message.say(f"{which}paused at step {event.index + 1} of {event.total}")
-        else:
-            self.message.say(
-                f"{which}step {event.index + 1} of {event.total}, "
-                f"{event.seconds_per_step:.2g} s a step, {duration(event.seconds_left)} left"
-            )
+        self.controls.show_progress(event, request.count)
         if event.index + 1 == event.total and request.tells_pace:
             self._remember(event)
 
@@ -273,9 +254,9 @@ class GenerateDock(WorkingDock):
 
     def _show_recording(self) -> None:
         ready = self.run is not None and self.run.last is not None and not self.job.running
-        of_series = (
-            f"volume {max(self.run.volumes)}" if ready and self.run and self.run.many else ""
-        )
+        of_series = ""
+        if ready and self.run is not None and self.run.many:
+            of_series = f"volume {max(self.run.volumes) + 1}"
         self.travel.show_recording(self.recording if ready else None, of_series)
 
     def _inspect(self, index: int) -> None:
@@ -318,14 +299,16 @@ class GenerateDock(WorkingDock):
     # The controls.
 
     def _build(self) -> None:
-        self.message = Message()
+        self.controls = RunControls(self.job)
+        self.controls.wanted.connect(self.generate)
+        self.message, self.progress = self.controls.message, self.controls.progress
+        self.go, self.pause = self.controls.go, self.controls.pause
+        self.one, self.halt = self.controls.one, self.controls.halt
         self.model, self.walk = ModelForm(), WalkForm()
         for form in (self.model, self.walk):
             form.changed.connect(self._settings_changed)
         self.model.refused.connect(self._show_refusal)
         self.paces.measured.connect(self._show_times)
-        self.progress = QProgressBar()
-        self.progress.setToolTip("Steps of the volume at hand")
         self.ending = Ending()
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
@@ -338,34 +321,15 @@ class GenerateDock(WorkingDock):
         self.travel.moved.connect(self._show_moment)
         self.travel.branched.connect(self.branch)
         self.travel.inspected.connect(self._inspect)
-        below = (self.progress, self.message, self.ending, self.sheet, self.travel)
+        below = (self.controls, self.ending, self.sheet, self.travel)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scrolled(self.model, self.walk, self._buttons(), *below))
+        column.addWidget(scrolled(self.model, self.walk, *below))
         self._show_running(False)
-
-    def _buttons(self) -> QWidget:
-        self.go = button("Generate", "Start", self.generate)
-        self.pause = button("Pause", "Rest after this step", self._pause_or_resume)
-        self.one = button("Step", "Go one step further and rest", self.job.step)
-        self.halt = button("Stop", "End after this step and keep what is there", self.job.stop)
-        return row(self.go, self.pause, self.one, self.halt)
 
     def _show_refusal(self, why: str) -> None:
         if why:
             self.message.say(why, "error")
-
-    def _pause_or_resume(self) -> None:
-        control = self.job.control
-        if control.paused:
-            control.resume()
-        else:
-            control.pause()
-        self._show_pause()
-
-    def _show_pause(self) -> None:
-        resting = self.job.running and self.job.control.paused
-        self.pause.setText("Resume" if resting else "Pause")
 
     def _save(self, format_name: str, place: str) -> None:
         layer = self.live.layer
@@ -399,14 +363,10 @@ class GenerateDock(WorkingDock):
         self.message.say("command copied")
 
     def _show_running(self, running: bool) -> None:
-        self.go.setEnabled(not running)
-        for control in (self.pause, self.one, self.halt):
-            control.setEnabled(running)
-        self.progress.setVisible(running)
+        self.controls.show_running(running)
         layer = self.live.layer
         self.ending.offer(layer is not None and not running)
         if layer is not None:
             self.ending.name = kept_name(layer.metadata.get(OURS, {})).replace(" ", "-")
         if running:
             self.travel.show_recording(None, "")
-        self._show_pause()
