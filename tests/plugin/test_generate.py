@@ -357,6 +357,18 @@ def test_a_branch_has_a_layer_of_its_own_and_a_command_that_makes_it(
     same_bytes(dock, twice, tmp_path / "twice")
 
 
+def test_a_branch_of_a_kept_volume_makes_one_layer_more(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    finish(qtbot, dock)
+    dock.ending.keep.click()
+    dock.branch(2, 1)
+    finish(qtbot, dock)
+    assert [layer.name for layer in dock.viewer.layers] == ["PRDiT seed 0 index 0", "PRDiT volume"]
+
+
 def same_bytes(dock: GenerateDock, layer: Any, folder: Path) -> None:
     """The copied command writes the file that saving the layer writes."""
     words = copied(dock)

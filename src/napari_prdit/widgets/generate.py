@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ from napari_prdit.generation import (
     Request,
     Watch,
     branch_work,
-    estimate_at,
     generate_work,
 )
 from napari_prdit.jobs import Failed, Job, Mailbox
+from napari_prdit.last_run import LastRun
 from napari_prdit.layers import OURS
 from napari_prdit.paces import Setting, remember_paces
 from napari_prdit.preferences import preferences
@@ -40,7 +39,6 @@ from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.files import shown
-from prdit_core.provenance import ESTIMATE, SYNTHETIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -52,24 +50,6 @@ if TYPE_CHECKING:
     from prdit_core import Volume
 
 MEASURE_AFTER_MS = 1500  # the window has been painted then
-
-
-@dataclass
-class Run:
-    """What was made last, or is being made."""
-
-    prepared: Prepared
-    volumes: dict[int, Volume] = field(default_factory=dict)
-
-    @property
-    def last(self) -> Volume | None:
-        """The volume whose steps are recorded, once it is done."""
-        return next(reversed(self.volumes.values()), None)
-
-    @property
-    def many(self) -> bool:
-        """Whether it is a series."""
-        return self.prepared.request.count > 1
 
 
 class GenerateDock(WorkingDock):
@@ -89,9 +69,9 @@ class GenerateDock(WorkingDock):
         self.saving.told.connect(self._hear_saved)
         self.refresher = Refresher(self._paint, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
-        self.run: Run | None = None
-        self._failed = False
-        self._begun = 0.0
+        self.run: LastRun | None = None
+        self._failed = self._began = False
+        self._asked_at = 0.0
         self._planes_shown = False
         self._build()
         self.choose_checkpoint("demo")
@@ -112,9 +92,7 @@ class GenerateDock(WorkingDock):
     def branch(self, step: int, seed: int) -> None:
         """Go on from a recorded step of the last volume with another seed, in another layer."""
         if self.run is not None and self.run.last is not None:
-            volume = max(self.run.volumes)
-            request = self.run.prepared.request.branched(volume, step, seed)
-            self._start(partial(branch_work, request))
+            self._start(partial(branch_work, self.run.branched(step, seed)))
 
     def lost(self) -> list[str]:
         """What no layer holds."""
@@ -149,8 +127,8 @@ class GenerateDock(WorkingDock):
             return
         self.paces.stop()
         self.frames.take()
-        self._failed = False
-        self._begun = time.monotonic()
+        self._failed = self._began = False
+        self._asked_at = time.monotonic()
         self.controls.show_loading()
         recording = self.recording
 
@@ -177,10 +155,12 @@ class GenerateDock(WorkingDock):
 
     def _begin(self, prepared: Prepared) -> None:
         """What was made before stays as it is until here, where the model is loaded."""
-        if prepared.request.branches and self.run is not None and self.run.last is not None:
-            self.live.finish(self.run.last)
+        original = None if self.run is None else self.run.last
+        if prepared.request.branches and original is not None and self.live.layer is not None:
+            self.live.finish(original)
             self.live.keep()
-        self.run = Run(prepared)
+        self._began = True
+        self.run = LastRun(prepared, self.recording)
         self.sheet.clear_volumes()
         self.live.begin()
 
@@ -195,27 +175,14 @@ class GenerateDock(WorkingDock):
         self._paint()
         last = None if self.run is None else self.run.last
         if self._failed:
-            # Recorded steps of a volume that was never done lead nowhere.
-            if self.run is not None and len(self.run.volumes) < self.run.prepared.request.count:
+            if self._began:  # recorded steps of a volume that was never done lead nowhere
                 self.recording.forget_from(0)
         elif self.run is not None and last is not None:
             self.live.finish(last)
-            self.message.say(self._ending(self.run, last))
+            self.message.say(self.run.ending(duration(time.monotonic() - self._asked_at)))
         self._show_running(False)
         self._show_recording()
         self._show_times()
-
-    def _ending(self, run: Run, last: Volume) -> str:
-        took = duration(time.monotonic() - self._begun)
-        if ESTIMATE in last.metadata:
-            at = f"step {last.metadata[ESTIMATE]} of {last.metadata['steps']}"
-            return f"Stopped after {at}, {took}; what is shown is the estimate there"
-        if run.many:
-            return (
-                f"Done in {took}: {len(run.volumes)} volumes, {SYNTHETIC}. Click one below; "
-                "their mean and spread are hidden layers"
-            )
-        return f"Done in {took}: {SYNTHETIC}"
 
     def _paint(self) -> None:
         frame = self.frames.take()
@@ -244,20 +211,15 @@ class GenerateDock(WorkingDock):
         """A recorded step in the live layer; the last one is the volume itself."""
         if self.run is None or self.run.last is None or self.job.running:
             return
-        volume = self.run.last
-        if index != self.recording.indices[-1]:
-            moment = self.recording.at(index)
-            volume = estimate_at(moment, volume, self.run.prepared.intensity)
         if self.live.layer is None:
             self.live.begin()
-        self.live.show(volume)
+        self.live.show(self.run.at(index))
 
     def _show_recording(self) -> None:
-        ready = self.run is not None and self.run.last is not None and not self.job.running
-        of_series = ""
-        if ready and self.run is not None and self.run.many:
-            of_series = f"volume {max(self.run.volumes) + 1}"
-        self.travel.show_recording(self.recording if ready else None, of_series)
+        if self.run is None or self.run.last is None:
+            self.travel.show_recording(None, "")
+        else:
+            self.travel.show_recording(self.recording, self.run.recorded)
 
     def _inspect(self, index: int) -> None:
         """Hand a recorded state to the inspector of local and global part."""
