@@ -34,21 +34,24 @@ TRAINING = "--iterations 400 --batch-size 4 --lr 1e-3 --save-every 50 --preview-
 
 
 def generate(viewer: Viewer) -> None:
-    """A volume of the bundled model."""
+    """A volume of the bundled model, and what can be done with it."""
     dock = opened(viewer, "Generate CT volume")
-    dock.walk.seed.setValue(3)
-    dock.generate()
-    wait(lambda: not dock.job.running)
-
-
-def generate_size(viewer: Viewer) -> None:
-    """The same chest at half the resolution of the bundled chain."""
-    dock = opened(viewer, "Generate CT volume")
-    dock.walk.seed.setValue(3)
-    dock.walk.take_preset("fast")
     dock.model.size_choice.choose(64)
+    dock.walk.seed.setValue(3)
     dock.generate()
     wait(lambda: not dock.job.running)
+
+
+def generate_series(viewer: Viewer) -> None:
+    """Three volumes to pick from, and a step of the last one."""
+    dock = opened(viewer, "Generate CT volume")
+    dock.model.size_choice.choose(64)
+    dock.walk.take_preset("fast")
+    dock.walk.seed.setValue(3)
+    dock.walk.count.setValue(3)
+    dock.generate()
+    wait(lambda: not dock.job.running)
+    dock.travel.slider.setValue(3)
 
 
 def planes(viewer: Viewer) -> None:
@@ -122,7 +125,7 @@ def trained() -> Path:
 
 DOCKS: dict[str, Callable[[Viewer], None]] = {
     "generate": generate,
-    "generate-size": generate_size,
+    "generate-series": generate_series,
     "planes": planes,
     "inspect": inspect,
     "train": train,
@@ -183,6 +186,7 @@ def main(names: list[str]) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as settings:
         os.environ["NAPARI_CONFIG"] = str(Path(settings) / "settings.yaml")  # before napari loads
+        os.environ["XDG_CACHE_HOME"] = settings
         for name in names or DOCKS:
             shoot(name)
 
