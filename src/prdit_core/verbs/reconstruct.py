@@ -19,7 +19,7 @@ from prdit_core.inverse.tv import tv_steps
 from prdit_core.machine import package_version
 from prdit_core.provenance import torch_version
 from prdit_core.sampling.sampler import SAMPLERS
-from prdit_core.verbs.generate import step_volume, generate_steps
+from prdit_core.verbs.generate import generate_steps, step_volume
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
