@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from napari_prdit.jobs import interruptible
 from napari_prdit.replay import Moment
+from napari_prdit.series import Sums
+from prdit_core.config import Branch
 from prdit_core.presets import PRESETS
+from prdit_core.provenance import estimate_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-
-    from numpy.typing import NDArray
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything a series of volumes depends on; the size is one of a chain's, else None."""
+    """Everything a series of volumes depends on.
+
+    Attributes
+    ----------
+    size : one of a chain's, else None
+    index : of the first volume
+    branches : where the walk goes on with other noise
+    """
 
     checkpoint: str
     size: int | None
@@ -34,14 +41,34 @@ class Request:
     count: int
     config: SamplingConfig
     device: str
+    index: int = 0
+    branches: tuple[Branch, ...] = ()
 
     def command(self) -> str:
         """The same volumes by the command line."""
         words = ["prdit-core", "generate", "--checkpoint", self.checkpoint]
         words += [] if self.size is None else ["--size", str(self.size)]
         words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
+        words += ["--index", str(self.index)] if self.index else []
         words += preset_words(self.config)
+        for branch in self.branches:
+            words += ["--branch", str(branch)]
         return shlex.join([*words, "--out", "volumes"])
+
+    def branched(self, volume: int, step: int, seed: int) -> Request:
+        """One volume of this series, going on from `step` (from 0) with another seed.
+
+        A branch that leaves after that step is no part of it.
+        """
+        before = tuple(branch for branch in self.branches if branch.step <= step)
+        branches = (*before, Branch(step, seed))
+        return replace(self, index=self.index + volume, count=1, branches=branches)
+
+    @property
+    def tells_pace(self) -> bool:
+        """Whether each of its steps is one evaluation of the whole network."""
+        reused = self.config.refresh_every or self.config.refresh_change
+        return not reused and self.config.sampler != "heun"
 
 
 def preset_words(config: SamplingConfig) -> list[str]:
@@ -58,13 +85,20 @@ def preset_words(config: SamplingConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The checkpoint is loaded: grid, place and units of what will come."""
+    """The checkpoint is loaded, and the first step begins.
 
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
+    Attributes
+    ----------
+    edge : of the volumes that come, in voxels
+    digest : of the checkpoint
+    threads : CPU threads in use
+    """
+
+    request: Request
     intensity: Intensity
-    total: int
-    count: int
+    edge: int
+    digest: str
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -81,28 +115,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """A volume is finished; `partial` if it was stopped on the way, at step `index` of `total`."""
+    """A volume is finished, or was stopped on the way, and then says that it is an estimate."""
 
     volume: int
     result: Volume
-    partial: bool
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean and spread (standard deviation) over all volumes of a series, HU."""
-
-    mean: Volume
-    spread: Volume
-    count: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the live view shows: a step's x0 in HU."""
-
-    index: int
-    voxels_hu: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ class Watch:
     """Where a walk is seen from outside while it goes on."""
 
     control: Control
-    frames: Mailbox[Frame]
+    frames: Mailbox[Volume]
     recording: Recording
 
 
@@ -119,12 +135,18 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     from prdit_core import generate_steps
 
     prior = _loaded(request)
+    watch.recording.forget_from(0)
     yield _prepared(prior, request)
-    sums = _Sums()
-    for index in range(request.count):
-        walk = generate_steps(prior, request.config, seed=request.seed, index=index)
-        last = yield from _watched(walk, prior, watch, index, request)
-        done = _done(prior, last, request, volume=index, seed=request.seed, origin={})
+    sums = Sums()
+    for volume in range(request.count):
+        walk = generate_steps(
+            prior,
+            request.config,
+            seed=request.seed,
+            index=request.index + volume,
+            branches=request.branches,
+        )
+        done = yield from _watched(walk, prior, watch, volume, request)
         sums.add(done.result.voxels_hu)
         yield done
         if watch.control.stopped:
@@ -133,34 +155,27 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
         yield sums.summary(done.result)
 
 
-def branch_work(request: Request, step: int, seed: int, watch: Watch) -> Generator[Any]:
-    """Go on from a recorded step with another seed; see `prdit_core.branch_steps`."""
+def branch_work(request: Request, watch: Watch) -> Generator[Any]:
+    """Make the last of the request's branches, off the step that is recorded."""
     from prdit_core import branch_steps
 
-    prior, single = _loaded(request), replace(request, count=1)
-    yield _prepared(prior, single)
-    moment = watch.recording.at(step)
-    walk = branch_steps(prior, moment.x0, moment.index, request.config, seed=seed)
-    last = yield from _watched(walk, prior, watch, 0, single)
-    origin = {"branch_of_seed": request.seed, "branch_step": moment.index}
-    yield _done(prior, last, request, volume=0, seed=seed, origin=origin)
+    prior, branch = _loaded(request), request.branches[-1]
+    moment = watch.recording.at(branch.step)
+    watch.recording.forget_from(branch.step)
+    yield _prepared(prior, request)
+    walk = branch_steps(
+        prior, moment.x0, branch.step, request.config, seed=branch.seed, index=request.index
+    )
+    yield (yield from _watched(walk, prior, watch, 0, request))
 
 
-def _done(
-    prior: Prior,
-    last: SampleStep,
-    request: Request,
-    *,
-    volume: int,
-    seed: int,
-    origin: dict[str, Any],
-) -> Done:
-    from prdit_core.verbs.generate import finished_volume
-
-    made = finished_volume(prior, request.config, last, seed=seed, index=volume)
-    partial = last.index + 1 < last.total
-    stopped = {"stopped_after": last.index + 1} if partial else {}
-    return Done(volume, _noted(made, origin | stopped), partial)
+def estimate_at(moment: Moment, finished: Volume, intensity: Intensity) -> Volume:
+    """What the model thought at a step that the finished volume would be, and says so."""
+    return replace(
+        finished,
+        voxels_hu=intensity.to_hu(moment.x0[0, 0]),
+        metadata=estimate_stamp(finished.metadata, moment.index),
+    )
 
 
 def _loaded(request: Request) -> Prior:
@@ -183,60 +198,45 @@ def _warm_up() -> None:
 
 
 def _prepared(prior: Prior, request: Request) -> Prepared:
-    from prdit_core.volume import axial_affine
+    from prdit_core.machine import default_threads
 
-    geometry = prior.geometry
-    return Prepared(
-        shape=geometry.shape,
-        affine=axial_affine(geometry.spacing_mm, geometry.shape),
-        intensity=prior.intensity,
-        total=request.config.steps,
-        count=request.count,
-    )
+    edge = prior.geometry.shape[0]
+    return Prepared(request, prior.intensity, edge, prior.digest, default_threads())
 
 
 def _watched(
     walk: Iterator[SampleStep], prior: Prior, watch: Watch, volume: int, request: Request
-) -> Generator[Progress, None, SampleStep]:
+) -> Generator[Progress, None, Done]:
     """Tell of every step, keep it, show it if somebody looks; the last one that was done."""
-    begun, spent = time.monotonic(), 0
-    for step in walk:
+    from prdit_core.verbs.generate import step_volume
+
+    def result(step: SampleStep) -> Volume:
+        return step_volume(
+            prior,
+            request.config,
+            step,
+            seed=request.seed,
+            index=request.index + volume,
+            branches=request.branches,
+        )
+
+    begun, spent, worked = time.monotonic(), 0, 0.0
+    for step in _interrupted(walk, watch.control):
         spent += 1
-        x0 = step.x0.float().cpu().numpy()
-        watch.recording.add(Moment(step.index, step.t, step.x_t.float().cpu().numpy(), x0))
-        if watch.frames.wanted or step.index + 1 == step.total:
-            watch.frames.put(Frame(step.index, prior.intensity.to_hu(x0[0, 0])))
-        pace = (time.monotonic() - begun) / spent
+        x_t, x0 = (x.float().cpu().numpy() for x in (step.x_t, step.x0))
+        watch.recording.add(Moment(step.index, step.t, x_t, x0))
+        if watch.frames.wanted:
+            watch.frames.put(result(step))
+        worked += time.monotonic() - begun
+        pace = worked / spent
         left = step.total - step.index - 1 + (request.count - volume - 1) * step.total
         yield Progress(volume, step.index, step.total, step.t, pace, pace * left)
         if not watch.control.may_go_on():
             break
-    return step
+        begun = time.monotonic()
+    return Done(volume, result(step))
 
 
-def _noted(volume: Volume, more: dict[str, Any]) -> Volume:
-    return replace(volume, metadata={**volume.metadata, **more})
-
-
-class _Sums:
-    """Mean and variance of volumes that are not kept (Welford)."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mean: Any = 0.0
-        self._squares: Any = 0.0
-
-    def add(self, voxels: NDArray[np.float32]) -> None:
-        self.count += 1
-        away = voxels.astype(np.float64) - self._mean
-        self._mean = self._mean + away / self.count
-        self._squares = self._squares + away * (voxels - self._mean)
-
-    def summary(self, example: Volume) -> Summary:
-        spread = np.sqrt(self._squares / max(self.count - 1, 1)).astype(np.float32)
-        note = {"volumes": self.count}
-        return Summary(
-            mean=_noted(replace(example, voxels_hu=self._mean.astype(np.float32)), note),
-            spread=_noted(replace(example, voxels_hu=spread), note | {"kind": "spread"}),
-            count=self.count,
-        )
+def _interrupted(walk: Iterator[SampleStep], control: Control) -> Iterator[SampleStep]:
+    with interruptible(control):
+        yield from walk

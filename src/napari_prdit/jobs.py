@@ -6,9 +6,11 @@ are therefore caught where they arise and travel as data.
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 import weakref
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from napari.qt.threading import GeneratorWorker
 
 T = TypeVar("T")
-WAIT_MS = 10_000
+# How long the end of the process waits for work that was told to end.
+EXIT_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Failed:
     """Why a job ended early, in one line."""
 
     message: str
+
+
+class Abandoned(BaseException):
+    """Raised within work that nobody waits for any more."""
 
 
 class Mailbox(Generic[T]):
@@ -64,6 +71,8 @@ class Control:
         self._changed = threading.Condition()
         self._allowed: int | None = None  # steps; None is without end
         self.stopped = False
+        self.abandoned = False
+        self.ended = threading.Event()
 
     @property
     def paused(self) -> bool:
@@ -87,6 +96,16 @@ class Control:
         with self._changed:
             self.stopped = True
             self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """End at once, in the middle of a step: nobody wants what it would bring."""
+        self.abandoned = True
+        self.stop()
+
+    def raise_if_abandoned(self) -> None:
+        """Raise `Abandoned` in the middle of a step that nobody waits for."""
+        if self.abandoned:
+            raise Abandoned
 
     def may_go_on(self) -> bool:
         """Wait while paused; False once stopped."""
@@ -121,7 +140,7 @@ class Job(QObject):
         # A dock that goes with its window gets no close event. Connections to `destroyed` would
         # be called when their closures are gone already.
         self._controls = [self.control]
-        weakref.finalize(self, _stop, self._controls)
+        weakref.finalize(self, _abandon, self._controls)
 
     @property
     def running(self) -> bool:
@@ -132,6 +151,7 @@ class Job(QObject):
         """Run `work(control)`; every event it yields is told."""
         assert not self.running, "one piece of work at a time"
         self.control = self._controls[0] = Control()
+        self.blockSignals(False)
         worker = create_worker(guarded, work, self.control, _start_thread=False)
         worker.yielded.connect(self.told)
         worker.finished.connect(self._finish)
@@ -146,15 +166,19 @@ class Job(QObject):
         """Let it go one step further and rest."""
         self.control.step()
 
-    def stop_and_wait(self) -> None:
-        """End it before the window closes; nothing is told any more."""
+    def abandon(self) -> None:
+        """End the work at once and tell nothing more; the window does not wait for it.
+
+        Workers of others are none of our business: napari can only wait for all of them, which
+        ends them too.
+        """
         worker = self._worker
         if worker is None:
             return
-        self.blockSignals(True)
-        self.control.stop()
-        worker.quit()
-        worker.await_workers(WAIT_MS)
+        self.blockSignals(True)  # events that are on their way
+        worker.yielded.disconnect(self.told)
+        worker.finished.disconnect(self._finish)
+        self.control.abandon()
         self._worker = None
 
     def _finish(self) -> None:
@@ -162,21 +186,65 @@ class Job(QObject):
         self.ended.emit()
 
 
-def _stop(controls: list[Control]) -> None:
-    controls[0].stop()
+def _abandon(controls: list[Control]) -> None:
+    controls[0].abandon()
+
+
+# Controls of work that has not ended.
+_at_work: set[Control] = set()
+
+
+def _end_all(within_s: float = EXIT_WAIT_S) -> None:
+    """End all work before the process does, whose libraries must not go from under a thread."""
+    latest = time.monotonic() + within_s
+    for control in list(_at_work):
+        control.abandon()
+    for control in list(_at_work):
+        control.ended.wait(max(latest - time.monotonic(), 0.0))
+
+
+atexit.register(_end_all)
 
 
 def guarded(work: Callable[[Control], Generator[Any]], control: Control) -> Iterator[Any]:
     """Events of some work until it ends, is stopped, or fails, which is an event too."""
+    _at_work.add(control)
     try:
+        control.raise_if_abandoned()
         with closing(work(control)) as events:
             yield from events
+    except Abandoned:
+        return
     except PrditError as error:
         yield Failed(str(error))
     except MemoryError:
         yield Failed("out of memory; choose a smaller model or size, or close other programs")
     except Exception as error:
         yield Failed(_explained(error))
+    finally:
+        control.ended.set()
+        _at_work.discard(control)
+
+
+@contextmanager
+def interruptible(control: Control) -> Iterator[None]:
+    """Let every layer of a network that this thread evaluates ask whether anybody still waits.
+
+    A step of a large volume takes minutes; a layer or a tile of it does not.
+    """
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    thread = threading.get_ident()
+
+    def ask(*_: Any) -> None:
+        if threading.get_ident() == thread:
+            control.raise_if_abandoned()
+
+    hook = register_module_forward_pre_hook(ask)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _explained(error: Exception) -> str:

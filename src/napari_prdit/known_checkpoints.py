@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_prdit.paces import Setting
 from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
 from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+from prdit_core.machine import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+# Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
+CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 
 
 def known(folders: Iterable[Path]) -> list[str]:
@@ -46,6 +51,27 @@ def described(name: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def makes(name: str, edge: int | None = None) -> str:
+    """What volumes a checkpoint makes, in words for everybody; of one edge of a chain, if given.
+
+    Raises as `described`.
+    """
+    header = read_header(find(name))
+    geometry = header.geometry
+    if edge is not None:
+        geometry = geometry.coarser(geometry.shape[0] // edge)
+    voxels = " x ".join(str(count) for count in geometry.shape)
+    edges_mm = geometry.spacing_mm if len(set(geometry.spacing_mm)) > 1 else geometry.spacing_mm[:1]
+    spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
+    doubt = "" if geometry.exact else " (assumed)"
+    return f"{_subject(header)}, {voxels} voxels of {spacing} mm{doubt}"
+
+
+def setting(name: str, device: str) -> Setting:
+    """What the pace of a checkpoint depends on here; raises as `described`."""
+    return Setting(read_header(find(name)).digest, device, default_threads())
+
+
 def resolutions(name: str) -> dict[int, str]:
     """Edges of the volumes that a checkpoint makes and what they mean, the highest first.
 
@@ -63,6 +89,12 @@ def edges_mm(name: str) -> dict[int, float]:
 
 def _is_one(path: Path) -> bool:
     return (path / HEADER).is_file() or any((path / RUN_CHECKPOINTS).glob(f"*/{HEADER}"))
+
+
+def _subject(header: Header) -> str:
+    preset = header.record.get("preset")
+    of_chests = isinstance(preset, dict) and preset.get("name") in CHEST_PRESETS
+    return "Chest CT" if of_chests else "CT"
 
 
 def _grid(header: Header) -> str:

@@ -20,6 +20,7 @@ class Preferences(BaseModel):
     preview_rate : at most so many pictures a second while a volume emerges
     device : "auto", "cpu", "cuda" or "mps"
     replay_megabytes : memory for going back in time
+    show_advanced : whether settings for those who know them are shown
     """
 
     model_config = ConfigDict(frozen=True, validate_default=True)
@@ -29,21 +30,28 @@ class Preferences(BaseModel):
     preview_rate: float = Field(10.0, gt=0)
     device: str = "auto"
     replay_megabytes: int = Field(512, gt=0)
+    show_advanced: bool = False
 
 
 def preferences() -> Preferences:
     """As they are set now; an emptied field counts as untouched."""
-    return Preferences.model_validate(
-        {name: value for name, value in _page().items() if value != ""}
-    )
+    page = _page()
+    chosen = {} if page is None else page.model_dump()
+    return Preferences.model_validate({k: v for k, v in chosen.items() if v != ""})
 
 
-def _page() -> dict[str, Any]:
-    """What napari holds; nothing before napari 0.9, or if the plugin is not registered there."""
+def remember_advanced(shown: bool) -> None:
+    """Show them, or not, the next time too."""
+    page = _page()
+    if page is not None:
+        page.show_advanced = shown
+
+
+def _page() -> Any:
+    """What napari holds; None before napari 0.9, or if the plugin is not registered there."""
     try:
         from napari.settings import get_plugin_settings
 
-        page: dict[str, Any] = get_plugin_settings(PLUGIN).prdit.model_dump()
+        return get_plugin_settings(PLUGIN).prdit
     except (ImportError, KeyError):
-        return {}
-    return page
+        return None

@@ -1,90 +1,117 @@
-"""The live picture: an image layer filled in place, as often as painting allows."""
+"""Results as layers: filled in place while they emerge, as often as painting allows."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_prdit.layers import OURS, image_layer
-from prdit_core.volume import Volume
+from prdit_core.provenance import ESTIMATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Image
-    from numpy.typing import NDArray
 
-    from napari_prdit.generation import Prepared
+    from prdit_core.volume import Volume
 
 NAME = "PRDiT volume"
+VOLUME, MEAN, SPREAD = "volume", "mean", "spread"
+# Which layers hold results that the next run replaces, whichever dock made them.
+_kinds: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
 
 
-class LiveLayer:
-    """The result layer of a run: reused by the next run of the same grid, unless it was kept."""
+class ResultLayer:
+    """The layer of one kind of result: reused by the next run of the same grid, unless kept.
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    It belongs to the viewer, not to a dock: a dock that is opened anew goes on with it.
+
+    Parameters
+    ----------
+    kind : `VOLUME`, `MEAN` or `SPREAD`
+    """
+
+    def __init__(self, viewer: ViewerModel, kind: str) -> None:
         self.viewer = viewer
-        self._layer: Image | None = None
+        self.kind = kind
+        self._may_make = False
 
     @property
     def layer(self) -> Image | None:
-        """The layer, while it is still in the viewer."""
-        return self._layer if self._layer in self.viewer.layers else None
+        """The layer, if there is one in the viewer."""
+        ours = (layer for layer in self.viewer.layers if _kinds.get(layer) == self.kind)
+        return next(ours, None)
 
-    def prepare(self, run: Prepared) -> None:
-        """Have a layer of this grid and window, filled with air."""
-        window = run.intensity.window_hu
-        air = np.full(run.shape, window[0], dtype=np.float32)
-        volume = Volume(air, run.affine, {})
-        data, attributes, _ = image_layer(volume, NAME)
-        attributes["interpolation2d"] = "linear"  # coarse voxels look like what they are: samples
-        layer = self.layer
-        if layer is not None and layer.data.shape == run.shape:
-            np.copyto(layer.data, air)
-            layer.scale, layer.translate = attributes["scale"], attributes["translate"]
-        else:
-            if layer is not None:
-                self.viewer.layers.remove(layer)
-            self._layer = layer = self.viewer.add_image(data, **attributes)
-            self._look_at_the_middle()
-        layer.contrast_limits_range = window
-        layer.contrast_limits = window
-        layer.metadata = {OURS: {"kind": "image"}}
-        self._refresh(layer)
+    def begin(self) -> None:
+        """Let the next picture make a layer; later ones do not, since users may delete it."""
+        self._may_make = True
 
-    def show(self, voxels_hu: NDArray[np.float32]) -> None:
-        """Another picture of the same grid; nothing happens if the layer was deleted."""
+    def show(self, volume: Volume) -> None:
+        """A picture with what it is; nothing happens if the layer was deleted meanwhile."""
         layer = self.layer
-        if layer is not None and layer.data.shape == voxels_hu.shape:
-            np.copyto(layer.data, voxels_hu)
-            self._refresh(layer)
+        if self._may_make or (layer is not None and layer.data.shape == volume.shape):
+            layer = self._filled(layer, volume)
+            layer.refresh(extent=False, thumbnail=False, highlight=False)
+            self._refresh_planes(layer)
+        self._may_make = False
 
     def finish(self, volume: Volume) -> Image:
-        """The final volume with its provenance; a deleted layer comes back."""
-        data, attributes, _ = image_layer(volume, NAME)
-        layer = self.layer
-        if layer is None:
-            self._layer = layer = self.viewer.add_image(np.array(data), **attributes)
-        else:
-            np.copyto(layer.data, data)
-            layer.metadata = attributes["metadata"]
-            layer.refresh()
-            self._refresh_planes(layer)
+        """The final result, chosen and visible; a deleted layer comes back."""
+        layer = self._filled(self.layer, volume)
+        layer.visible = True
+        self.viewer.layers.selection.active = layer
+        layer.refresh()
+        self._refresh_planes(layer)
         return layer
 
-    def keep(self, name: str) -> None:
-        """Leave the layer to the user under another name; the next run makes its own."""
-        if self.layer is not None:
-            self.layer.name = name
-        self._layer = None
+    def keep(self) -> str | None:
+        """Leave the layer to the user under the name of what it is; the next run makes its own."""
+        layer = self.layer
+        if layer is None:
+            return None
+        layer.name = kept_name(layer.metadata.get(OURS, {}))
+        del _kinds[layer]
+        return str(layer.name)
 
-    def _refresh(self, layer: Image) -> None:
-        layer.refresh(extent=False, thumbnail=False, highlight=False)
-        self._refresh_planes(layer)
+    def _filled(self, layer: Image | None, volume: Volume) -> Image:
+        data, attributes, _ = image_layer(volume, _name(volume.metadata))
+        attributes |= self._look(volume)
+        if layer is not None and layer.data.shape == volume.shape:
+            np.copyto(layer.data, data)
+            layer.metadata = attributes["metadata"]
+            for place in ("scale", "translate"):
+                if not np.array_equal(getattr(layer, place), attributes[place]):
+                    setattr(layer, place, attributes[place])
+            if self.kind != VOLUME:
+                layer.name = attributes["name"]
+            if self.kind == SPREAD or list(layer.contrast_limits_range) != list(_range(attributes)):
+                self._set_limits(layer, attributes)
+            return layer
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+        layer = self.viewer.add_image(np.array(data), **attributes)
+        self._set_limits(layer, attributes)
+        _kinds[layer] = self.kind
+        if self.kind == VOLUME:
+            self._look_at_the_middle()
+        return layer
+
+    def _look(self, volume: Volume) -> dict[str, Any]:
+        if self.kind == SPREAD:
+            most = float(volume.voxels_hu.max()) or 1.0
+            return {"colormap": "inferno", "contrast_limits": (0.0, most)}
+        window = tuple(volume.metadata["window_hu"])
+        # Coarse voxels look like what they are: samples.
+        return {"interpolation2d": "linear", "contrast_limits": window}
+
+    def _set_limits(self, layer: Image, attributes: Mapping[str, Any]) -> None:
+        layer.contrast_limits_range = attributes["contrast_limits"]
+        layer.contrast_limits = attributes["contrast_limits"]
 
     def _refresh_planes(self, layer: Image) -> None:
         from napari_prdit.widgets.planes import planes_of
@@ -98,6 +125,27 @@ class LiveLayer:
         dims.point = tuple((low + high) / 2 for low, high, _ in dims.range)
         if hasattr(self.viewer, "reset_view"):
             self.viewer.reset_view()
+
+
+def kept_name(metadata: Mapping[str, Any]) -> str:
+    """What a volume is, in a few words."""
+    words = [f"PRDiT seed {metadata.get('seed', '?')}"]
+    words += [f"index {metadata['index']}"] if "index" in metadata else []
+    words += [f"branch {text}" for text in metadata.get("branches", ())]
+    words += [f"step {metadata[ESTIMATE]}"] if ESTIMATE in metadata else []
+    words += [f"{metadata['kind']} of {metadata['volumes']}"] if "volumes" in metadata else []
+    return " ".join(words)
+
+
+def _name(metadata: Mapping[str, Any]) -> str:
+    if "volumes" in metadata:
+        return f"{metadata['kind']} of {metadata['volumes']} volumes"
+    return NAME
+
+
+def _range(attributes: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = attributes["contrast_limits"]
+    return float(low), float(high)
 
 
 class Refresher(QObject):

@@ -63,8 +63,7 @@ class Recording:
 
     def add(self, moment: Moment) -> None:
         """Keep a step; a step that was there before, and all after it, are replaced."""
-        for later in [index for index in self._steps if index >= moment.index]:
-            del self._steps[later]
+        self.forget_from(moment.index)
         newest = max(self._steps, default=None)
         if newest is not None and newest % self._every:
             del self._steps[newest]
@@ -72,6 +71,13 @@ class Recording:
         self._steps[moment.index] = packed
         while self.size > self.budget and len(self._steps) > 2:
             self._thin(moment.index)
+
+    def forget_from(self, index: int) -> None:
+        """Forget a step and all after it; everything with 0."""
+        for later in [step for step in self._steps if step >= index]:
+            del self._steps[later]
+        if not self._steps:
+            self._every = 1
 
     def at(self, index: int) -> Moment:
         """The kept step nearest to `index`."""

@@ -30,27 +30,28 @@ def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     PrditError
         With one line that says why it cannot be written.
     """
-    return _write_volume(_named(path, NIFTI), data, attributes)
+    return write_volume_layer(named_file(path, NIFTI), data, attributes)
 
 
 def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """As `write_nifti`, with the suffixes .mha and .mhd."""
-    return _write_volume(_named(path, METAIMAGE), data, attributes)
+    return write_volume_layer(named_file(path, METAIMAGE), data, attributes)
 
 
 def write_nrrd(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """As `write_nifti`, with the suffix .nrrd."""
-    return _write_volume(_named(path, NRRD), data, attributes)
+    return write_volume_layer(named_file(path, NRRD), data, attributes)
 
 
 def write_session(path: str, layers: list[LayerData]) -> list[str]:
     """Write image and labels layers, with what they carry, into one file; see `save_session`."""
     from napari_prdit.session import SUFFIX, save_session
 
-    return [str(save_session(_named(path, (SUFFIX,)), layers))]
+    return [str(save_session(named_file(path, (SUFFIX,)), layers))]
 
 
-def _write_volume(file: Path, data: Any, attributes: dict[str, Any]) -> list[str]:
+def write_volume_layer(file: Path, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer to a file of any format that `write_volume` knows; see `write_nifti`."""
     from napari_prdit.layers import layer_volume
     from prdit_core.data.io import write_volume
     from prdit_core.data.records import check_place, write_record
@@ -62,7 +63,7 @@ def _write_volume(file: Path, data: Any, attributes: dict[str, Any]) -> list[str
     return [str(write_volume(volume, file)), str(write_record(volume, file))]
 
 
-def _named(path: str, suffixes: tuple[str, ...]) -> Path:
+def named_file(path: str, suffixes: tuple[str, ...]) -> Path:
     """The file to write; napari's dialog adds no suffix, nor asks whether to replace that file."""
     from prdit_core.errors import OutputError
     from prdit_core.files import shown

@@ -15,7 +15,7 @@ wait_briefly()  # here, because whatever loads torch imports this package first
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.importer import import_official
-    from prdit_core.config import ModelConfig, SamplingConfig, TrainConfig
+    from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from prdit_core.volume import Volume
 
 _HOMES = {
+    "Branch": "config",
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
@@ -99,6 +100,7 @@ _HOMES = {
 __all__ = [
     "PRESETS",
     "SAMPLERS",
+    "Branch",
     "Decomposition",
     "Evaluation",
     "ExportedSeries",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
@@ -240,6 +244,40 @@ class SamplingConfig(BaseModel):
     refresh_every: int | None = Field(default=None, ge=1)
     refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a walk goes on with other noise; as text ``STEP:SEED``, its steps counted from 1.
+
+    Attributes
+    ----------
+    step : from 0, as the index of a `SampleStep`
+    seed : of the noise from there on
+    """
+
+    step: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.step + 1}:{self.seed}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The branch that a text such as ``7:4`` names.
+
+        Raises
+        ------
+        UsageError
+            If it is no such text.
+        """
+        found = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
+        if found is None:
+            raise UsageError(
+                f"branch {text!r} is not STEP:SEED; give the step to go on from, counted from 1, "
+                "and the seed of the new noise, such as 7:4"
+            )
+        return cls(int(found[1]) - 1, int(found[2]))
 
 
 class TrainConfig(BaseModel):

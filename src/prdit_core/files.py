@@ -28,17 +28,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_free(path: Path, option: str, *, overwrite: bool) -> None:
-    """Raise `OutputError` if something is at `path` that is not to be replaced.
-
-    Parameters
-    ----------
-    option : that names the path, such as "--out"
-    """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{shown(path)} exists; choose another {option}, or add --overwrite")
-
-
 def check_writable(folder: Path) -> None:
     """Raise `OutputError` unless files can be created in `folder` (made if it is not there).
 
@@ -50,6 +39,12 @@ def check_writable(folder: Path) -> None:
             probe.write(b"0")
     except OSError as error:
         raise OutputError(_cannot_write(folder, error)) from error
+
+
+def check_new(file: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if something is at `file` that is not to be replaced."""
+    if file.exists() and not overwrite:
+        raise OutputError(f"{shown(file)} exists; choose another name, or add --overwrite")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> Path:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.files import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from prdit_core.config import SamplingConfig
+    from prdit_core.config import Branch, SamplingConfig
     from prdit_core.volume import Volume
 
 SYNTHETIC = "synthetic, not for diagnosis"
 SIMULATED = "simulated from a volume, not for diagnosis"
+# What a record has if its volume is that of a step on the way: its number, from 1.
+ESTIMATE = "estimate_at_step"
+_BRANCHES = "branches"
 DERIVED = "derived from a scan by a model, not for diagnosis"
 # Keys of a record that say which file it is of, in which units, and which checkpoint made it.
 FILE, DIGEST, UNITS, MAKER = "volume", "sha256", "units", "checkpoint_sha256"
@@ -32,13 +35,13 @@ def stamp(
     device: str,
     threads: int,
     linear: str,
+    branches: Sequence[Branch] = (),
 ) -> dict[str, Any]:
     """Metadata of a generated volume; equal settings give equal metadata."""
     from prdit_core.machine import package_version
 
-    return {
+    metadata = {
         "notice": SYNTHETIC,
-        "description": f"{SYNTHETIC}; PRDiT {checkpoint_sha256[:8]} seed {seed} index {index}",
         "seed": seed,
         "index": index,
         **config.model_dump(),
@@ -50,6 +53,35 @@ def stamp(
         "version": package_version(),
         "torch": torch_version(),
     }
+    if branches:
+        metadata[_BRANCHES] = [str(branch) for branch in branches]
+    return _described(metadata)
+
+
+def estimate_stamp(metadata: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Metadata of what a walk predicts at a step, from that of its finished volume.
+
+    Parameters
+    ----------
+    step : from 0; branches that leave the walk later are not part of it
+    """
+    from prdit_core.config import Branch
+
+    estimate = {**metadata, ESTIMATE: step + 1}
+    before = [text for text in metadata.get(_BRANCHES, ()) if Branch.parse(text).step <= step]
+    estimate.pop(_BRANCHES, None)
+    return _described({**estimate, _BRANCHES: before} if before else estimate)
+
+
+def _described(metadata: dict[str, Any]) -> dict[str, Any]:
+    """With a line for headers of files, the most important first: NIfTI keeps 79 characters."""
+    words = [SYNTHETIC]
+    if ESTIMATE in metadata:
+        words.append(f"estimate at step {metadata[ESTIMATE]} of {metadata['steps']}")
+    made = f"PRDiT {metadata['checkpoint_sha256'][:8]}"
+    made += f" seed {metadata['seed']} index {metadata['index']}"
+    made += "".join(f" branch {text}" for text in metadata.get(_BRANCHES, ()))
+    return {**metadata, "description": "; ".join([*words, made])}
 
 
 def notice_of(metadata: Mapping[str, Any]) -> str:

@@ -160,6 +160,23 @@ def test_other_settings_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> No
     assert digests(out) != before
 
 
+def test_a_branch_has_its_record_and_is_not_mixed_with_others(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    generate(checkpoint, out, "--branch", "2:5", "--count", 2)
+    record = json.loads((out / "seed-0_index-0001.json").read_text())
+    assert record["branches"] == ["2:5"] and record["seed"] == 0
+    assert "2 were there" in generate(checkpoint, out, "--branch", "2:5", "--count", 2).stdout
+    assert "branches" in generate(checkpoint, out, code=6).stderr
+    assert "branches" in generate(checkpoint, out, "--branch", "2:6", code=6).stderr
+    generate(checkpoint, tmp_path / "plain")
+    generate(checkpoint, tmp_path / "plain", "--branch", "2:5", code=6)
+    assert digest(out / "seed-0_index-0000.nii.gz") != digest(
+        tmp_path / "plain" / "seed-0_index-0000.nii.gz"
+    )
+
+
 def test_overwriting_some_leaves_no_mixture(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     generate(checkpoint, out, "--count", 3)
@@ -245,6 +262,8 @@ def test_overwriting_one_file_removes_no_other(checkpoint: Path, tmp_path: Path)
         ("--sampler", "ddim"),
         ("--device", "cuda:9"),
         ("--grid", "log"),
+        ("--branch", "2"),
+        ("--branch", "4:0"),
         ("--checkpoint", "nothing-like-this"),
     ],
 )

@@ -26,14 +26,14 @@ COMMANDS = {
     "generate its record": ("a.json", "generate --size 32 --steps 1 --out OUT/a.mha"),
     "decompose": ("x", "decompose --size 32 --volume SCAN --out OUT"),
     "export": ("x", "export SCAN --dicom OUT"),
+    "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
+    "simulate the truth": ("a.nii", "simulate SCAN --out OUT/a.npz --truth OUT/a.nii"),
     "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
     "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
     "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
     "train-encoder": ("x", "train-encoder --out OUT"),
     "import": ("x", "import OUT/x --norm layer --size 32 --out OUT"),
-    "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
-    "simulate its truth": ("a.nii", "simulate SCAN --out OUT/b.npz --truth OUT/a.nii"),
     "runs plot": ("a.png", "runs plot RUN --out OUT/a.png"),
 }
 

@@ -19,6 +19,7 @@ from prdit_core.models import linears
 from prdit_core.models.prdit.layers import position_table
 from prdit_core.models.prdit.zoo import model_config
 from prdit_core.presets import PRESETS, PresetName
+from prdit_core.verbs import bench
 from prdit_core.verbs.bench import ceiling, gflop
 
 if TYPE_CHECKING:
@@ -50,6 +51,30 @@ def test_bench_tells_what_volumes_will_take(tmp_path: Path) -> None:
         assert tuple(volume) == get_args(PresetName)
         assert 0 < volume["fast"] < volume["balanced"] < volume["paper"]
         assert volume["paper"] == pytest.approx(1000 * entry["evaluation"])
+
+
+def test_a_quick_look_measures_every_size_on_the_device_asked_for(tmp_path: Path) -> None:
+    chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
+    words = ("bench", "--quick", "--checkpoint", chain, "--json")
+    found = json.loads(run(*words, "--threads", 1).stdout)
+    assert found["seconds"].keys() == {"8", "16"} and found["device"] == "cpu"
+    assert all(seconds > 0 for seconds in found["seconds"].values())
+    assert run(*words, "--device", "cuda:9", code=2)
+    assert "--quick" in run("bench", "--checkpoint", chain, "--device", "auto", code=2).stderr
+
+
+def test_a_quick_look_does_not_measure_what_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = prdit_core.load(tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN))
+    measured: list[int] = []
+
+    def slow(place: prdit_core.Prior) -> float:
+        measured.append(place.geometry.shape[0])
+        return 3.0
+
+    monkeypatch.setattr(bench, "_first_idea", slow)
+    assert dict(bench.quick_bench_steps(prior)) == {8: 3.0, 16: 24.0} and measured == [8]
 
 
 def test_the_ceiling_is_that_of_the_backend_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def fresh_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What was measured of this machine, which is nothing yet."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("napari_prdit.paces.user_cache_path", lambda *_, **__: folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
 def fresh_settings(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

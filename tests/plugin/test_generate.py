@@ -6,8 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import npe2
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -16,8 +19,15 @@ from qtpy.QtGui import QDropEvent, QGuiApplication
 from toys import tiny_checkpoint
 
 from napari_prdit.generation import preset_words
+from napari_prdit.known_checkpoints import CHEST_PRESETS, setting
+from napari_prdit.paces import known_paces, remember_paces
+from napari_prdit.preview import MEAN
+from napari_prdit.saving import FORMATS
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
+from napari_prdit.widgets.generation_forms import WalkForm
+from napari_prdit.widgets.time_travel import THROTTLE_MS
+from napari_prdit.writer import write_nifti
 from prdit_core.config import SamplingConfig
 from prdit_core.presets import sampling_preset
 
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+    from qtpy.QtWidgets import QWidget
 
 PATIENCE_MS = 240_000
 
@@ -52,7 +63,7 @@ def finish(qtbot: QtBot, dock: GenerateDock) -> None:
 
 def copied(dock: GenerateDock) -> list[str]:
     """Words of the command that goes to the clipboard."""
-    dock.copy.click()
+    dock.ending.copy.click()
     clipboard = QGuiApplication.clipboard()
     assert clipboard is not None
     return shlex.split(clipboard.text())
@@ -63,7 +74,7 @@ def test_opening_the_dock_loads_no_torch(display: None) -> None:
         "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
         "QApplication; app = QApplication([]); from napari_prdit.widgets.generate import "
         "GenerateDock; d = GenerateDock(ViewerModel()); assert 'torch' not in sys.modules; "
-        "assert 'trained: stage' in d.model.about.text()"
+        "assert d.model.about.text().startswith('<b>Chest CT, ')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
@@ -114,9 +125,10 @@ def test_only_a_chain_asks_for_the_size(dock: GenerateDock, chain: Path, tmp_pat
         "16: voxels of 8 mm",
         "8: voxels of 16 mm",
     ]
-    about = dock.model.about.text()
-    assert about.startswith("16 x 16 x 16 voxels of 8 x 8 x 8 mm\nalso 8 along each edge\n")
-    assert "1 refiner" in about
+    assert dock.model.about.text() == "<b>CT, 16 x 16 x 16 voxels of 8 mm</b>"
+    details = dock.model.about.toolTip()
+    assert details.startswith("16 x 16 x 16 voxels of 8 x 8 x 8 mm\nalso 8 along each edge\n")
+    assert "1 refiner" in details
     for name in (tiny_checkpoint(tmp_path / "plain"), tmp_path / "missing"):
         dock.choose_checkpoint(str(name))
         assert size.isHidden() and dock.request().size is None
@@ -173,12 +185,14 @@ def test_going_back_in_time_and_saving_keep_the_size_of_the_run(
     dock.generate()
     finish(qtbot, dock)
     dock.model.size_choice.choose(16)  # for the next run, not for what is there
-    (layer,) = dock.viewer.layers
+    (original,) = dock.viewer.layers
     dock.travel.slider.setValue(2)
-    assert layer.data.shape == (8, 8, 8)
+    assert original.data.shape == (8, 8, 8)
     dock.branch(2, 4)
     finish(qtbot, dock)
-    assert dock.message.kind == "note" and layer.metadata["prdit"]["branch_step"] == 2
+    assert dock.message.kind == "note"
+    (_, layer) = dock.viewer.layers
+    assert layer.metadata["prdit"]["branches"] == ["3:4"]
     saved = save_session(tmp_path / "s.prdit", [layer.as_layer_data_tuple()])
     ((data, attributes, _),) = open_session(saved)
     assert data.shape == (8, 8, 8) and attributes["metadata"]["prdit"]["size"] == 8
@@ -219,8 +233,8 @@ def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) ->
     qtbot.waitUntil(lambda: dock.progress.value() == before + 1, timeout=PATIENCE_MS)
     dock.halt.click()
     finish(qtbot, dock)
-    assert dock.viewer.layers[0].metadata["prdit"]["stopped_after"] == before + 1
-    assert "stopped after step" in dock.message.text() and dock.go.isEnabled()
+    assert dock.viewer.layers[0].metadata["prdit"]["estimate_at_step"] == before + 1
+    assert "Stopped after step" in dock.message.text() and dock.go.isEnabled()
     assert not dock.halt.isEnabled() and dock.pause.text() == "Pause"
 
 
@@ -236,7 +250,7 @@ def test_the_next_run_reuses_the_layer_unless_it_was_kept(qtbot: QtBot, dock: Ge
         dock.generate()
         finish(qtbot, dock)
     (first,) = dock.viewer.layers
-    dock.keep.click()
+    dock.ending.keep.click()
     kept = np.array(first.data)
     dock.walk.seed.setValue(9)
     dock.generate()
@@ -254,7 +268,7 @@ def test_several_volumes_give_a_contact_sheet_and_statistics(
     finish(qtbot, dock)
     assert dock.sheet.count() == 3 and not dock.sheet.isHidden()
     layers = {layer.name: layer for layer in dock.viewer.layers}
-    volumes = [dock._volumes[number].voxels_hu for number in range(3)]
+    volumes = [dock.run.volumes[number].voxels_hu for number in range(3)]
     mean, spread = layers["mean of 3 volumes"], layers["spread of 3 volumes"]
     np.testing.assert_allclose(mean.data, np.mean(volumes, axis=0), atol=0.01)
     np.testing.assert_allclose(spread.data, np.std(volumes, axis=0, ddof=1), atol=0.01)
@@ -263,25 +277,106 @@ def test_several_volumes_give_a_contact_sheet_and_statistics(
     assert layers["PRDiT volume"].metadata["prdit"]["index"] == 1
 
 
-def test_going_back_in_time_and_another_ending(qtbot: QtBot, dock: GenerateDock) -> None:
+def go_to(qtbot: QtBot, dock: GenerateDock, place: int) -> None:
+    """Move the slider; a fast hand moves it more often than steps are shown."""
+    dock.travel.slider.setValue(place)
+    qtbot.wait(3 * THROTTLE_MS)
+
+
+def test_a_step_of_the_past_says_that_it_is_an_estimate_and_the_last_is_exact(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    import json
+
+    dock.choose_checkpoint(str(chain))
     dock.walk.steps.setValue(10)
     dock.generate()
     finish(qtbot, dock)
-    layer = dock.viewer.layers[0]
-    final = np.array(layer.data)
-    dock.travel.slider.setValue(3)
-    early = np.array(layer.data)
-    assert np.abs(early - final).mean() > 10 and "step 4" in dock.travel.where.text()
-    dock.travel.slider.setValue(9)
-    np.testing.assert_allclose(layer.data, final, atol=2)  # kept as half floats
-    dock.travel.slider.setValue(6)
+    (layer,) = dock.viewer.layers
+    final, record = np.array(layer.data), dict(layer.metadata["prdit"])
+    assert "estimate" not in str(record)
+    go_to(qtbot, dock, 3)
+    assert np.abs(layer.data - final).mean() > 10 and "step 4 of 10" in dock.travel.where.text()
+    assert layer.metadata["prdit"]["estimate_at_step"] == 4
+    write_nifti(str(tmp_path / "v.nii"), layer.data, layer.as_layer_data_tuple()[1])
+    saved = json.loads((tmp_path / "v.json").read_text())
+    assert saved["estimate_at_step"] == 4 and "estimate at step 4 of 10" in saved["description"]
+    go_to(qtbot, dock, 9)
+    np.testing.assert_array_equal(layer.data, final)
+    assert layer.metadata["prdit"] == record
+    go_to(qtbot, dock, 3)
+    dock.ending.keep.click()
+    assert layer.name == "PRDiT seed 0 index 0 step 4"
+
+
+def test_a_picture_on_the_way_says_that_it_is_an_estimate(qtbot: QtBot, dock: GenerateDock) -> None:
+    """Saved while the model still works, after a stop, or when the dock was closed."""
+    dock.walk.steps.setValue(500)
+    dock.generate()
+    qtbot.waitUntil(lambda: len(dock.viewer.layers) == 1, timeout=PATIENCE_MS)
+    (layer,) = dock.viewer.layers
+    record = layer.metadata["prdit"]
+    assert record["estimate_at_step"] < 500 and record["seed"] == 0
+    assert record["notice"] == "synthetic, not for diagnosis"
+    dock.halt.click()
+    finish(qtbot, dock)
+    assert layer.metadata["prdit"]["estimate_at_step"] == dock.progress.value()
+
+
+def test_a_branch_has_a_layer_of_its_own_and_a_command_that_makes_it(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    """Off the second of two volumes, and a branch of the branch: byte for byte."""
+    dock.choose_checkpoint(str(chain))
+    dock.walk.steps.setValue(10)
+    dock.walk.count.setValue(2)
+    dock.generate()
+    finish(qtbot, dock)
+    original = dock.live.layer
+    assert original is not None
+    final, record = np.array(original.data), dict(original.metadata["prdit"])
+    go_to(qtbot, dock, 6)
     dock.travel.seed.setValue(4)
     dock.travel.branched.emit(dock.travel.step, 4)
     finish(qtbot, dock)
-    ours = layer.metadata["prdit"]
-    assert (ours["branch_step"], ours["branch_of_seed"], ours["seed"]) == (6, 0, 4)
-    assert 0 < np.abs(layer.data - final).mean() < np.abs(early - final).mean()
+    branch = dock.live.layer
+    assert branch is not None and branch is not original
+    np.testing.assert_array_equal(original.data, final)
+    assert original.metadata["prdit"] == record
+    assert dock.viewer.layers.selection.active is branch
     assert dock.recording.indices == list(range(10))
+    assert branch.metadata["prdit"]["branches"] == ["7:4"]
+    assert np.abs(branch.data - final).mean() > 0
+    same_bytes(dock, branch, tmp_path / "once")
+
+    go_to(qtbot, dock, 8)
+    dock.branch(8, 5)
+    finish(qtbot, dock)
+    twice = dock.live.layer
+    assert twice is not None and twice.metadata["prdit"]["branches"] == ["7:4", "9:5"]
+    same_bytes(dock, twice, tmp_path / "twice")
+
+
+def test_a_branch_of_a_kept_volume_makes_one_layer_more(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    finish(qtbot, dock)
+    dock.ending.keep.click()
+    dock.branch(2, 1)
+    finish(qtbot, dock)
+    assert [layer.name for layer in dock.viewer.layers] == ["PRDiT seed 0 index 0", "PRDiT volume"]
+
+
+def same_bytes(dock: GenerateDock, layer: Any, folder: Path) -> None:
+    """The copied command writes the file that saving the layer writes."""
+    words = copied(dock)
+    command = [sys.executable, "-m", "prdit_core.cli", *words[1:-1], str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (file,) = folder.glob("*.nii.gz")
+    write_nifti(str(folder / "layer.nii.gz"), layer.data, layer.as_layer_data_tuple()[1])
+    assert file.read_bytes() == (folder / "layer.nii.gz").read_bytes()
 
 
 def test_a_deleted_layer_does_not_disturb_the_run(qtbot: QtBot, dock: GenerateDock) -> None:
@@ -316,26 +411,25 @@ def test_an_unreadable_checkpoint_is_said_at_once_and_the_next_run_works(
 def test_out_of_memory_is_said_and_the_next_run_works(
     qtbot: QtBot, dock: GenerateDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prdit_core.models.prior import Prior
+    from prdit_core.models.prdit.network import PRDiT
 
-    local_part, calls = Prior.local_part, []
+    local_part, calls = PRDiT.local_part, []
 
-    def failing(self: Prior, *arguments: Any) -> Any:
+    def failing(self: PRDiT, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return local_part(self, *arguments)
 
-    monkeypatch.setattr(Prior, "local_part", failing)
+    monkeypatch.setattr(PRDiT, "local_part", failing)
     dock.generate()
     finish(qtbot, dock)
     assert dock.message.kind == "error" and "ran out of memory" in dock.message.text()
     assert dock.go.isEnabled()
     dock.generate()
     finish(qtbot, dock)
-    assert dock.message.kind == "note" and "stopped_after" not in str(
-        dock.viewer.layers[0].metadata
-    )
+    assert dock.message.kind == "note"
+    assert "estimate" not in str(dock.viewer.layers[0].metadata)
 
 
 def test_presets_set_the_controls_and_own_settings_are_called_own(dock: GenerateDock) -> None:
@@ -384,7 +478,7 @@ def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: P
     event = QDropEvent(QPointF(1, 1), Qt.DropAction.CopyAction, mime, buttons, keys)
     dock.model.checkpoint.dropEvent(event)
     assert dock.model.checkpoint.text == str(BUNDLED / "demo")
-    assert "trained: stage" in dock.model.about.text()
+    assert "trained: stage" in dock.model.about.toolTip()
 
 
 def test_the_dice_gives_other_seeds(dock: GenerateDock) -> None:
@@ -403,9 +497,356 @@ def test_every_control_explains_itself(dock: GenerateDock) -> None:
             assert control.toolTip(), (kind, control)
 
 
-def test_closing_while_it_works_leaves_no_thread(qtbot: QtBot, dock: GenerateDock) -> None:
-    dock.walk.steps.setValue(2000)
+# --- messages and controls say what is true -----------------------------------------------------
+
+
+def damaged(chain: Path, folder: Path) -> str:
+    """A checkpoint whose header is good and whose weights are not."""
+    copy = shutil.copytree(chain, folder / "damaged")
+    (copy / "weights.safetensors").write_bytes(b"nothing")
+    return str(copy)
+
+
+def test_a_red_message_goes_with_its_cause(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    dock.choose_checkpoint(damaged(chain, tmp_path))
+    assert dock.message.kind == "note"  # nobody has read its weights yet
+    for mend in (lambda: dock.model.size_choice.choose(8), lambda: dock.walk.steps.setValue(7)):
+        dock.generate()
+        finish(qtbot, dock)
+        assert dock.message.kind == "error" and dock.message.text()
+        mend()
+        assert not dock.message.text()
+    dock.choose_checkpoint(str(tmp_path / "missing"))
+    assert dock.message.kind == "error"
+    dock.choose_checkpoint(str(chain))
+    assert not dock.message.text()
+
+
+def test_progress_of_the_last_volume_is_not_that_of_the_next(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
     dock.generate()
-    qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
-    dock.close()
-    assert not dock.job.running
+    finish(qtbot, dock)
+    assert dock.progress.value() == dock.progress.maximum() == 6
+    dock.generate()
+    assert dock.progress.maximum() == 0  # busy: while it loads nobody knows
+    finish(qtbot, dock)
+
+
+def test_what_fails_before_its_first_step_changes_nothing(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    """No black layer, and no way back to steps under another model's name."""
+    bad = damaged(chain, tmp_path)
+    dock.choose_checkpoint(bad)
+    dock.generate()
+    finish(qtbot, dock)
+    assert not dock.viewer.layers and not dock.travel.isEnabled()
+    assert not dock.ending.save.isEnabled()
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers
+    final = np.array(layer.data)
+    dock.choose_checkpoint(bad)
+    dock.generate()
+    finish(qtbot, dock)
+    np.testing.assert_array_equal(layer.data, final)
+    assert dock.travel.isEnabled() and copied(dock)[3] == str(chain)
+
+
+def test_there_is_no_way_back_in_a_volume_that_failed(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prdit_core.models.prdit.network import PRDiT
+
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    finish(qtbot, dock)
+    local_part, calls = PRDiT.local_part, []
+
+    def failing(self: PRDiT, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError
+        return local_part(self, *arguments)
+
+    monkeypatch.setattr(PRDiT, "local_part", failing)
+    dock.generate()
+    finish(qtbot, dock)
+    assert dock.message.kind == "error" and not dock.travel.isEnabled()
+    assert len(dock.lost()) == 0
+
+
+def test_a_layer_made_anew_looks_like_the_first(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    finish(qtbot, dock)
+
+    def look() -> tuple[Any, ...]:
+        (layer,) = dock.viewer.layers
+        limits = tuple(layer.contrast_limits), tuple(layer.contrast_limits_range)
+        return (layer.interpolation2d, str(layer.colormap.name), *limits)
+
+    first = look()
+    dock.viewer.layers.clear()
+    dock.travel.slider.setValue(2)
+    assert look() == first
+    qtbot.wait(3 * THROTTLE_MS)
+    dock.viewer.layers.clear()
+    dock.generate()
+    finish(qtbot, dock)
+    assert look() == first and first[0] == "linear"
+
+
+# --- what a newcomer meets ----------------------------------------------------------------------
+
+
+def test_the_default_size_takes_about_ten_seconds_and_says_how_long(
+    dock: GenerateDock, chain: Path, tmp_path: Path
+) -> None:
+    dock.model.size_choice.choose(None)  # nobody has chosen one
+    dock.choose_checkpoint(str(chain))
+    dock.walk.take_preset("balanced")  # 20 steps
+    assert dock.request().size == 16
+    remember_paces(setting(str(chain), "cpu"), {8: 0.1, 16: 3.0})
+    dock.choose_checkpoint(str(chain))
+    size = dock.model.size_choice
+    assert [size.itemText(row) for row in range(2)] == [
+        "16: voxels of 8 mm, about 1 min 00 s",
+        "8: voxels of 16 mm, about 2 s",
+    ]
+    assert dock.request().size == 8 and "8 x 8 x 8 voxels of 16 mm" in dock.model.about.text()
+    dock.walk.take_preset("paper")  # 1000 steps: the times change, not what is chosen
+    assert "about 1 min 40 s" in size.itemText(1) and dock.request().size == 8
+    dock.walk.take_preset("balanced")
+    size.setCurrentIndex(0)
+    size.activated.emit(0)  # a user's choice stays
+    dock.walk.steps.setValue(10)
+    assert dock.request().size == 16 and "about 30 s" in size.itemText(0)
+
+
+def test_a_run_teaches_how_long_the_next_will_take(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.model.size_choice.choose(8)
+    dock.generate()
+    finish(qtbot, dock)
+    assert known_paces(setting(str(chain), "cpu")).keys() == {8}
+    assert "about" in dock.model.size_choice.currentText()
+
+
+@pytest.mark.slow
+def test_a_model_is_measured_once_and_beside_the_window(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    with qtbot.waitSignal(dock.paces.measured, timeout=PATIENCE_MS):
+        dock.paces.measure(str(chain), "cpu")
+    found = dock.paces.known(str(chain), "cpu")
+    assert found.keys() == {8, 16} and all(seconds > 0 for seconds in found.values())
+    dock.paces.measure(str(chain), "cpu")
+    assert not dock.paces._child.running
+
+
+def test_a_damaged_memory_of_times_is_none(
+    dock: GenerateDock, chain: Path, fresh_cache: Path
+) -> None:
+    remember_paces(setting(str(chain), "cpu"), {8: 0.1})
+    (file,) = fresh_cache.iterdir()
+    for content in ("{", "[]", file.read_text().replace("0.1", '"soon"')):
+        file.write_text(content)
+        assert known_paces(setting(str(chain), "cpu")) == {}
+        dock.choose_checkpoint(str(chain))
+    remember_paces(setting(str(chain), "cpu"), {8: 0.2})
+    assert known_paces(setting(str(chain), "cpu")) == {8: 0.2}
+
+
+def test_what_only_some_know_is_folded_away_and_stays_as_it_was_left(
+    qtbot: QtBot, dock: GenerateDock
+) -> None:
+    npe2.PluginManager.instance().discover(include_npe1=False)
+    walk = dock.walk
+
+    def shown(form: WalkForm, field: QWidget) -> bool:
+        return field.isVisibleTo(form)
+
+    for_everybody = (walk.preset, walk.seed, walk.count)
+    for_some = (walk.steps, walk.sampler, walk.k, walk.grid, walk.refresh, walk.device)
+    assert all(shown(walk, field) for field in for_everybody)
+    assert not any(shown(walk, field) for field in for_some)
+    walk.advanced.title.click()
+    assert all(shown(walk, field) for field in for_some)
+    again = WalkForm()
+    qtbot.addWidget(again)
+    assert shown(again, again.sampler)
+
+
+def test_the_dock_says_first_what_it_makes(dock: GenerateDock, chain: Path) -> None:
+    assert dock.model.about.text().startswith("<b>Chest CT, 32 x 32 x 32 voxels of 10 mm</b>")
+    for word in ("stage", "iterations", "refiner"):
+        assert word not in dock.model.about.text()
+        assert word in dock.model.about.toolTip()
+    dock.choose_checkpoint(str(chain))
+    assert dock.model.about.text().startswith("<b>CT, ")  # of what, nobody has said
+
+
+def test_what_counts_as_a_chest_are_the_presets_of_the_core() -> None:
+    from prdit_core.data.transforms import PRESETS
+
+    assert set(CHEST_PRESETS) == set(PRESETS)
+
+
+# --- the ending ---------------------------------------------------------------------------------
+
+
+def test_the_end_is_said_and_offers_what_comes_next(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    ending = dock.ending
+    for part in (ending.save, ending.keep, ending.another):
+        assert not part.isEnabled()
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    assert not ending.save.isEnabled()
+    finish(qtbot, dock)
+    assert dock.message.text().startswith("Done in ") and ending.save.isEnabled()
+    ending.another.click()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers
+    assert dock.walk.seed.value() == 1 and layer.metadata["prdit"]["seed"] == 1
+
+
+def test_a_volume_is_saved_in_every_format(
+    qtbot: QtBot, dock: GenerateDock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prdit_core import read_volume
+
+    dock.generate()
+    finish(qtbot, dock)
+    (layer,) = dock.viewer.layers
+    suggested: list[str] = []
+
+    def choose(_parent: Any, _title: str, suggestion: str, *_: Any) -> tuple[str, str]:
+        suggested.append(suggestion)
+        return str(tmp_path / "mine"), ""  # napari's users type no suffix
+
+    monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", choose)
+    for format_name, suffixes in FORMATS.items():
+        (action,) = [a for a in dock.ending.save.menu().actions() if format_name in a.text()]
+        action.trigger()
+        qtbot.waitUntil(lambda: not dock.saving.running, timeout=PATIENCE_MS)
+        assert dock.message.text().startswith("saved as"), dock.message.text()
+        assert "PRDiT-seed-0-index-0" in suggested[-1]
+        volume = read_volume(tmp_path / ("mine" + (*suffixes, "")[0]))
+        np.testing.assert_array_equal(volume.voxels_hu, np.rint(layer.data))
+        np.testing.assert_allclose(volume.affine, layer.metadata["prdit"]["affine"], atol=1e-4)
+        action.trigger()  # what is there stays
+        qtbot.waitUntil(lambda: not dock.saving.running, timeout=PATIENCE_MS)
+        assert dock.message.kind == "error"
+
+
+def test_after_several_volumes_the_chosen_one_is_selected_and_visible(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.walk.count.setValue(2)
+    for _ in range(2):  # no pile of means either
+        dock.generate()
+        finish(qtbot, dock)
+        assert len(dock.viewer.layers) == 3
+        assert dock.viewer.layers.selection.active is dock.live.layer
+    live = dock.live.layer
+    assert live is not None and live.visible
+    live.visible = False
+    mean = dock.results[MEAN].layer
+    assert mean is not None and "index" not in mean.metadata["prdit"]
+    dock.viewer.layers.selection.active = mean
+    dock.sheet.itemClicked.emit(dock.sheet.item(0))
+    assert dock.viewer.layers.selection.active is live and live.visible
+    assert live.metadata["prdit"]["index"] == 0
+
+
+# --- closing ------------------------------------------------------------------------------------
+
+
+def test_closing_in_the_middle_of_a_step_waits_for_nothing(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.qt.threading import create_worker
+
+    from prdit_core.models.prdit.network import PRDiT
+
+    reached, release = threading.Event(), threading.Event()
+    local_part = PRDiT.local_part
+
+    def slow(self: PRDiT, *arguments: Any) -> Any:
+        reached.set()
+        release.wait(60)
+        return local_part(self, *arguments)
+
+    def foreign() -> Iterator[int]:
+        while not release.is_set():
+            time.sleep(0.01)
+            yield 1
+
+    monkeypatch.setattr(PRDiT, "local_part", slow)
+    theirs = create_worker(foreign, _start_thread=True)
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    qtbot.waitUntil(reached.is_set, timeout=PATIENCE_MS)
+    control = dock.job.control
+    dock.close()  # would never return if it waited for the step
+    assert not dock.job.running and control.abandoned and not control.ended.is_set()
+    assert theirs.is_running and not theirs.abort_requested
+    release.set()
+    qtbot.waitUntil(lambda: control.ended.is_set() and not theirs.is_running, timeout=PATIENCE_MS)
+    assert not dock.viewer.layers
+
+
+def test_an_abandoned_volume_ends_in_the_middle_of_a_step(
+    qtbot: QtBot, dock: GenerateDock, chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network itself asks whether anybody still waits for it."""
+    from prdit_core.models.prdit.network import PRDiT
+
+    reached, finished = threading.Event(), []
+    local_part = PRDiT.local_part
+
+    def endless(self: PRDiT, *arguments: Any) -> Any:
+        while True:
+            reached.set()
+            finished.append(local_part(self, *arguments))
+
+    monkeypatch.setattr(PRDiT, "local_part", endless)
+    dock.choose_checkpoint(str(chain))
+    dock.generate()
+    qtbot.waitUntil(reached.is_set, timeout=PATIENCE_MS)
+    control = dock.job.control
+    dock.shut_down()
+    qtbot.waitUntil(control.ended.is_set, timeout=PATIENCE_MS)
+
+
+def test_a_dock_that_is_opened_anew_goes_on_with_the_layer(
+    qtbot: QtBot, viewer: ViewerModel, chain: Path
+) -> None:
+    """No pile of layers [1], [2], and none that is black."""
+    for seed in range(3):
+        again = GenerateDock(viewer)
+        qtbot.addWidget(again)
+        again.choose_checkpoint(str(chain))
+        again.walk.steps.setValue(4)
+        again.walk.seed.setValue(seed)
+        again.generate()
+        again.shut_down()  # in the middle of loading
+        again.generate()
+        finish(qtbot, again)
+        (layer,) = viewer.layers
+        assert layer.metadata["prdit"]["seed"] == seed and layer.data.std() > 0
+        again.close()

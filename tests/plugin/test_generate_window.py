@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
 
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.planes import planes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import napari
     from pytestqt.qtbot import QtBot
     from qtpy.QtGui import QAction
-    from qtpy.QtWidgets import QMenu
+    from qtpy.QtWidgets import QMenu, QWidget
+
+    from napari_prdit.replay import Recording
 
     MakeViewer = Callable[..., napari.Viewer]
 
@@ -60,9 +69,9 @@ def test_from_the_menu_to_a_finished_volume(
     streaming: list[int] = []  # number of ticks at each frame
     show = dock.live.show
 
-    def counted(voxels: Any) -> None:
-        show(voxels)
-        frames.append(float(voxels.mean()))
+    def counted(volume: Any) -> None:
+        show(volume)
+        frames.append(float(volume.voxels_hu.mean()))
         streaming.append(len(ticks))
 
     monkeypatch.setattr(dock.live, "show", counted)
@@ -118,6 +127,139 @@ def test_side_planes_follow_a_dock_that_a_script_opened(
         assert shows_tissue(one) and shows_tissue(other)
         assert np.abs(one.astype(float) - other).mean() > 2
     dock.shut_down()
+
+
+def answer(button: str, seen: list[str]) -> None:
+    """Press a button of the question that is open, and note what it asks."""
+    question = QApplication.activeModalWidget()
+    assert isinstance(question, QMessageBox)
+    seen.append(question.text())
+    (found,) = [b for b in question.buttons() if b.text().replace("&", "") == button]
+    found.click()
+
+
+def press_cross(dock: QWidget, button: str | None = None) -> str:
+    """Close a dock as users do, and answer what is asked; the question, if there is one."""
+    place, seen = dock.parentWidget(), []
+    assert place is not None
+    if button is not None:
+        QTimer.singleShot(200, lambda: answer(button, seen))
+    (cross,) = place.findChildren(QPushButton, "QTitleBarCloseButton")
+    cross.click()
+    return "".join(seen)
+
+
+@pytest.mark.slow
+def test_a_closed_dock_is_freed_and_the_next_goes_on_with_its_layer(
+    make_napari_viewer: MakeViewer, qtbot: QtBot, chain: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    layers = []
+
+    def generated() -> tuple[ref[GenerateDock], ref[Recording]]:
+        menu_action(viewer, *MENUS).trigger()
+        (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
+        dock.walk.device.setCurrentText("cpu")
+        dock.choose_checkpoint(str(chain))
+        dock.walk.seed.setValue(len(layers))
+        dock.go.click()
+        qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+        (layer,) = viewer.layers
+        layers.append(layer)
+        assert layer.metadata["prdit"]["seed"] == len(layers) - 1
+        dead = ref(dock), ref(dock.recording)
+        # What would be lost is asked about, and can be hidden instead.
+        assert "20 steps to go back to" in press_cross(dock, "Cancel") and dock.isVisible()
+        press_cross(dock, "Hide instead")
+        assert not dock.isVisible() and len(dock.recording.indices) == 20
+        menu_action(viewer, *MENUS).trigger()
+        qtbot.waitUntil(dock.isVisible)
+        press_cross(dock, "Close")
+        return dead
+
+    def gone(dock: ref[GenerateDock], recording: ref[Recording]) -> bool:
+        gc.collect()
+        return dock() is None and recording() is None
+
+    for _ in range(2):
+        dead = generated()
+        qtbot.waitUntil(lambda: gone(*dead), timeout=10_000)  # noqa: B023
+    assert layers[0] is layers[1]
+    assert not viewer.window._qt_window.findChildren(GenerateDock)
+
+
+@pytest.mark.slow
+def test_closing_a_dock_ends_its_own_work_alone_and_keeps_what_it_showed(
+    make_napari_viewer: MakeViewer, qtbot: QtBot, chain: Path
+) -> None:
+    from napari.qt.threading import create_worker
+
+    over: list[None] = []
+
+    def foreign() -> Iterator[int]:
+        while not over:
+            time.sleep(0.01)
+            yield 1
+
+    viewer = make_napari_viewer(show=True)
+    menu_action(viewer, *MENUS).trigger()
+    (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
+    theirs = create_worker(foreign, _start_thread=True)
+    dock.walk.device.setCurrentText("cpu")
+    dock.choose_checkpoint(str(chain))
+    dock.walk.steps.setValue(5000)
+    dock.go.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=PATIENCE_MS)
+    control = dock.job.control
+    assert "being made" in press_cross(dock, "Close")
+    qtbot.waitUntil(control.ended.is_set, timeout=PATIENCE_MS)
+    assert theirs.is_running and not theirs.abort_requested
+    (layer,) = viewer.layers
+    assert layer.data.std() > 0 and layer.metadata["prdit"]["estimate_at_step"] < 5000
+    over.append(None)
+    qtbot.waitUntil(lambda: not theirs.is_running, timeout=PATIENCE_MS)
+
+
+QUIT = """
+import sys
+import napari
+from qtpy.QtCore import QTimer
+viewer = napari.Viewer()
+_, dock = viewer.window.add_plugin_dock_widget("napari-prdit", {title!r})
+dock.choose_checkpoint({checkpoint!r})
+dock.walk.device.setCurrentText("cpu")
+dock.walk.steps.setValue(100_000)
+watch = QTimer()
+
+def look():
+    if dock.job.running and (dock.progress.value() > 1 or {loading}):
+        watch.stop()
+        viewer.close()
+        print("closed", dock.job.running, flush=True)
+
+watch.timeout.connect(look)
+watch.start(20)
+QTimer.singleShot(500, dock.generate)
+napari.run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loading", [True, False])
+def test_napari_ends_cleanly_in_the_middle_of_a_volume(
+    display: None, chain: Path, loading: bool
+) -> None:
+    code = QUIT.format(title=MENUS[-1], checkpoint=str(chain), loading=loading)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == ["closed", "False", "ended"], done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QThreadPool
 
+from napari_prdit import jobs
 from napari_prdit.jobs import Control, Failed, Job, Mailbox
 from napari_prdit.replay import Moment, Recording
 from prdit_core.errors import UsageError
@@ -17,10 +20,13 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
+PACE_S = 0.001  # leaves the interpreter to the window
+
 
 def counting(control: Control, total: int = 10**9) -> Generator[int]:
     for number in range(total):
         yield number
+        time.sleep(PACE_S)
         if not control.may_go_on():
             return
 
@@ -85,16 +91,72 @@ def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, 
     assert events[2:] == [0, 1]
 
 
-def test_waiting_for_the_end_leaves_no_thread_and_tells_nothing_more(qtbot: QtBot) -> None:
-    before = threading.active_count()
+def test_abandoned_work_ends_in_the_middle_of_a_step_and_tells_nothing_more(qtbot: QtBot) -> None:
+    reached = threading.Event()
+
+    def endless_step(control: Control) -> Generator[int]:
+        yield 1
+        while True:  # a step that asks only whether anybody still wants it
+            reached.set()
+            time.sleep(PACE_S)
+            control.raise_if_abandoned()
+
+    job, events, ends = followed(qtbot)
+    job.start(endless_step)
+    control = job.control
+    qtbot.waitUntil(lambda: bool(events))
+    assert reached.wait(10)
+    job.abandon()
+    assert not job.running
+    qtbot.waitUntil(control.ended.is_set)
+    qtbot.wait(50)
+    assert events == [1] and not ends
+    job.start(lambda control: counting(control, 2))  # it can work again
+    qtbot.waitUntil(lambda: bool(ends))
+    assert events == [1, 0, 1] and ends == ["ended"]
+
+
+def test_abandoning_one_leaves_the_work_of_others_alone(qtbot: QtBot) -> None:
+    """Also that of other plugins, which napari's own way of waiting would end."""
+    from napari.qt.threading import create_worker
+
+    def foreign() -> Generator[int]:
+        number = 0
+        while True:
+            yield (number := number + 1)
+            time.sleep(PACE_S)
+
+    theirs: list[int] = []
+    worker = create_worker(foreign, _connect={"yielded": theirs.append})
+    other, others_events, _ = followed(qtbot)
+    other.start(counting)
+    # A pool of two threads has none for a third worker: the one that ends must be ours.
+    ours, _, _ = followed(qtbot)
+    QThreadPool.globalInstance().setMaxThreadCount(4)
+    ours.start(counting)
+    qtbot.waitUntil(lambda: bool(theirs and others_events))
+    control = ours.control
+    ours.abandon()
+    qtbot.waitUntil(control.ended.is_set)
+    before = len(theirs), len(others_events)
+    qtbot.waitUntil(lambda: len(theirs) > before[0] + 3 and len(others_events) > before[1] + 3)
+    assert not worker.abort_requested and other.running
+    worker.quit()
+    other.stop()
+    qtbot.waitUntil(lambda: not worker.is_running and not other.running)
+
+
+@pytest.mark.parametrize("patience_s", [10.0, 0.0])
+def test_the_end_of_the_process_waits_for_work_and_not_for_ever(
+    qtbot: QtBot, patience_s: float
+) -> None:
     job, events, _ends = followed(qtbot)
     job.start(counting)
-    qtbot.waitUntil(lambda: len(events) > 1)
-    job.control.pause()
-    job.stop_and_wait()
-    told = len(events)
-    qtbot.wait(50)
-    assert len(events) == told and not job.running and threading.active_count() <= before + 1
+    qtbot.waitUntil(lambda: bool(events))
+    jobs._end_all(patience_s)
+    if patience_s:
+        assert job.control.ended.is_set()
+    qtbot.waitUntil(job.control.ended.is_set)
 
 
 def test_only_the_newest_frame_is_kept() -> None:

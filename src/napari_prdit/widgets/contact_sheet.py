@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem
 if TYPE_CHECKING:
     from prdit_core import Volume
 
-WIDTH, HEIGHT = 150, 54
+WIDTH, HEIGHT = 108, 39
+A_ROW, ROW_HEIGHT, MOST_ROWS = 3, HEIGHT + 24, 3  # pictures in a row as wide as the dock
 
 
 class ContactSheet(QListWidget):
@@ -31,7 +32,6 @@ class ContactSheet(QListWidget):
         self.setResizeMode(QListWidget.ResizeMode.Adjust)
         self.setMovement(QListWidget.Movement.Static)
         self.setIconSize(QSize(WIDTH, HEIGHT))
-        self.setMinimumHeight(2 * HEIGHT + 60)
         self.setToolTip("Click a volume to show it")
         self.itemClicked.connect(lambda item: self.chosen.emit(item.data(Qt.ItemDataRole.UserRole)))
         self.hide()
@@ -43,9 +43,12 @@ class ContactSheet(QListWidget):
 
     def add_volume(self, number: int, volume: Volume) -> None:
         """Add the picture of a volume."""
-        item = QListWidgetItem(QIcon(_picture(volume)), f"volume {number}")
+        item = QListWidgetItem(QIcon(_picture(volume)), f"volume {number + 1}")
         item.setData(Qt.ItemDataRole.UserRole, number)
         self.addItem(item)
+        self.setCurrentItem(item)
+        rows = min(MOST_ROWS, -(-self.count() // A_ROW))
+        self.setFixedHeight(rows * ROW_HEIGHT + 2 * self.frameWidth())
         self.show()
 
 

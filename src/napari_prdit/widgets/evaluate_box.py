@@ -140,7 +140,7 @@ class EvaluateBox(QWidget):
         self._activity.end()
         self._watch.stop()
         self.child.kill()
-        self.reading.stop_and_wait()
+        self.reading.abandon()
 
     # One command after the other.
 

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import (
-    QProgressBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_prdit.generation import (
     Done,
     Prepared,
     Progress,
     Request,
-    Summary,
     Watch,
     branch_work,
     generate_work,
 )
 from napari_prdit.jobs import Failed, Job, Mailbox
-from napari_prdit.layers import image_layer
+from napari_prdit.last_run import LastRun
+from napari_prdit.layers import OURS
+from napari_prdit.paces import Setting, remember_paces
 from napari_prdit.preferences import preferences
-from napari_prdit.preview import LiveLayer, Refresher
+from napari_prdit.preview import MEAN, SPREAD, VOLUME, Refresher, ResultLayer, kept_name
 from napari_prdit.replay import Recording
+from napari_prdit.saving import Saved, save_work
+from napari_prdit.series import Summary
 from napari_prdit.widgets.contact_sheet import ContactSheet
+from napari_prdit.widgets.ending import Ending
 from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
-from napari_prdit.widgets.parts import (
-    Message,
-    button,
-    duration,
-    row,
-    scrolled,
-)
+from napari_prdit.widgets.pace_watch import PaceWatch
+from napari_prdit.widgets.parts import duration, scrolled
+from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
+from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     import napari.viewer
     from qtpy.QtGui import QShowEvent
 
-    from napari_prdit.generation import Frame
     from napari_prdit.jobs import Control
     from prdit_core import Volume
+
+MEASURE_AFTER_MS = 1500  # the window has been painted then
 
 
 class GenerateDock(WorkingDock):
@@ -56,17 +57,21 @@ class GenerateDock(WorkingDock):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = napari_viewer
-        self.live = LiveLayer(napari_viewer)
-        self.frames: Mailbox[Frame] = Mailbox()
+        # napari hands out a proxy, whose layers are proxies too.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.results = {kind: ResultLayer(self.viewer, kind) for kind in (VOLUME, MEAN, SPREAD)}
+        self.live = self.results[VOLUME]
+        self.frames: Mailbox[Volume] = Mailbox()
         self.recording = Recording(preferences().replay_megabytes * 2**20)
-        self.job = Job(self)
+        self.job, self.saving = Job(self), Job(self)
         self.job.told.connect(self._hear)
         self.job.ended.connect(self._ended)
+        self.saving.told.connect(self._hear_saved)
         self.refresher = Refresher(self._paint, preferences().preview_rate, self)
-        self._last: Request | None = None
-        self._grid: Prepared | None = None
-        self._volumes: dict[int, Volume] = {}
+        self.paces = PaceWatch(self)
+        self.run: LastRun | None = None
+        self._failed = self._began = False
+        self._asked_at = 0.0
         self._planes_shown = False
         self._build()
         self.choose_checkpoint("demo")
@@ -82,12 +87,21 @@ class GenerateDock(WorkingDock):
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""
         request = self.request()
-        self._start(request, partial(generate_work, request))
+        self._start(partial(generate_work, request))
 
     def branch(self, step: int, seed: int) -> None:
-        """Go on from a step of the last run with another seed."""
-        if self._last is not None:
-            self._start(self._last, partial(branch_work, self._last, step, seed))
+        """Go on from a recorded step of the last volume with another seed, in another layer."""
+        if self.run is not None and self.run.last is not None:
+            self._start(partial(branch_work, self.run.branched(step, seed)))
+
+    def lost(self) -> list[str]:
+        """What no layer holds."""
+        steps, pictures = len(self.recording.indices), self.sheet.count()
+        return [
+            *["the volume that is being made"] * self.job.running,
+            *[f"{steps} steps to go back to"] * (steps > 1),
+            *[f"{pictures} volumes of the contact sheet, but for the one shown"] * (pictures > 1),
+        ]
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """The three planes belong together: open the other two with the dock, once."""
@@ -95,197 +109,226 @@ class GenerateDock(WorkingDock):
         if not self._planes_shown:
             self._planes_shown = True
             QTimer.singleShot(0, self._open_planes)
+            QTimer.singleShot(MEASURE_AFTER_MS, self._measure)
 
     def shut_down(self) -> None:
-        """End work and timers."""
+        """End work and timers, and forget what was recorded."""
         self.refresher.stop()
-        self.job.stop_and_wait()
+        self.paces.stop()
+        self.job.abandon()
+        self.saving.abandon()
+        self.recording = Recording(self.recording.budget)
+        self.run = None
 
     # What the worker tells.
 
-    def _start(self, request: Request, work: Callable[[Watch], Generator[Any]]) -> None:
+    def _start(self, work: Callable[[Watch], Generator[Any]]) -> None:
         if self.job.running:
             return
-        self._last, self._volumes = request, {}
+        self.paces.stop()
         self.frames.take()
-        self.sheet.clear_volumes()
-        self.message.say("loading the model ...")
-        self._show_running(True)
+        self._failed = self._began = False
+        self._asked_at = time.monotonic()
+        self.controls.show_loading()
+        recording = self.recording
 
         def watched(control: Control) -> Generator[Any]:
-            return work(Watch(control, self.frames, self.recording))
+            return work(Watch(control, self.frames, recording))
 
         self.job.start(watched)
+        self._show_running(True)
         self.refresher.start()
 
     def _hear(self, event: object) -> None:
         if isinstance(event, Prepared):
-            self._grid = event
-            self.live.prepare(event)
+            self._begin(event)
         elif isinstance(event, Progress):
             self._show_progress(event)
         elif isinstance(event, Done):
-            self._show_done(event)
+            self._take(event)
         elif isinstance(event, Summary):
-            self._show_summary(event)
+            for kind, volume in ((MEAN, event.mean), (SPREAD, event.spread)):
+                self.results[kind].finish(volume).visible = False
         elif isinstance(event, Failed):
+            self._failed = True
             self.message.say(event.message, "error")
+
+    def _begin(self, prepared: Prepared) -> None:
+        """What was made before stays as it is until here, where the model is loaded."""
+        original = None if self.run is None else self.run.last
+        if prepared.request.branches and original is not None and self.live.layer is not None:
+            self.live.finish(original)
+            self.live.keep()
+        self._began = True
+        self.run = LastRun(prepared, self.recording)
+        self.sheet.clear_volumes()
+        self.live.begin()
+
+    def _take(self, done: Done) -> None:
+        assert self.run is not None  # it was prepared
+        self.run.volumes[done.volume] = done.result
+        if self.run.many:
+            self.sheet.add_volume(done.volume, done.result)
 
     def _ended(self) -> None:
         self.refresher.stop()
         self._paint()
-        for volume in list(self._volumes.values())[-1:]:
-            self._show_volume(volume)
+        last = None if self.run is None else self.run.last
+        if self._failed:
+            if self._began:  # recorded steps of a volume that was never done lead nowhere
+                self.recording.forget_from(0)
+        elif self.run is not None and last is not None:
+            self.live.finish(last)
+            self.message.say(self.run.ending(duration(time.monotonic() - self._asked_at)))
         self._show_running(False)
-        self.travel.show_recording(self.recording)
+        self._show_recording()
+        self._show_times()
 
     def _paint(self) -> None:
         frame = self.frames.take()
         if frame is not None:
-            self.live.show(frame.voxels_hu)
+            self.live.show(frame)
 
     def _show_progress(self, event: Progress) -> None:
-        self.progress.setMaximum(event.total)
-        self.progress.setValue(event.index + 1)
-        many = self._grid is not None and self._grid.count > 1
-        which = f"volume {event.volume + 1} of {self._grid.count}, " if many and self._grid else ""
-        if self.job.control.paused:
-            self.message.say(f"{which}paused at step {event.index + 1} of {event.total}")
-        else:
-            self.message.say(
-                f"{which}step {event.index + 1} of {event.total}, "
-                f"{event.seconds_per_step:.2g} s a step, {duration(event.seconds_left)} left"
-            )
+        assert self.run is not None  # it was prepared
+        request = self.run.prepared.request
+        self.controls.show_progress(event, request.count)
+        if event.index + 1 == event.total and request.tells_pace:
+            self._remember(event)
 
-    def _show_done(self, event: Done) -> None:
-        self._volumes[event.volume] = event.result
-        if self._grid is not None and self._grid.count > 1:
-            self.sheet.add_volume(event.volume, event.result)
-        after = f"stopped after step {event.result.metadata.get('stopped_after')}; " * event.partial
-        self.message.say(f"{after}seed {event.result.metadata['seed']}, index {event.volume}")
+    def _remember(self, event: Progress) -> None:
+        assert self.run is not None
+        prepared = self.run.prepared
+        setting = Setting(prepared.digest, prepared.request.device, prepared.threads)
+        remember_paces(setting, {prepared.edge: event.seconds_per_step})
 
-    def _show_summary(self, event: Summary) -> None:
-        for name, volume in (("mean", event.mean), ("spread", event.spread)):
-            data, attributes, _ = image_layer(volume, f"{name} of {event.count} volumes")
-            if name == "spread":
-                attributes |= {
-                    "colormap": "inferno",
-                    "contrast_limits": (0, float(data.max()) or 1),
-                }
-            self.viewer.add_image(data, **attributes, visible=False)
-        self.message.say(f"{event.count} volumes; their mean and spread are hidden layers")
-
-    def _show_volume(self, volume: Volume) -> None:
-        if self._grid is None:
-            return
-        if self.live.layer is None and volume.shape != self._grid.shape:
-            return
-        self.live.finish(volume)
+    def _show_volume(self, number: int) -> None:
+        """One of a series in the live layer."""
+        if self.run is not None and not self.job.running:
+            self.live.finish(self.run.volumes[number])
 
     def _show_moment(self, index: int) -> None:
-        """A recorded step in the live layer."""
-        if self._grid is None or self.job.running:
+        """A recorded step in the live layer; the last one is the volume itself."""
+        if self.run is None or self.run.last is None or self.job.running:
             return
-        moment = self.recording.at(index)
         if self.live.layer is None:
-            self.live.prepare(self._grid)
-        self.live.show(self._grid.intensity.to_hu(moment.x0[0, 0]))
+            self.live.begin()
+        self.live.show(self.run.at(index))
+
+    def _show_recording(self) -> None:
+        if self.run is None or self.run.last is None:
+            self.travel.show_recording(None, "")
+        else:
+            self.travel.show_recording(self.recording, self.run.recorded)
 
     def _inspect(self, index: int) -> None:
         """Hand a recorded state to the inspector of local and global part."""
-        if self._last is None:
+        if self.run is None:
             return
         moment = self.recording.at(index)
         place, inspector = self.viewer.window.add_plugin_dock_widget(
             "napari-prdit", "Inspect local and global part", tabify=True
         )
         place.raise_()
-        inspector.inspect_state(self._last.checkpoint, moment.x_t[0, 0], moment.t)
+        checkpoint = self.run.prepared.request.checkpoint
+        inspector.inspect_state(checkpoint, moment.x_t[0, 0], moment.t)
 
     def _open_planes(self) -> None:
         from napari_prdit.widgets.planes import show_planes
 
         show_planes(self.viewer)
 
+    # What volumes will take.
+
+    def _measure(self) -> None:
+        """Find out how long volumes of this model take here, while nothing else is done."""
+        if self.isVisible() and not self.job.running:
+            self.paces.measure(self.model.checkpoint.text, self.walk.device.currentText())
+
+    def _show_times(self) -> None:
+        if not self.job.running:
+            device = self.walk.device.currentText()
+            known = self.paces.known(self.model.checkpoint.text, device)
+            self.model.show_paces(known, self.walk.config())
+
+    def _settings_changed(self) -> None:
+        """A fault may be mended by what was changed, and another model takes another time."""
+        if self.message.kind == "error":
+            self.message.say("")
+        self._show_times()
+        self._measure()
+
     # The controls.
 
     def _build(self) -> None:
-        self.message = Message()
+        self.controls = RunControls(self.job)
+        self.controls.wanted.connect(self.generate)
+        self.message, self.progress = self.controls.message, self.controls.progress
+        self.go, self.pause = self.controls.go, self.controls.pause
+        self.one, self.halt = self.controls.one, self.controls.halt
         self.model, self.walk = ModelForm(), WalkForm()
-        self.model.refused.connect(lambda why: self.message.say(why, "error" if why else "note"))
-        self.progress = QProgressBar()
-        self.progress.setToolTip("Steps of the volume at hand")
+        for form in (self.model, self.walk):
+            form.changed.connect(self._settings_changed)
+        self.model.refused.connect(self._show_refusal)
+        self.paces.measured.connect(self._show_times)
+        self.ending = Ending()
+        self.ending.save_wanted.connect(self._save)
+        self.ending.keep_wanted.connect(self._keep)
+        self.ending.another_wanted.connect(self._another)
+        self.ending.command_wanted.connect(self._copy)
+        self.ending.planes_wanted.connect(self._open_planes)
         self.sheet = ContactSheet()
-        self.sheet.chosen.connect(lambda number: self._show_volume(self._volumes[number]))
+        self.sheet.chosen.connect(self._show_volume)
         self.travel = TimeTravel()
         self.travel.moved.connect(self._show_moment)
         self.travel.branched.connect(self.branch)
         self.travel.inspected.connect(self._inspect)
+        below = (self.controls, self.ending, self.sheet, self.travel)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(
-            scrolled(
-                self.model,
-                self.walk,
-                self._buttons(),
-                self.progress,
-                self.message,
-                self._results(),
-                self.sheet,
-                self.travel,
-            )
-        )
+        column.addWidget(scrolled(self.model, self.walk, *below))
         self._show_running(False)
 
-    def _buttons(self) -> QWidget:
-        self.go = button("Generate", "Start", self.generate)
-        self.pause = button("Pause", "Rest after this step", self._pause_or_resume)
-        self.one = button("Step", "Go one step further and rest", self.job.step)
-        self.halt = button("Stop", "End after this step and keep what is there", self.job.stop)
-        return row(self.go, self.pause, self.one, self.halt)
+    def _show_refusal(self, why: str) -> None:
+        if why:
+            self.message.say(why, "error")
 
-    def _results(self) -> QWidget:
-        self.keep = button(
-            "Keep", "Leave this volume alone; the next one gets a layer of its own", self._keep
-        )
-        self.copy = button(
-            "Copy command", "The same volumes by the command line, to the clipboard", self._copy
-        )
-        planes = button("Planes", "Show coronal and sagittal planes too", self._open_planes)
-        return row(self.keep, self.copy, planes)
+    def _save(self, format_name: str, place: str) -> None:
+        layer = self.live.layer
+        if layer is None or self.saving.running:
+            return
+        data, attributes, kind = layer.as_layer_data_tuple()
+        now = (np.array(data), attributes, kind)  # the next run fills the layer anew
+        self.message.say("saving ...")
+        self.saving.start(lambda _control: save_work(now, format_name, Path(place)))
 
-    def _pause_or_resume(self) -> None:
-        control = self.job.control
-        if control.paused:
-            control.resume()
-        else:
-            control.pause()
-        self._show_pause()
-
-    def _show_pause(self) -> None:
-        resting = self.job.running and self.job.control.paused
-        self.pause.setText("Resume" if resting else "Pause")
+    def _hear_saved(self, event: object) -> None:
+        if isinstance(event, Saved):
+            self.message.say(f"saved as {shown(event.place)}")
+        elif isinstance(event, Failed):
+            self.message.say(event.message, "error")
 
     def _keep(self) -> None:
-        layer = self.live.layer
-        if layer is None:
-            self.message.say("there is no volume to keep yet", "warning")
-            return
-        said = layer.metadata.get("prdit", {})
-        name = f"PRDiT seed {said.get('seed', '?')} index {said.get('index', '?')}"
-        self.live.keep(name)
-        self.message.say(f"kept as {name}")
+        kept = [result.keep() for result in self.results.values()]
+        self.message.say(f"kept as {kept[0]}" if kept[0] else "there is no volume to keep")
+        self._show_running(False)
+
+    def _another(self) -> None:
+        self.walk.seed.setValue(self.walk.seed.value() + 1)
+        self.generate()
 
     def _copy(self) -> None:
         clipboard = QGuiApplication.clipboard()
         assert clipboard is not None  # there is one as soon as there are widgets
-        clipboard.setText((self._last or self.request()).command())
+        request = self.request() if self.run is None else self.run.prepared.request
+        clipboard.setText(request.command())
         self.message.say("command copied")
 
     def _show_running(self, running: bool) -> None:
-        self.go.setEnabled(not running)
-        for control in (self.pause, self.one, self.halt):
-            control.setEnabled(running)
-        self.keep.setEnabled(not running)
-        self.travel.setEnabled(not running)
-        self._show_pause()
+        self.controls.show_running(running)
+        layer = self.live.layer
+        self.ending.offer(layer is not None and not running)
+        if layer is not None:
+            self.ending.name = kept_name(layer.metadata.get(OURS, {})).replace(" ", "-")
+        if running:
+            self.travel.show_recording(None, "")

@@ -100,7 +100,7 @@ class ResidualInspector(WorkingDock):
         self.parts.release_keys()
         self._activity.end()
         self.question.source.leave()
-        self.job.stop_and_wait()
+        self.job.abandon()
 
     def _asked(self) -> LayerSource | StateSource | None:
         try:

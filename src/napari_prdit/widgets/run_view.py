@@ -90,7 +90,7 @@ class RunView(QWidget):
 
     def shut_down(self) -> None:
         """End threads and children; trainings are none of them."""
-        self.plotting.stop_and_wait()
+        self.plotting.abandon()
         self.evaluating.shut_down()
 
     def _attach(self, run: Seen) -> None:

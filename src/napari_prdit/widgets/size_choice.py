@@ -18,6 +18,8 @@ class SizeChoice(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self._wished: int | None = None
+        self._default: int | None = None
+        self.activated.connect(self._wish)
 
     @property
     def edge(self) -> int | None:
@@ -25,15 +27,31 @@ class SizeChoice(QComboBox):
         chosen: int | None = self.currentData()
         return chosen
 
-    def offer(self, resolutions: Mapping[int, str]) -> None:
-        """List these; the edge that was chosen last stays so if it is among them."""
-        self._wished = self.edge or self._wished  # also over models that have one size only
+    def offer(self, resolutions: Mapping[int, str], default: int | None = None) -> None:
+        """List these; the edge that was chosen last stays so if it is among them.
+
+        Parameters
+        ----------
+        resolutions : what each edge means
+        default : taken where nobody has chosen; None: the highest
+        """
+        self.blockSignals(True)  # until there is a list again
         self.clear()
+        self._default = default
         if len(resolutions) > 1:
             for edge, words in resolutions.items():
                 self.addItem(words, edge)
-        self.choose(self._wished)
+        self._take(self._wished)
+        self.blockSignals(False)
 
     def choose(self, edge: int | None) -> None:
-        """Take this edge, or the highest if it is not there."""
-        self.setCurrentIndex(max(self.findData(edge), 0))
+        """Take this edge, or the default if it is not there."""
+        self._wished = edge
+        self._take(edge)
+
+    def _wish(self) -> None:
+        self._wished = self.edge
+
+    def _take(self, edge: int | None) -> None:
+        places = (self.findData(one) for one in (edge, self._default) if one is not None)
+        self.setCurrentIndex(next((place for place in places if place >= 0), 0))

@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QWidget
+from superqt.utils import QSignalThrottler
 
 from napari_prdit.widgets.parts import Form, button
 
 if TYPE_CHECKING:
     from napari_prdit.replay import Recording
 
+TIP = "What the model thought the finished volume would be, step by step"
+THROTTLE_MS = 40
+
 
 class TimeTravel(Form):
-    """Disabled until there is a recording.
+    """Disabled while there is nothing to go back to.
 
     Signals
     -------
@@ -31,11 +35,15 @@ class TimeTravel(Form):
         super().__init__("Go back in time")
         self._steps: list[int] = []
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.valueChanged.connect(self._move)
-        self.add(
-            "step", self.slider, "What the model thought the finished volume would be, step by step"
+        # Showing a step takes longer than the slider does from one to the next.
+        self._throttle = QSignalThrottler(
+            parent=self, policy=QSignalThrottler.EmissionPolicy.Leading
         )
-        self.where = QLabel("no run yet")
+        self._throttle.setTimeout(THROTTLE_MS)
+        self._throttle.triggered.connect(lambda: self.moved.emit(self.step))
+        self.slider.valueChanged.connect(self._move)
+        self.add("step", self.slider, TIP)
+        self.where = QLabel()
         self.rows.addRow(self.where)
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
@@ -60,18 +68,30 @@ class TimeTravel(Form):
                 lambda: self.inspected.emit(self.step),
             )
         )
-        self.setEnabled(False)
+        self.show_recording(None, "")
 
     @property
     def step(self) -> int:
         """The recorded step at the slider."""
         return self._steps[self.slider.value()] if self._steps else 0
 
-    def show_recording(self, recording: Recording) -> None:
-        """Offer the steps that are kept; the slider stands at the last."""
-        self._steps = recording.indices
-        self._used = f"{recording.size / 2**20:.1f} of {recording.budget / 2**20:.0f} MB"
-        self.setEnabled(bool(self._steps))
+    def show_recording(self, recording: Recording | None, which: str) -> None:
+        """Offer the steps that are kept; the slider stands at the last.
+
+        Parameters
+        ----------
+        recording : None while there is nothing to go back to
+        which : volume of a series that was recorded; empty if there is one only
+        """
+        self._steps = [] if recording is None else recording.indices
+        self._of = f" of {which}" if which else ""
+        if recording is not None:
+            megabytes = recording.size / 2**20, recording.budget / 2**20
+            self.slider.setToolTip(
+                f"{TIP}. {len(self._steps)} steps are kept in {megabytes[0]:.1f} of "
+                f"{megabytes[1]:.0f} MB"
+            )
+        self.setEnabled(len(self._steps) > 1)
         self.slider.blockSignals(True)
         self.slider.setRange(0, max(len(self._steps) - 1, 0))
         self.slider.setValue(len(self._steps) - 1)
@@ -80,9 +100,12 @@ class TimeTravel(Form):
 
     def _move(self) -> None:
         self._say()
-        self.moved.emit(self.step)
+        self._throttle.throttle()
 
     def _say(self) -> None:
-        if self._steps:
-            kept = f"{len(self._steps)} steps kept in {self._used}"
-            self.where.setText(f"step {self.step + 1}; {kept}")
+        if not self._steps:
+            self.where.setText("nothing to go back to yet")
+            return
+        last = self._steps[-1]
+        what = "what came out" if self.step == last else "what the model expected then"
+        self.where.setText(f"step {self.step + 1} of {last + 1}{self._of}: {what}")

@@ -46,7 +46,7 @@ CATALOGUE = {
             "Apache-2.0",
             128,
             "exact",
-            "small PRDiT, 32 -> 64 -> 128, trained on this project's own thorax phantoms",
+            "small; learnt from this project's own thorax phantoms, not from patients",
         ),
         Entry(
             "tf-prdit-lidc-128",

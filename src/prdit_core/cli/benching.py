@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from prdit_core.cli.console import door, result, say
-from prdit_core.cli.generating import Checkpoint, Json, Threads
+from prdit_core.cli.generating import Checkpoint, Device, Json, Threads
+from prdit_core.errors import UsageError
 
 
 @door
-def bench(checkpoint: Checkpoint = "demo", threads: Threads = None, json: Json = False) -> None:
+def bench(
+    checkpoint: Checkpoint = "demo",
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Only seconds per evaluation, after one or two of them."),
+    ] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
     """Measure this machine's CPU: seconds per evaluation, and what a volume will take.
 
     The ceiling is the fastest matrix product in float32 that was measured here; an evaluation
-    reaches a share of it. Close other programs for numbers that last.
+    reaches a share of it. Close other programs for numbers that last. Other devices than the CPU
+    can be measured quickly only.
     """
+    if quick:
+        _quick(checkpoint, device, threads, json=json)
+        return
+    if device != "cpu":
+        raise UsageError(f"the whole measurement is of the CPU; add --quick to measure {device}")
     from prdit_core.checkpoints.catalog import load
     from prdit_core.machine import use_threads
     from prdit_core.models.linears import backend_on
@@ -49,6 +68,24 @@ def bench(checkpoint: Checkpoint = "demo", threads: Threads = None, json: Json =
         "sizes": sizes,
     }
     result(content, lines, json)
+
+
+def _quick(checkpoint: str, device: str, threads: int | None, *, json: bool) -> None:
+    from prdit_core.checkpoints.catalog import load
+    from prdit_core.machine import choose_device, use_threads
+    from prdit_core.verbs.bench import quick_bench_steps
+
+    prior = load(checkpoint, choose_device(device))
+    count = use_threads(threads)
+    seconds = dict(quick_bench_steps(prior))
+    content = {
+        "checkpoint": prior.name,
+        "checkpoint_sha256": prior.digest,
+        "device": str(prior.device),
+        "threads": count,
+        "seconds": seconds,
+    }
+    result(content, [f"{size:>4}^3{one:>11.3f} s" for size, one in seconds.items()], json)
 
 
 def _duration(seconds: float) -> str:

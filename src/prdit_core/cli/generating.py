@@ -19,7 +19,7 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
-from prdit_core.config import GenerationPrecision, GridName, SamplerName, SamplingConfig
+from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
 from prdit_core.presets import PresetName, sampling_preset
 
@@ -103,6 +103,14 @@ def generate(
         GenerationPrecision | None,
         typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
     ] = None,
+    branch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP:SEED",
+            help="Go on from step STEP (from 1) with the noise of another seed, as the plugin's "
+            "New ending does; again for a branch of the branch.",
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Threads = None,
     overwrite: Annotated[
@@ -119,7 +127,7 @@ def generate(
     from prdit_core.cli.outputs import Outputs, Settings
     from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.models.linears import backend_on
-    from prdit_core.verbs.generate import finished_volume, generate_steps
+    from prdit_core.verbs.generate import generate_steps, step_volume
 
     wishes = {
         "steps": steps,
@@ -131,6 +139,7 @@ def generate(
         "precision": precision,
     }
     config = chosen(preset, wishes)
+    branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
     prior = load(checkpoint, own_device(device)).at_size(size)
@@ -143,16 +152,18 @@ def generate(
         device=str(prior.device),
         threads=use_threads(threads),
         linear=backend_on(prior.device.type),
+        branches=[str(one) for one in branches] or None,
     )
     unfinished = outputs.unfinished(settings, overwrite=overwrite)
     left = [number for number in own if number in unfinished]
     with stoppable() as stop, progress(not json) as bar:
         for place, number in enumerate(left):
             task = bar.add_task(f"volume {place + 1} of {len(left)}", total=config.steps)
-            for step in generate_steps(prior, config, seed=seed, index=number):
+            walk = generate_steps(prior, config, seed=seed, index=number, branches=branches)
+            for step in walk:
                 bar.update(task, completed=step.index + 1, total=step.total)
                 stop.raise_if_asked()
-            volume = finished_volume(prior, config, step, seed=seed, index=number)
+            volume = step_volume(prior, config, step, seed=seed, index=number, branches=branches)
             outputs.write(number, volume)
             bar.remove_task(task)
     files = outputs.files(own)

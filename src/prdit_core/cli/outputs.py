@@ -35,6 +35,7 @@ class Settings:
     device: str
     threads: int
     linear: str
+    branches: list[str] | None  # as records have them
 
     def recorded(self) -> dict[str, Any]:
         """As the JSON records name them, with the versions."""

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from prdit_core.cli.console import door, result
 from prdit_core.errors import UsageError
-from prdit_core.files import check_free, shown
+from prdit_core.files import check_new, shown
 
 if TYPE_CHECKING:
     from prdit_core.runs.folder import RunFolder
@@ -79,7 +79,7 @@ def plot(
     from prdit_core.runs.plot import plot_run
 
     if out is not None:
-        check_free(out, "--out", overwrite=overwrite)
+        check_new(out, overwrite=overwrite)
     path = plot_run(_opened(run), run / "plot.png" if out is None else out)
     result({}, [str(path)], as_json=False)
 

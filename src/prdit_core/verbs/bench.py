@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 T_MEASURED = 500.0
 LEAST_SECONDS = 1.0  # that each part is measured for
+# Of a quick look: what takes this long is not measured, since nobody would choose it.
+LONGEST_QUICK = 15.0
+PER_DOUBLING = 8.0  # voxels, and so about seconds
 CEILING_EDGE = 1024
 
 
@@ -68,6 +72,33 @@ def bench_steps(prior: Prior, possible: float) -> Iterator[SizeSpeed]:
     """
     for size in prior.sizes:
         yield _measured(prior.at_size(size), possible)
+
+
+def quick_bench_steps(prior: Prior) -> Iterator[tuple[int, float]]:
+    """A first idea of what an evaluation costs, within seconds and on any device.
+
+    Yields
+    ------
+    (int, float)
+        Each resolution of a chain, lowest first, and seconds of one evaluation there. Those of
+        more than `LONGEST_QUICK` follow from the resolution below, eight times as many each.
+    """
+    seconds = 0.0
+    for size in prior.sizes:
+        expected = PER_DOUBLING * seconds
+        seconds = expected if expected > LONGEST_QUICK else _first_idea(prior.at_size(size))
+        yield size, seconds
+
+
+def _first_idea(prior: Prior) -> float:
+    """The quickest of two evaluations; of one where that is slow."""
+    x = torch.randn(prior.shape, device=prior.device) * prior.schedule.noise_std
+    seconds: list[float] = []
+    while len(seconds) < 2 and sum(seconds) < LEAST_SECONDS:
+        begun = time.perf_counter()
+        float(prior.denoise(x, T_MEASURED).x0.sum())  # a device has then done all its work
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
 
 
 def _measured(prior: Prior, possible: float) -> SizeSpeed:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.config import SamplingConfig
+from prdit_core.config import Branch, SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.machine import check_memory, choose_device
 from prdit_core.models.contracts import Key
 from prdit_core.models.linears import backend_on
 from prdit_core.noise import Draw, unit_noise
-from prdit_core.provenance import stamp
+from prdit_core.provenance import estimate_stamp, stamp
 from prdit_core.sampling.grid import time_grid
 from prdit_core.sampling.sampler import SAMPLERS, sample_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,6 +41,7 @@ def generate_steps(
     *,
     seed: int = 0,
     index: int = 0,
+    branches: Sequence[Branch] = (),
     edit: Edit | None = None,
     device: str | None = None,
 ) -> Iterator[SampleStep]:
@@ -52,6 +53,8 @@ def generate_steps(
     seed, index
         Volume `index` of a series depends on these two only: all noise is a function of
         (seed, index, step).
+    branches : go on with other noise from these steps, one after the other; see `branch_steps`.
+        The step that a branch leaves from is done twice, before and after.
     edit : (Prediction, x_t, t) -> Prediction, applied to every prediction
     device : where to compute; None leaves the prior where it is
 
@@ -63,14 +66,23 @@ def generate_steps(
     Raises
     ------
     UsageError
-        If the seed, the index or the device is out of range, or the grid has not so many steps.
+        If the seed, the index, a branch or the device is out of range, or the grid has not so many
+        steps.
     MemoryLimit
         If the device runs out of memory.
     """
     _check(seed, index)
+    _check_branches(branches, config)
     place = prior if device is None else prior.to(choose_device(device))
     start = unit_noise(prior.shape, Draw.START, seed, index) * prior.schedule.noise_std
-    yield from _walk(place, config, start, _times(config, prior.schedule), seed, index, edit)
+    walk = _walk(place, config, start, _times(config, prior.schedule), seed, index, edit)
+    for branch in branches:
+        for step in walk:
+            yield step
+            if step.index == branch.step:
+                break
+        walk = _branched(place, step.x0, branch, config, index, edit)
+    yield from walk
 
 
 def branch_steps(
@@ -85,14 +97,15 @@ def branch_steps(
     """Go on from step `step` of an earlier walk with other noise.
 
     The clean volume predicted there is noised anew to the time of that step, so that one sees
-    what was decided by then: early steps leave the anatomy open, late ones only texture.
+    what was decided by then: early steps leave the anatomy open, late ones only texture. It is
+    taken as half floats: a recording of the walk needs no more to give the same bytes.
 
     Parameters
     ----------
     x0 : (1, C, D, H, W) prediction at that step, in model units
     step : one of that walk, from 0
     config : of the walk it branches off
-    seed, index : of the new noise
+    seed, index : of the new noise; `index` is that of the walk
 
     Yields
     ------
@@ -105,13 +118,25 @@ def branch_steps(
         If a setting is out of range.
     """
     _check(seed, index)
-    times = replace(_times(config, prior.schedule), first=step)
-    if not 0 <= step < times.total:
-        raise UsageError(f"step {step} is outside 0..{times.total - 1}")
-    t, schedule = times.times[step], prior.schedule
-    noise = unit_noise(prior.shape, Draw.BRANCH, seed, index, step) * schedule.noise_std
-    x_t = schedule.alpha(t) * torch.as_tensor(x0).cpu() + schedule.sigma(t) * noise
-    yield from _walk(prior, config, x_t, times, seed, index, None)
+    branch = Branch(step, seed)
+    _check_branches((branch,), config)
+    yield from _branched(prior, torch.as_tensor(x0), branch, config, index, None)
+
+
+def _branched(
+    prior: Prior,
+    x0: Tensor,
+    branch: Branch,
+    config: SamplingConfig,
+    index: int,
+    edit: Edit | None,
+) -> Iterator[SampleStep]:
+    times = replace(_times(config, prior.schedule), first=branch.step)
+    t, schedule = times.times[branch.step], prior.schedule
+    noise = unit_noise(prior.shape, Draw.BRANCH, branch.seed, index, branch.step)
+    noise = noise * schedule.noise_std
+    x_t = schedule.alpha(t) * x0.cpu().half().float() + schedule.sigma(t) * noise
+    return _walk(prior, config, x_t, times, branch.seed, index, edit)
 
 
 def _times(config: SamplingConfig, schedule: Schedule) -> TimeGrid:
@@ -161,19 +186,31 @@ def generate(
     *,
     seed: int = 0,
     index: int = 0,
+    branches: Sequence[Branch] = (),
     edit: Edit | None = None,
     device: str | None = None,
 ) -> Volume:
     """One generated volume in HU, with all settings in its metadata; see `generate_steps`."""
-    walk = generate_steps(prior, config, seed=seed, index=index, edit=edit, device=device)
+    walk = generate_steps(
+        prior, config, seed=seed, index=index, branches=branches, edit=edit, device=device
+    )
     (last,) = deque(walk, maxlen=1)
-    return finished_volume(prior, config, last, seed=seed, index=index)
+    return step_volume(prior, config, last, seed=seed, index=index, branches=branches)
 
 
-def finished_volume(
-    prior: Prior, config: SamplingConfig, last: SampleStep, *, seed: int, index: int
+def step_volume(
+    prior: Prior,
+    config: SamplingConfig,
+    step: SampleStep,
+    *,
+    seed: int,
+    index: int,
+    branches: Sequence[Branch] = (),
 ) -> Volume:
-    """HU volume of the last step of a walk, stamped with how it was made."""
+    """HU volume of a step of a walk, stamped with how it was made.
+
+    That of the last step is the finished one; that of any other is an estimate, and says so.
+    """
     metadata = stamp(
         seed=seed,
         index=index,
@@ -183,11 +220,14 @@ def finished_volume(
         device=str(prior.device),
         threads=torch.get_num_threads(),
         linear=backend_on(prior.device.type),
+        branches=branches,
     )
     metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
-    return prior.to_volume(SAMPLERS[config.sampler].result(last), metadata)
+    if step.index + 1 < step.total:
+        return prior.to_volume(step.x0, estimate_stamp(metadata, step.index))
+    return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
 
 
 def _check(seed: int, index: int) -> None:
@@ -195,3 +235,20 @@ def _check(seed: int, index: int) -> None:
         raise UsageError(f"seed {seed} is outside 0..{LARGEST_SEED}")
     if not 0 <= index < 2**31:
         raise UsageError(f"index {index} is outside 0..{2**31 - 1}")
+
+
+def _check_branches(branches: Sequence[Branch], config: SamplingConfig) -> None:
+    earliest = 0
+    for branch in branches:
+        _check(branch.seed, 0)
+        if not 0 <= branch.step < config.steps:
+            raise UsageError(
+                f"branch {branch} leaves from step {branch.step + 1}, which is outside "
+                f"1..{config.steps}"
+            )
+        if branch.step < earliest:
+            raise UsageError(
+                f"branch {branch} leaves before step {earliest + 1}, where the branch before it "
+                "begins; give branches in the order of their steps"
+            )
+        earliest = branch.step

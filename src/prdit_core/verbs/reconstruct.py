@@ -19,7 +19,7 @@ from prdit_core.inverse.tv import tv_steps
 from prdit_core.machine import package_version
 from prdit_core.provenance import torch_version
 from prdit_core.sampling.sampler import SAMPLERS
-from prdit_core.verbs.generate import finished_volume, generate_steps
+from prdit_core.verbs.generate import generate_steps, step_volume
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def reconstructed_volume(
     """
     problem = problem_of(prior, measurement, None)
     x = SAMPLERS[config.sampler].result(last)
-    made = finished_volume(prior, config, last, seed=seed, index=index)
+    made = step_volume(prior, config, last, seed=seed, index=index)
     low, high = prior.intensity.window_hu
     hu = problem.hu(x)[0, 0].float().cpu().numpy()
     outside = float(np.mean((hu < low - 1) | (hu > high + 1)))
