@@ -7,7 +7,6 @@ that are typed in them, all others reach the selected layer.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def bind_keys(layer: Layer, acts: Mapping[str, Callable[[], object]]) -> None:
     """Let keys, such as "1", "Space" or "Left", act while this layer is selected."""
     for key, act in acts.items():
-        layer.bind_key(key, partial(_act, act), overwrite=True)
+        layer.bind_key(key, _for_layer(act), overwrite=True)
 
 
 def release_keys(layer: Layer, keys: Iterable[str]) -> None:
@@ -28,5 +27,10 @@ def release_keys(layer: Layer, keys: Iterable[str]) -> None:
         layer.bind_key(key, None)
 
 
-def _act(act: Callable[[], object], _layer: Layer) -> None:
-    act()
+def _for_layer(act: Callable[[], object]) -> Callable[[Layer], None]:
+    """As napari calls it; it asks for a function with a name."""
+
+    def acted(_layer: Layer) -> None:
+        act()
+
+    return acted

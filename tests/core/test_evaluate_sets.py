@@ -55,10 +55,11 @@ def test_a_prepared_data_set_is_a_set_by_parts(prepared: Path) -> None:
 
 def test_a_set_knows_the_checkpoint_that_made_it(folder: Path) -> None:
     assert VolumeSet.open(folder).checkpoint() is None
+    record = {"volume": "000.nii", "sha256": "0" * 64, "checkpoint_sha256": "ab"}
     for number in range(3):
-        write_json(folder / f"{number:03}.json", {"checkpoint_sha256": "ab"})
+        write_json(folder / f"{number:03}.json", record)
     assert VolumeSet.open(folder).checkpoint() == "ab"
-    write_json(folder / "001.json", {"checkpoint_sha256": "cd"})
+    write_json(folder / "001.json", record | {"checkpoint_sha256": "cd"})
     assert VolumeSet.open(folder).checkpoint() is None
 
 
