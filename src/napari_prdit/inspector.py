@@ -192,7 +192,7 @@ def _no_hu(voxels: NDArray[Any]) -> str:
     from prdit_core.data.io import check_units
 
     if voxels.dtype.kind == "f":
-        voxels = voxels[np.isfinite(voxels)]
+        voxels = voxels[np.isfinite(voxels)][None]
     if not voxels.size:
         return "it holds no numbers"
     try:
