@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 import prdit_core
+from prdit_core.checkpoints.expected_data import expected_by
 from prdit_core.training.events import TrainStep, Validated
-from prdit_core.verbs.expected_data import expected_by
 
 
 def main(

@@ -18,7 +18,7 @@ FLOORS = (
     | {"noise", "machine", "openmp", "presets", "provenance"},
     {"models", "data", "codecs", "pictures"},
     {"sampling", "checkpoints", "metrics", "runs"},
-    {"training", "inverse", "reports"},
+    {"training", "inverse", "evaluation", "reports"},
     {"verbs"},
     {"cli"},
 )

@@ -98,7 +98,7 @@ def too_few(real: Path, training: Path | None) -> str:
 
     Only prepared data say at once how many there are; of other folders `fitted` tells.
     """
-    from prdit_core.verbs.evaluated_sets import FEWEST_REAL
+    from prdit_core.evaluation.sets import FEWEST_REAL
 
     if not (real / MANIFEST).is_file():
         return ""
@@ -127,7 +127,7 @@ def fitted(plan: Plan) -> Plan:
     PrditError
         If a folder cannot be used, or the model makes no volumes like the real ones.
     """
-    from prdit_core.verbs.evaluated_sets import open_sets
+    from prdit_core.evaluation.sets import open_sets
 
     # As long as the model has made none, the real volumes stand in for its own.
     sets = open_sets(plan.real, {plan.name: plan.generated or plan.real}, plan.training)

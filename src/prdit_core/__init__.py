@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prdit_core.data.transforms import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
+    from prdit_core.evaluation.sets import open_sets
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
-    from prdit_core.verbs.evaluated_sets import open_sets
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
@@ -78,7 +78,7 @@ _HOMES = {
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.importer",
     "load": "checkpoints.catalog",
-    "open_sets": "verbs.evaluated_sets",
+    "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",

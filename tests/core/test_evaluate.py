@@ -13,19 +13,19 @@ from chests import HELD_OUT, OTHERS, TRAINING, Standin, blurred, chest, chests, 
 import prdit_core
 from prdit_core.data.volume_sets import VolumeSet
 from prdit_core.errors import InputRejected, UsageError
+from prdit_core.evaluation.critics import critics_for
+from prdit_core.evaluation.passes import EvaluationStep
+from prdit_core.evaluation.sets import open_sets
 from prdit_core.metrics import wscore as wscore_module
-from prdit_core.verbs.critics import critics_for
 from prdit_core.verbs.evaluate import evaluate, evaluate_steps, find_protocol, protocol_encoder
-from prdit_core.verbs.evaluated_sets import open_sets
 from prdit_core.verbs.report import write_report
-from prdit_core.verbs.volume_passes import EvaluationStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.evaluation import Evaluation
-    from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
 COUNT = 16
 

@@ -13,8 +13,8 @@ import prdit_core
 from prdit_core.data.io import write_volume
 from prdit_core.data.volume_sets import VolumeSet
 from prdit_core.errors import InputRejected, UsageError
+from prdit_core.evaluation.sets import open_sets
 from prdit_core.files import write_json
-from prdit_core.verbs.evaluated_sets import open_sets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,6 +14,7 @@ from toys import TINY, TINY_CHAIN, tiny_checkpoint
 from typer.testing import CliRunner
 
 from prdit_core.checkpoints.catalog import load
+from prdit_core.checkpoints.expected_data import expected_by, expected_data
 from prdit_core.checkpoints.store import WEIGHTS, read_header, read_weights, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
@@ -23,7 +24,6 @@ from prdit_core.errors import UsageError
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.verbs.decompose import decompose
-from prdit_core.verbs.expected_data import expected_by, expected_data
 
 if TYPE_CHECKING:
     from click.testing import Result

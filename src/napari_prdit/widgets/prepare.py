@@ -13,10 +13,10 @@ from napari_prdit.activity import Activity
 from napari_prdit.widgets.child import Child
 from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, number, row
+from prdit_core.checkpoints.expected_data import sizes_for
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.data.transforms import PRESETS
 from prdit_core.errors import PrditError
-from prdit_core.verbs.expected_data import sizes_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

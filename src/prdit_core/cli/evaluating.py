@@ -26,10 +26,10 @@ from prdit_core.files import check_writable, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from prdit_core.evaluation.critics import WScoreChoice
+    from prdit_core.evaluation.passes import EvaluationStep
     from prdit_core.metrics.confidence import Measured
     from prdit_core.metrics.evaluation import Evaluation, Fake, Floor
-    from prdit_core.verbs.critics import WScoreChoice
-    from prdit_core.verbs.volume_passes import EvaluationStep
 
 COLUMNS = {
     "fid_unbiased": "FID corrected",
@@ -93,9 +93,9 @@ def evaluate(
     lie on one grid. docs/evaluation.md says what the numbers mean.
     """
     from prdit_core.data.sources import refuse_overlap
+    from prdit_core.evaluation.sets import open_sets
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.verbs.evaluate import evaluate_steps, find_protocol, protocol_encoder
-    from prdit_core.verbs.evaluated_sets import open_sets
     from prdit_core.verbs.report import write_report
 
     options = read_options(
@@ -155,7 +155,7 @@ def _choice(wished: bool | None) -> WScoreChoice:
 
 
 def _drain(steps: Iterator[EvaluationStep | Evaluation], as_json: bool) -> Evaluation:
-    from prdit_core.verbs.volume_passes import EvaluationStep
+    from prdit_core.evaluation.passes import EvaluationStep
 
     with stoppable() as stop, progress(not as_json) as bar:
         task, words = bar.add_task("", total=None), ""

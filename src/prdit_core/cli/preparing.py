@@ -168,7 +168,7 @@ def _preset(name: str, field_of_view_mm: float | None) -> Preset:
 
 def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
     """Preset and size of data that are like those of a checkpoint; say what they are."""
-    from prdit_core.verbs.expected_data import expected_by
+    from prdit_core.checkpoints.expected_data import expected_by
 
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size

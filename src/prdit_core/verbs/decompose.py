@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from prdit_core.checkpoints.expected_data import expected_data
 from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.machine import check_memory, package_version
@@ -15,7 +16,6 @@ from prdit_core.noise import Draw, unit_noise
 from prdit_core.pictures import Panel
 from prdit_core.provenance import DERIVED, SYNTHETIC, torch_version
 from prdit_core.schedule import T
-from prdit_core.verbs.expected_data import expected_data
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:

@@ -6,23 +6,24 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from prdit_core.errors import UsageError
+from prdit_core.evaluation.critics import WScoreChoice, critics_for, scores
+from prdit_core.evaluation.doubts import doubts
+from prdit_core.evaluation.findings import Findings
+from prdit_core.evaluation.passes import EvaluationStep, Pass
+from prdit_core.evaluation.sets import REAL, TRAINING
 from prdit_core.metrics.evaluation import Evaluation
 from prdit_core.metrics.floor import floor_of
 from prdit_core.metrics.frechet import frechet
 from prdit_core.metrics.mmd import kernel_width, mmd
 from prdit_core.metrics.protocols import PROTOCOLS
-from prdit_core.verbs.critics import WScoreChoice, critics_for, scores
-from prdit_core.verbs.evaluated_sets import REAL, TRAINING
-from prdit_core.verbs.findings import Findings
-from prdit_core.verbs.volume_passes import EvaluationStep, Pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.encoders import Encoder
     from prdit_core.metrics.protocols import Protocol
-    from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
 
 def evaluate_steps(
@@ -63,12 +64,13 @@ def evaluate_steps(
     found = Findings(sets, row, encoder, seed)
     yield from _look(looks, found)
     yield from _measure(found)
+    warnings = (*remarks, *doubts(found))
     if critics is None:
-        yield found.evaluation(None, remarks)
+        yield found.evaluation(None, warnings)
         return
     judged = {name: looks[name] for name in sets.judged}
     scored = yield from scores(judged, critics, seed=seed, device=device, scratch=scratch)
-    yield found.evaluation(scored.as_json(), remarks)
+    yield found.evaluation(scored.as_json(), warnings)
 
 
 def evaluate(

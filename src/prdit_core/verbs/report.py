@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.evaluation import Evaluation
-    from prdit_core.verbs.evaluated_sets import EvaluatedSets
     from prdit_core.volume import Volume
 
 CONTENT, PAGE = "evaluation.json", "report.html"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prdit_core.evaluation.sets import REAL, TRAINING
 from prdit_core.machine import package_version
 from prdit_core.metrics.confidence import measured_mean, measured_median
 from prdit_core.metrics.evaluation import (
@@ -25,8 +26,6 @@ from prdit_core.metrics.evaluation import (
 from prdit_core.metrics.nearest import Scale
 from prdit_core.metrics.projection import METHOD, principal_plane
 from prdit_core.metrics.tissues import histogram_edges
-from prdit_core.verbs.evaluated_sets import REAL, TRAINING
-from prdit_core.verbs.evaluation_doubts import doubts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prdit_core.data.volume_sets import VolumeSet
+    from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.confidence import Measured
     from prdit_core.metrics.encoders import Encoder
     from prdit_core.metrics.evaluation import Floor, Role
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from prdit_core.metrics.nearest import Neighbour
     from prdit_core.metrics.protocols import Protocol
     from prdit_core.metrics.survey import Survey
-    from prdit_core.verbs.evaluated_sets import EvaluatedSets
 
 SHOWN_PAIRS = 4
 
@@ -81,8 +80,8 @@ class Findings:
         """Usual distances to training volumes; None without training volumes."""
         return Scale.of(self.neighbours[REAL]) if REAL in self.neighbours else None
 
-    def evaluation(self, wscore: dict[str, Any] | None, remarks: Sequence[str]) -> Evaluation:
-        """All findings; `remarks` go before the doubts that they raise."""
+    def evaluation(self, wscore: dict[str, Any] | None, warnings: Sequence[str]) -> Evaluation:
+        """All findings, with what to be careful about."""
         assert self.floor is not None
         return Evaluation(
             program=package_version(),
@@ -96,7 +95,7 @@ class Findings:
             nearest_scale=self._usual(REAL) if REAL in self.neighbours else None,
             projection=self._projection(),
             wscore=wscore,
-            warnings=(*remarks, *doubts(self)),
+            warnings=tuple(warnings),
         )
 
     def _encoder(self) -> EncoderEntry:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prdit_core.errors import PrditError, UsageError
+from prdit_core.evaluation.passes import EvaluationStep
+from prdit_core.evaluation.sets import REAL
 from prdit_core.files import shown
-from prdit_core.verbs.evaluated_sets import REAL
-from prdit_core.verbs.volume_passes import EvaluationStep
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from prdit_core.evaluation.passes import Pass
+    from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.wscore import Protocol, WScore
-    from prdit_core.verbs.evaluated_sets import EvaluatedSets
-    from prdit_core.verbs.volume_passes import Pass
 
 WScoreChoice = Literal["auto", "on", "off"]
 

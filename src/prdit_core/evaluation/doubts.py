@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prdit_core.evaluation.sets import REAL
 from prdit_core.files import shown
 from prdit_core.metrics.frechet import FEWEST_FOR_CORRECTION
-from prdit_core.verbs.evaluated_sets import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prdit_core.verbs.findings import Findings
+    from prdit_core.evaluation.findings import Findings
 
 
 def doubts(found: Findings) -> Iterator[str]:
