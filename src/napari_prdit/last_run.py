@@ -50,8 +50,9 @@ class LastRun:
         return estimate_at(self.recording.at(index), self.last, self.prepared.intensity)
 
     def branched(self, step: int, seed: int) -> Request:
-        """Another ending of the recorded volume."""
-        return self.prepared.request.branched(max(self.volumes), step, seed)
+        """Another ending of the recorded volume, from the kept step nearest to `step`."""
+        kept = self.recording.nearest(step)
+        return self.prepared.request.branched(max(self.volumes), kept, seed)
 
     def ending(self, took: str) -> str:
         """How it ended, in words."""

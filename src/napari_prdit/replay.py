@@ -79,9 +79,13 @@ class Recording:
         if not self._steps:
             self._every = 1
 
-    def at(self, index: int) -> Moment:
+    def nearest(self, index: int) -> int:
         """The kept step nearest to `index`."""
-        nearest = min(self._steps, key=lambda kept: (abs(kept - index), kept))
+        return min(self._steps, key=lambda kept: (abs(kept - index), kept))
+
+    def at(self, index: int) -> Moment:
+        """What was kept of the step nearest to `index`."""
+        nearest = self.nearest(index)
         step = self._steps[nearest]
         return Moment(
             nearest, step.t, _unpacked(step.x_t, step.shape), _unpacked(step.x0, step.shape)

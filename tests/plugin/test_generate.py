@@ -323,6 +323,7 @@ def test_a_picture_on_the_way_says_that_it_is_an_estimate(qtbot: QtBot, dock: Ge
     assert layer.metadata["prdit"]["estimate_at_step"] == dock.progress.value()
 
 
+@pytest.mark.slow
 def test_a_branch_has_a_layer_of_its_own_and_a_command_that_makes_it(
     qtbot: QtBot, dock: GenerateDock, chain: Path, tmp_path: Path
 ) -> None:
