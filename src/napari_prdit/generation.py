@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_prdit.jobs import interruptible
 from napari_prdit.replay import Moment
 from napari_prdit.series import Sums
 from prdit_core.config import Branch
@@ -238,5 +237,7 @@ def _watched(
 
 
 def _interrupted(walk: Iterator[SampleStep], control: Control) -> Iterator[SampleStep]:
-    with interruptible(control):
+    from prdit_core.machine import interruptible
+
+    with interruptible(control.raise_if_abandoned):
         yield from walk

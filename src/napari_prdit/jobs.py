@@ -10,7 +10,7 @@ import atexit
 import threading
 import time
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -224,27 +224,6 @@ def guarded(work: Callable[[Control], Generator[Any]], control: Control) -> Iter
     finally:
         control.ended.set()
         _at_work.discard(control)
-
-
-@contextmanager
-def interruptible(control: Control) -> Iterator[None]:
-    """Let every layer of a network that this thread evaluates ask whether anybody still waits.
-
-    A step of a large volume takes minutes; a layer or a tile of it does not.
-    """
-    from torch.nn.modules.module import register_module_forward_pre_hook
-
-    thread = threading.get_ident()
-
-    def ask(*_: Any) -> None:
-        if threading.get_ident() == thread:
-            control.raise_if_abandoned()
-
-    hook = register_module_forward_pre_hook(ask)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _explained(error: Exception) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from prdit_core.errors import MemoryLimit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from prdit_core.config import Precision
 
@@ -87,6 +89,27 @@ def use_threads(count: int | None = None) -> int:
     threads = default_threads() if count is None else count
     torch.set_num_threads(threads)
     return threads
+
+
+@contextmanager
+def interruptible(ask: Callable[[], None]) -> Iterator[None]:
+    """Let every layer of a network that this thread evaluates `ask`, which may raise to end it.
+
+    A step of a large volume takes minutes; a layer, or a tile of it, does not.
+    """
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    thread = threading.get_ident()
+
+    def before(*_: object) -> None:
+        if threading.get_ident() == thread:
+            ask()
+
+    hook = register_module_forward_pre_hook(before)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def devices() -> list[dict[str, Any]]:

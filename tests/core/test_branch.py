@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from toys import tiny_checkpoint
 
 from prdit_core import Branch, SamplingConfig, branch_steps, generate, generate_steps, load
 from prdit_core.errors import UsageError
+from prdit_core.machine import interruptible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,3 +120,25 @@ def test_a_branch_as_text_counts_steps_from_one() -> None:
     for text in ("7", "0:4", "7:-4", "7:4:5", "seven:4", ""):
         with pytest.raises(UsageError, match="STEP:SEED"):
             Branch.parse(text)
+
+
+def test_a_walk_can_be_ended_in_the_middle_of_a_step_by_its_own_thread_alone(
+    tmp_path: Path,
+) -> None:
+    prior, way = load(tiny_checkpoint(tmp_path / "tiny")), SamplingConfig(steps=4)
+    asked: list[None] = []
+
+    def ask() -> None:
+        asked.append(None)
+        if len(asked) == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError), interruptible(ask):
+        list(generate_steps(prior, way))
+    assert len(asked) == 5
+    list(generate_steps(prior, way))  # nobody asks any more
+    with interruptible(ask):
+        other = Thread(target=lambda: list(generate_steps(prior, way)))
+        other.start()
+        other.join()
+    assert len(asked) == 5
