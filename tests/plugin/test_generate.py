@@ -704,6 +704,44 @@ def test_what_counts_as_a_chest_are_the_presets_of_the_core() -> None:
     assert set(CHEST_PRESETS) == set(PRESETS)
 
 
+def test_keys_act_while_the_volume_is_selected(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    def press(key: str) -> None:
+        (layer,) = dock.viewer.layers
+        acts = {str(binding): act for binding, act in layer.keymap.items()}
+        acts[key](layer)
+
+    dock.choose_checkpoint(str(chain))
+    dock.walk.steps.setValue(3000)
+    dock.generate()
+    qtbot.waitUntil(lambda: len(dock.viewer.layers) == 1, timeout=PATIENCE_MS)
+    press("Space")
+    assert dock.job.control.paused and dock.pause.text() == "Resume"
+    press("Left")  # nothing to go back to yet
+    press("Space")
+    assert not dock.job.control.paused
+    dock.halt.click()
+    finish(qtbot, dock)
+    last = dock.travel.slider.value()
+    for key, place in (("Left", last - 1), ("Left", last - 2), ("Right", last - 1)):
+        press(key)
+        assert dock.travel.slider.value() == place
+    dock.ending.keep.click()
+    (layer,) = dock.viewer.layers
+    assert not {"Space", "Left", "Right"} & {str(key) for key in layer.keymap}
+
+
+def test_work_is_in_napari_s_activity_dock(qtbot: QtBot, dock: GenerateDock, chain: Path) -> None:
+    dock.choose_checkpoint(str(chain))
+    dock.walk.count.setValue(2)
+    dock.generate()
+    assert dock._activity.total == 0  # loading
+    qtbot.waitUntil(lambda: dock._activity.total == 12, timeout=PATIENCE_MS)
+    finish(qtbot, dock)
+    assert dock._activity.total is None
+
+
 # --- the ending ---------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from napari.components import ViewerModel
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QWidget
 
+from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.help import HelpButton, HelpWindow, page_text
 from napari_prdit.widgets.planes import PlanesDock
 from napari_prdit.widgets.residual_inspector import ResidualInspector
@@ -28,7 +29,12 @@ SECTIONS = (
     "What the pictures mean",
     "Common problems",
 )
-DOCKS = {"inspect": ResidualInspector, "train": TrainingDock, "planes": PlanesDock}
+DOCKS = {
+    "generate": GenerateDock,
+    "inspect": ResidualInspector,
+    "train": TrainingDock,
+    "planes": PlanesDock,
+}
 # What says itself, and the rare settings that a tooltip explains.
 SELF_EVIDENT = {"Browse ...", "Dice", "Help", "Open folder"}
 

@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QMenu, QPushButton, QWidget
 
 from napari_prdit.saving import FORMATS
+from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.parts import button
 
 
@@ -62,8 +63,8 @@ class Ending(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         for column, part in enumerate((self.save, self.keep, self.another)):
             grid.addWidget(part, 0, 2 * column, 1, 2)
-        grid.addWidget(self.copy, 1, 0, 1, 3)
-        grid.addWidget(self.planes, 1, 3, 1, 3)
+        for column, part in enumerate((self.copy, self.planes, HelpButton("generate"))):
+            grid.addWidget(part, 1, 2 * column, 1, 2)
 
     def offer(self, there: bool) -> None:
         """Turn on what needs a volume, if there is one that nobody is working on."""

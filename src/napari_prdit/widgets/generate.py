@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QVBoxLayout
 
+from napari_prdit.activity import Activity
 from napari_prdit.generation import (
     Done,
     Prepared,
@@ -22,6 +23,7 @@ from napari_prdit.generation import (
     generate_work,
 )
 from napari_prdit.jobs import Failed, Job, Mailbox
+from napari_prdit.keys import bind_keys, release_keys
 from napari_prdit.last_run import LastRun
 from napari_prdit.layers import OURS
 from napari_prdit.paces import Setting, remember_paces
@@ -31,6 +33,7 @@ from napari_prdit.replay import Recording
 from napari_prdit.saving import Saved, save_work
 from napari_prdit.series import Summary
 from napari_prdit.widgets.contact_sheet import ContactSheet
+from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import Ending
 from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.pace_watch import PaceWatch
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import napari.viewer
+    from napari.layers import Layer
     from qtpy.QtGui import QShowEvent
 
     from napari_prdit.jobs import Control
@@ -70,10 +74,13 @@ class GenerateDock(WorkingDock):
         self.refresher = Refresher(self._paint, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
         self.run: LastRun | None = None
+        self._activity = Activity()
+        self._keyed: Layer | None = None
         self._failed = self._began = False
         self._asked_at = 0.0
         self._planes_shown = False
         self._build()
+        OpensAsTab(self)
         self.choose_checkpoint("demo")
 
     def choose_checkpoint(self, name: str) -> None:
@@ -115,6 +122,8 @@ class GenerateDock(WorkingDock):
         """End work and timers, and forget what was recorded."""
         self.refresher.stop()
         self.paces.stop()
+        self._activity.end()
+        self._bind_keys(None)
         self.job.abandon()
         self.saving.abandon()
         self.recording = Recording(self.recording.budget)
@@ -130,6 +139,7 @@ class GenerateDock(WorkingDock):
         self._failed = self._began = False
         self._asked_at = time.monotonic()
         self.controls.show_loading()
+        self._activity.begin("Loading the model")
         recording = self.recording
 
         def watched(control: Control) -> Generator[Any]:
@@ -160,6 +170,8 @@ class GenerateDock(WorkingDock):
             self.live.finish(original)
             self.live.keep()
         self._began = True
+        request = prepared.request
+        self._activity.begin("Generating a CT volume", request.count * request.config.steps)
         self.run = LastRun(prepared, self.recording)
         self.sheet.clear_volumes()
         self.live.begin()
@@ -178,21 +190,32 @@ class GenerateDock(WorkingDock):
             if self._began:  # recorded steps of a volume that was never done lead nowhere
                 self.recording.forget_from(0)
         elif self.run is not None and last is not None:
-            self.live.finish(last)
+            self._bind_keys(self.live.finish(last))
             self.message.say(self.run.ending(duration(time.monotonic() - self._asked_at)))
         self._show_running(False)
         self._show_recording()
         self._show_times()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._failed:
+            self._activity.end(self.message.text(), "failed")
+        else:
+            self._activity.end(
+                self.message.text(), "stopped" if self.job.control.stopped else "done"
+            )
 
     def _paint(self) -> None:
         frame = self.frames.take()
         if frame is not None:
             self.live.show(frame)
+            self._bind_keys(self.live.layer)
 
     def _show_progress(self, event: Progress) -> None:
         assert self.run is not None  # it was prepared
         request = self.run.prepared.request
         self.controls.show_progress(event, request.count)
+        self._activity.advance(event.volume * event.total + event.index + 1)
         if event.index + 1 == event.total and request.tells_pace:
             self._remember(event)
 
@@ -214,6 +237,16 @@ class GenerateDock(WorkingDock):
         if self.live.layer is None:
             self.live.begin()
         self.live.show(self.run.at(index))
+        self._bind_keys(self.live.layer)
+
+    def _bind_keys(self, layer: Layer | None) -> None:
+        """Let keys act for this dock while its layer is selected."""
+        acts = {"Space": self.pause.click, "Left": self.travel.back, "Right": self.travel.forward}
+        if self._keyed is not None and self._keyed is not layer:
+            release_keys(self._keyed, acts)
+        if layer is not None and layer is not self._keyed:
+            bind_keys(layer, acts)
+        self._keyed = layer
 
     def _show_recording(self) -> None:
         if self.run is None or self.run.last is None:
@@ -309,6 +342,7 @@ class GenerateDock(WorkingDock):
             self.message.say(event.message, "error")
 
     def _keep(self) -> None:
+        self._bind_keys(None)
         kept = [result.keep() for result in self.results.values()]
         self.message.say(f"kept as {kept[0]}" if kept[0] else "there is no volume to keep")
         self._show_running(False)

@@ -98,6 +98,16 @@ class TimeTravel(Form):
         self.slider.blockSignals(False)
         self._say()
 
+    def back(self) -> None:
+        """One step back, if there is any."""
+        if self.isEnabled():
+            self.slider.setValue(self.slider.value() - 1)
+
+    def forward(self) -> None:
+        """One step forward, if there is any."""
+        if self.isEnabled():
+            self.slider.setValue(self.slider.value() + 1)
+
     def _move(self) -> None:
         self._say()
         self._throttle.throttle()
