@@ -25,7 +25,7 @@ def main(size: int = 32, steps: int = 10, reference: int = 200) -> None:
     ours = Sampler("midpoint", "two looks a step", midpoint, evaluations=2)
 
     def ending(sampler: Sampler, steps: int) -> Tensor:
-        way = {"sampler": sampler, "grid": time_grid("log-snr", steps, sampler.first_time)}
+        way = {"sampler": sampler, "grid": time_grid("log-snr", steps, prior.schedule)}
         cold = sample_steps(prior.denoiser(), prior.schedule, start, noise=lambda _: start, **way)
         return deque(cold, maxlen=1).pop().x0
 

@@ -77,7 +77,8 @@ def emerging(viewer: Viewer, film: Film) -> None:
     dock.generate()
     while dock.job.running:
         settle(0.1)
-        film.take()
+        if viewer.layers:  # not while the model is loaded, when only the progress bar moves
+            film.take()
     settle(2)
     film.take(2 * LONG_MS)
 

@@ -13,8 +13,8 @@ import torch
 from chests import TRAINING, chests, save
 from toys import TINY_CHAIN, tiny_checkpoint
 
+from prdit_core import Prediction
 from prdit_core.data.io import read_volume
-from prdit_core.models.prior import Prediction
 from prdit_core.sampling.predictor import Estimate, Place, increment
 from prdit_core.schedule import CosineSchedule
 
@@ -77,6 +77,7 @@ def test_03_split_a_scan(tmp_path: Path, scans: Path, capsys: pytest.CaptureFixt
     assert {"x0-local.nii.gz", "x0-global-residual.nii.gz", "x0-total.nii.gz"} <= parts
 
 
+@pytest.mark.slow
 def test_04_train_and_generate(tmp_path: Path) -> None:
     example("04")(out=tmp_path, count=4, iterations=2)
     assert nibabel.load(tmp_path / "volume.nii.gz").shape == (16, 16, 16)  # no chest as yet

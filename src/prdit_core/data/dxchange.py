@@ -42,7 +42,7 @@ def read_dxchange(path: Path, rows: tuple[int, int] | None = None) -> Projection
     try:
         import h5py
     except ImportError as error:
-        raise UsageError("HDF5 files need h5py: pip install 'napari-prdit[ct-data]'") from error
+        raise UsageError("HDF5 files need a package: pip install h5py") from error
     name = shown(path.name)
     try:
         with h5py.File(path, "r") as file:
