@@ -67,6 +67,7 @@ def _group(item: pytest.Item) -> str:
     return "windows" if windows else item.path.stem
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
