@@ -38,7 +38,7 @@ define refined
 endef
 
 PYTHON_HERE = .venv/bin/python
-IN_TWO = --numprocesses 2 --dist loadgroup
+IN_TWO = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PRDIT = .venv/bin/prdit-core
 
 .DEFAULT_GOAL := help
