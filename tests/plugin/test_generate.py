@@ -96,6 +96,7 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
     assert tuple(layer.contrast_limits) == (-1000, 400)
 
 
+@pytest.mark.slow
 def test_the_copied_command_makes_the_same_volume(
     qtbot: QtBot, dock: GenerateDock, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_going_back_in_time_and_saving_keep_the_size_of_the_run(
 # --- while it works -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_volume_emerges_live(
     qtbot: QtBot, dock: GenerateDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +382,7 @@ def same_bytes(dock: GenerateDock, layer: Any, folder: Path) -> None:
     assert file.read_bytes() == (folder / "layer.nii.gz").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_deleted_layer_does_not_disturb_the_run(qtbot: QtBot, dock: GenerateDock) -> None:
     dock.walk.steps.setValue(100)
     dock.generate()
@@ -734,10 +737,11 @@ def test_keys_act_while_the_volume_is_selected(
 
 def test_work_is_in_napari_s_activity_dock(qtbot: QtBot, dock: GenerateDock, chain: Path) -> None:
     dock.choose_checkpoint(str(chain))
+    dock.walk.steps.setValue(3000)
     dock.walk.count.setValue(2)
     dock.generate()
-    assert dock._activity.total == 0  # loading
-    qtbot.waitUntil(lambda: dock._activity.total == 12, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: dock._activity.total == 6000, timeout=PATIENCE_MS)
+    dock.halt.click()
     finish(qtbot, dock)
     assert dock._activity.total is None
 

@@ -71,13 +71,14 @@ class GenerateDock(WorkingDock):
         self.job.told.connect(self._hear)
         self.job.ended.connect(self._ended)
         self.saving.told.connect(self._hear_saved)
-        self.refresher = Refresher(self._paint, preferences().preview_rate, self)
+        self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
         self.run: LastRun | None = None
         self._activity = Activity()
         self._keyed: Layer | None = None
         self._failed = self._began = False
         self._asked_at = 0.0
+        self._steps_done = 0
         self._planes_shown = False
         self._build()
         OpensAsTab(self)
@@ -122,12 +123,12 @@ class GenerateDock(WorkingDock):
         """End work and timers, and forget what was recorded."""
         self.refresher.stop()
         self.paces.stop()
-        self._activity.end()
         self._bind_keys(None)
         self.job.abandon()
         self.saving.abandon()
         self.recording = Recording(self.recording.budget)
         self.run = None
+        self._activity.end()
 
     # What the worker tells.
 
@@ -139,7 +140,6 @@ class GenerateDock(WorkingDock):
         self._failed = self._began = False
         self._asked_at = time.monotonic()
         self.controls.show_loading()
-        self._activity.begin("Loading the model")
         recording = self.recording
 
         def watched(control: Control) -> Generator[Any]:
@@ -170,8 +170,7 @@ class GenerateDock(WorkingDock):
             self.live.finish(original)
             self.live.keep()
         self._began = True
-        request = prepared.request
-        self._activity.begin("Generating a CT volume", request.count * request.config.steps)
+        self._steps_done = 0
         self.run = LastRun(prepared, self.recording)
         self.sheet.clear_volumes()
         self.live.begin()
@@ -205,6 +204,22 @@ class GenerateDock(WorkingDock):
                 self.message.text(), "stopped" if self.job.control.stopped else "done"
             )
 
+    def _tick(self) -> None:
+        self._paint()
+        self._show_activity()
+
+    def _show_activity(self) -> None:
+        """Never from an event of the worker: to paint a bar napari handles all that wait."""
+        if self.run is None or not self._began:
+            return
+        request = self.run.prepared.request
+        total = request.count * request.config.steps
+        if self._activity.total != total:
+            self._activity.begin("Generating a CT volume", total)
+        self._activity.advance(self._steps_done)
+        if not self.job.running:  # it ended meanwhile
+            self._activity.end()
+
     def _paint(self) -> None:
         frame = self.frames.take()
         if frame is not None:
@@ -215,7 +230,7 @@ class GenerateDock(WorkingDock):
         assert self.run is not None  # it was prepared
         request = self.run.prepared.request
         self.controls.show_progress(event, request.count)
-        self._activity.advance(event.volume * event.total + event.index + 1)
+        self._steps_done = event.volume * event.total + event.index + 1
         if event.index + 1 == event.total and request.tells_pace:
             self._remember(event)
 
