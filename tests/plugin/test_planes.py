@@ -605,6 +605,20 @@ def test_the_menu_opens_the_dock_below_and_an_oblique_scan_has_its_note(
 
 
 @pytest.mark.slow
+def test_below_the_picture_it_leaves_the_corners_to_the_docks_beside_it(
+    make_napari_viewer: Callable[..., Any], qtbot: Any
+) -> None:
+    """Also where napari remembers from another session that it lies below."""
+    viewer = make_napari_viewer(show=True)
+    dock = PlanesDock(viewer)
+    main = viewer.window.add_dock_widget(dock, name=TITLE, area="bottom").parentWidget()
+    qtbot.waitUntil(
+        lambda: main.corner(Qt.Corner.BottomRightCorner) == Qt.DockWidgetArea.RightDockWidgetArea,
+        timeout=20_000,
+    )
+
+
+@pytest.mark.slow
 def test_a_second_dock_opens_as_a_tab(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
     viewer = make_napari_viewer(show=True)
     titles = ("Inspect local and global part", "Train on CT scans")

@@ -42,17 +42,23 @@ def place_of(content: QWidget) -> QDockWidget | None:
     return above
 
 
-def put_below(place: QDockWidget) -> None:
-    """Move a dock below the picture, beside the docks at the left and right."""
+def leave_corners(place: QDockWidget) -> None:
+    """Let docks at the left and right reach down beside what lies below the picture."""
     main = place.parentWidget()
-    if not isinstance(main, QMainWindow):
-        return
     sides = (
         (Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea),
         (Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea),
     )
-    for corner, area in sides:
-        main.setCorner(corner, area)
+    if isinstance(main, QMainWindow):
+        for corner, area in sides:
+            main.setCorner(corner, area)
+
+
+def put_below(place: QDockWidget) -> None:
+    """Move a dock below the picture."""
+    main = place.parentWidget()
+    if not isinstance(main, QMainWindow):
+        return
     main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, place)
     main.resizeDocks([place], [round(BELOW_SHARE * main.height())], Qt.Orientation.Vertical)
 

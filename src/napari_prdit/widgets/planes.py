@@ -32,7 +32,7 @@ from napari_prdit.looking import (
     value_at,
 )
 from napari_prdit.ortho import Planes
-from napari_prdit.widgets.dock_place import is_at_right, place_of, put_below
+from napari_prdit.widgets.dock_place import is_at_right, leave_corners, place_of, put_below
 from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.parts import Message, button
 from napari_prdit.widgets.plane_picture import Crosshair, EdgeLetters, Picture, views_of
@@ -185,6 +185,7 @@ class PlanesDock(QWidget):
         if self._placed or place is None:
             return False
         self._placed = True
+        leave_corners(place)  # also where napari put it back below, as it was in another session
         if not is_at_right(place):
             return False
         put_below(place)
