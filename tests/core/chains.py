@@ -19,6 +19,8 @@ CUTS = (
     RefinerConfig(patch=4, stride=2, padding=1, width=12),
     RefinerConfig(patch=6, stride=4, padding=1, width=18),
 )
+# Ours: the lower stage is seen as the paper's are, the upper one sees what is predicted below it.
+SEEING = (CUTS[0], CUTS[1].model_copy(update={"sees": "below"}))
 
 
 def chain(refiners: int) -> ModelConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from chains import CUTS, chain, network, states
+from chains import CUTS, SEEING, chain, network, states
 from pydantic import ValidationError
 from toys import TINY, tiny_checkpoint
 
@@ -114,7 +114,7 @@ def test_tiles_leave_no_seam() -> None:
 
 def tiled_by(refiner: HighResRefiner, strides: int, batch: int) -> None:
     """Let tiles be of this many strides."""
-    one = bytes_per_token(refiner.config) * batch
+    one = bytes_per_token(refiner.token_width) * batch
     refiner.tile_bytes = strides**3 * one
     assert refiner.tile_edge(batch) == strides * refiner.config.stride
 
@@ -123,7 +123,7 @@ def test_tiles_are_as_large_as_their_bound_allows() -> None:
     refiner = network(chain(1)).refiners[0]
     refiner.tile_bytes = 0
     assert refiner.tile_edge(1) == refiner.config.stride
-    refiner.tile_bytes = 27 * bytes_per_token(refiner.config)
+    refiner.tile_bytes = 27 * bytes_per_token(refiner.token_width)
     assert refiner.tile_edge(1) == 3 * refiner.config.stride
     assert refiner.tile_edge(2) == 2 * refiner.config.stride
 
@@ -132,8 +132,10 @@ def test_tiles_are_as_large_as_their_bound_allows() -> None:
 
 
 @pytest.mark.parametrize("refiners", range(4))
-def test_the_parts_of_a_chain_sum_to_its_prediction(refiners: int) -> None:
-    model = network(chain(refiners))
+@pytest.mark.parametrize("sees", ["noise", "below"])
+def test_the_parts_of_a_chain_sum_to_its_prediction(refiners: int, sees: str) -> None:
+    cuts = (cut.model_copy(update={"sees": sees}) for cut in chain(refiners).refiners)
+    model = network(chain(refiners).refined_by(*cuts))
     scale = 2 ** (refiners + 1)
     x, t = states(2 * scale, 2 * scale, 4 * scale)
     local, residual, refined = model.parts(x, t)
@@ -161,8 +163,9 @@ def test_a_stopped_chain_shares_its_weights() -> None:
 
 
 @pytest.mark.parametrize("tiles", [1, 100])
-def test_a_box_is_what_the_whole_has_there(tiles: int) -> None:
-    model = network(chain(2))
+@pytest.mark.parametrize("cuts", [CUTS, SEEING])
+def test_a_box_is_what_the_whole_has_there(tiles: int, cuts: tuple[RefinerConfig, ...]) -> None:
+    model = network(TINY.refined_by(*cuts))
     x, t = states(16, 24, 32)
     for refiner in model.refiners:
         tiled_by(refiner, tiles, len(x))
@@ -188,12 +191,28 @@ def test_a_refiner_sees_only_its_patches() -> None:
     x, t = states(16, 16, 16, batch=1)
     far = x.clone()
     far[..., -1] += 1.0
-    a, b = (model.refiners[0](volume, t) for volume in (x, far))
+    a, b = (model.refiners[0](volume, torch.zeros(1, 2, 16, 16, 16), t) for volume in (x, far))
     assert torch.equal(a[..., :14], b[..., :14]) and not torch.equal(a, b)
 
 
-def test_several_channels_are_refined() -> None:
-    model = network(chain(1).model_copy(update={"channels": 2}))
+def test_a_refiner_that_sees_below_follows_the_image_below_within_its_patch_and_not_the_noise() -> (
+    None
+):
+    refiner = network(TINY.refined_by(SEEING[1])).refiners[0]
+    x, t = states(16, 16, 16, batch=1)
+    rough = torch.randn(1, 2, 16, 16, 16)
+    noise, image = rough.clone(), rough.clone()
+    noise[:, 0] += 1.0
+    image[:, 1, ..., -1] += 1.0
+    found, as_noise, as_image = (refiner(x, seen, t) for seen in (rough, noise, image))
+    assert torch.equal(found, as_noise)
+    assert torch.equal(found[..., :12], as_image[..., :12])
+    assert not torch.equal(found[..., 12:], as_image[..., 12:])
+
+
+@pytest.mark.parametrize("cut", [CUTS[0], SEEING[1]])
+def test_several_channels_are_refined(cut: RefinerConfig) -> None:
+    model = network(TINY.model_copy(update={"channels": 2}).refined_by(cut))
     x = torch.randn(1, 2, 8, 8, 8)
     local, residual, refined = model.parts(x, torch.tensor([5.0]))
     assert residual is not None and refined is not None
@@ -301,6 +320,32 @@ def test_the_digest_of_a_known_header_never_changes() -> None:
     )
 
 
+def test_a_chain_of_the_papers_kind_is_written_as_before() -> None:
+    """Not a word of what refiners see; the digest is that of the version before it could differ."""
+    content = {
+        "model": chain(2).model_dump(),
+        "schedule": {"kind": "cosine", "noise_std": 0.5},
+        "intensity": {},
+        "geometry": {"shape": [16, 16, 16], "spacing_mm": [1, 1, 1], "field_of_view_mm": 16},
+        "files": {"weights.safetensors": "0" * 64},
+    }
+    assert [list(cut) for cut in content["model"]["refiners"]] == [list(CUTS[0].model_dump())] * 2
+    assert "sees" not in CUTS[0].model_dump()
+    known = "7f9b2ef71b524cf66a311fb8ecd5ebde7eb542e04b76b1496221ce70764b6d74"
+    assert Header.model_validate(content).digest == known
+    content["model"] = TINY.refined_by(*SEEING).model_dump()
+    assert Header.model_validate(content).model.refiners == SEEING
+    assert Header.model_validate(content).digest != known
+
+
+def test_a_chain_that_sees_below_comes_back_and_generates(tmp_path: Path) -> None:
+    model = TINY.refined_by(*SEEING)
+    prior = prdit_core.load(tiny_checkpoint(tmp_path / "seeing", size=16, model=model))
+    assert prior.model.config == model and prior.at_size(8).model.config == chain(1)
+    volume = prdit_core.generate(prior, prdit_core.SamplingConfig(steps=2))
+    assert volume.voxels_hu.shape == (16, 16, 16)
+
+
 def test_the_digest_follows_the_refiners(tmp_path: Path) -> None:
     digests = set()
     for number, cut in enumerate(CUTS):
@@ -321,6 +366,8 @@ SILLY = [
     ({"refiners": [CUTS[0].model_dump() | {"width": 10**9}]}, "width"),
     ({"refiners": [CUTS[0].model_dump() | {"depth": 1}]}, "depth"),
     ({"refiners": 2}, "refiners"),
+    ({"refiners": [CUTS[0].model_dump() | {"sees": "above"}]}, "sees"),
+    ({"refiners": [CUTS[0].model_dump() | {"sees": "below"}]}, "does not fit"),
     ({"refiners": [{}]}, "refiners"),
     ({"refiners": [CUTS[0].model_dump()]}, "unexpected refiners.1."),
     ({"refiners": [cut.model_dump() | {"width": 6} for cut in CUTS]}, "refiners.0.time."),

@@ -13,7 +13,7 @@ from prdit_core.models.local_denoiser import LocalDenoiser
 from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_reflected
 
 if TYPE_CHECKING:
-    from prdit_core.config import ModelConfig
+    from prdit_core.config import Norm, RefinerConfig
     from prdit_core.patches import Box
 
 # Bound of a tile's activations. On a CPU tiles that stay near its caches are also the fastest.
@@ -26,24 +26,33 @@ class HighResRefiner(nn.Module):
     It is local: a tile depends on its own patches only, so the result is that of the whole volume
     at once while the memory is bounded.
 
+    Parameters
+    ----------
+    channels, norm : as in `ModelConfig`
+
     Attributes
     ----------
+    token_width : d
     tile_bytes : bound of the activations of one tile
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: RefinerConfig, channels: int, norm: Norm) -> None:
         super().__init__()
         self.config = config
+        self.output_channels = 2 * channels
+        self.token_width = config.token_width(channels)
         self.tile_bytes = TILE_BYTES
-        self.time = TimeEmbedding(config.width, config.token_width, 0)
-        self.local = LocalDenoiser(config)
+        self.time = TimeEmbedding(config.width, self.token_width, 0)
+        tile_width = self.output_channels * config.stride**3
+        self.local = LocalDenoiser(self.token_width, tile_width, norm)
 
-    def forward(self, x: Tensor, t: Tensor, box: Box | None = None) -> Tensor:
+    def forward(self, x: Tensor, rough: Tensor, t: Tensor, box: Box | None = None) -> Tensor:
         """Details to add to the upsampled prediction.
 
         Parameters
         ----------
         x : (B, C, D, H, W) noisy volume at the refiner's resolution
+        rough : (B, 2C, D, H, W) upsampled prediction of the resolution below, noise then image
         t : (B,) network time, 0..1000
         box : part of the volume, its limits multiples of the stride; None: all of it
 
@@ -53,6 +62,8 @@ class HighResRefiner(nn.Module):
         """
         config = self.config
         grid_of(tuple(x.shape), config.stride, config.padding)
+        if config.sees == "below":
+            x = torch.cat([x, rough.chunk(2, dim=1)[1]], dim=1)
         padded = pad_reflected(x, config.padding)
         if box is not None:
             padded = self._around(padded, box)
@@ -60,7 +71,7 @@ class HighResRefiner(nn.Module):
         if torch.is_grad_enabled() and self.local.out.weight.requires_grad:
             return self._tile(padded, c_local)  # autograd keeps everything anyway
         depth, height, width = (edge - 2 * config.padding for edge in padded.shape[-3:])
-        out = x.new_empty(x.shape[0], config.output_channels, depth, height, width)
+        out = x.new_empty(x.shape[0], self.output_channels, depth, height, width)
         for tile in boxes((depth, height, width), self.tile_edge(x.shape[0])):
             out[(..., *tile)] = self._tile(self._around(padded, tile), c_local)
         return out
@@ -81,14 +92,14 @@ class HighResRefiner(nn.Module):
 
     def tile_edge(self, batch: int) -> int:
         """Edge in voxels of tiles whose activations stay within the bound, at least a stride."""
-        tokens = self.tile_bytes // (bytes_per_token(self.config) * batch)
+        tokens = self.tile_bytes // (bytes_per_token(self.token_width) * batch)
         edge = max(int(round(tokens ** (1 / 3), 6)), 1)
         return edge * self.config.stride
 
 
-def bytes_per_token(config: ModelConfig) -> int:
+def bytes_per_token(token_width: int) -> int:
     """Largest activations of a Local Denoiser per token, about, in float32."""
-    return 4 * 6 * config.token_width
+    return 4 * 6 * token_width
 
 
 def downsample(x: Tensor) -> Tensor:

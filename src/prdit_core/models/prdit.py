@@ -48,10 +48,10 @@ class PRDiT(nn.Module):
         super().__init__()
         self.config = config
         self.time = TimeEmbedding(config.width, config.token_width, config.depth)
-        self.local = LocalDenoiser(config)
+        self.local = LocalDenoiser(config.token_width, config.tile_width, config.norm)
         self.global_residual = GlobalResidualDiT(config) if config.depth else None
         self.refiners = nn.ModuleList(
-            HighResRefiner(config.of_refiner(number)) for number in range(len(config.refiners))
+            HighResRefiner(refiner, config.channels, config.norm) for refiner in config.refiners
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -101,19 +101,27 @@ class PRDiT(nn.Module):
         for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
             within = box if state is x else None
             rough = upsample(found[-1])
+            details = refiner(state, rough, t, within)
             rough = rough if within is None else rough[(..., *within)]
-            found.append(rough.add_(refiner(state, t, within)))
+            found.append(rough.add_(details))
         return found
 
     def parts(self, x: Tensor, t: Tensor) -> Parts:
-        """What `forward` sums up: since upsampling is linear, each part can be followed up."""
+        """What `forward` sums up: since upsampling is linear, each part can be followed up.
+
+        A refiner's part is all that it adds, also where it sees the prediction below it.
+        """
         local, residual = self.local_part(x, t), self.residual_part(x, t)
         refined: Tensor | None = None
         for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
             local = upsample(local)
             residual = None if residual is None else upsample(residual)
-            details = refiner(state, t)
-            refined = details if refined is None else upsample(refined).add_(details)
+            refined = None if refined is None else upsample(refined)
+            rough = local
+            for part in (residual, refined):
+                rough = rough if part is None else rough + part
+            details = refiner(state, rough, t)
+            refined = details if refined is None else refined.add_(details)
         return Parts(local, residual, refined)
 
     def _states(self, x: Tensor) -> list[Tensor]:
@@ -220,14 +228,14 @@ def training_memory(
         per_token += config.token_width + (12 + blocks) * width
     kept = math.prod(_base_grid(config, shape)) * per_token
     transient = _activations(config, shape, held=4)
-    for number in range(len(config.refiners)):
+    for number, refiner in enumerate(config.refiners):
         if f"refiners.{number}.".startswith(trains):
-            refiner, last = config.of_refiner(number), number == len(config.refiners) - 1
+            last, token = number == len(config.refiners) - 1, refiner.token_width(config.channels)
             below = 2 ** (len(config.refiners) - 1 - number)
             voxels = crop**3 if crop and last else math.prod(shape) // below**3
             tokens = voxels // refiner.stride**3
-            kept += 17 * refiner.token_width * tokens
-            transient = max(transient, bytes_per_token(refiner) * tokens)
+            kept += 17 * token * tokens
+            transient = max(transient, bytes_per_token(token) * tokens)
     counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * kept + transient)
     return round(1.2 * counted)
 
