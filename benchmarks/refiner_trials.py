@@ -43,15 +43,18 @@ def refiner(name: str, model: str, start: str = BASE, share: float = 1.0, **more
     return Run(name, "refine", start, share, 1000, settings)
 
 
+OURS = {"sees": "below", "shows": "averages"}
 TUNED = {"lr": 1e-4, "consistency": 0.0}
 RUNS = (
     refiner("patch-6", "6/4/1/192"),
     refiner("below-6", "6/4/1/192", sees="below"),
+    refiner("averages-6", "6/4/1/192", shows="averages"),
+    refiner("both-6", "6/4/1/192", **OURS),
     refiner("patch-8", "8/4/2/192"),
     refiner("patch-12", "12/8/2/192"),
     refiner("below-4", "4/2/1/192", sees="below"),
-    Run("top", "finetune", "below-6", 0.5, 1000, TUNED),
-    Run("sizes", "finetune", "below-6", 0.5, 1000, {**TUNED, "lower_sizes": 1.0}),
+    Run("top", "finetune", "both-6", 0.5, 1000, TUNED),
+    Run("sizes", "finetune", "both-6", 0.5, 1000, {**TUNED, "lower_sizes": 1.0}),
     Run("sparse-base", "finetune", BASE, 0.5, 1000, {"lr": 1e-4}, SPARSE),
     refiner("sparse", "6/4/1/192", "sparse-base", 0.5),
     Run("direct-local", "local", None, 0.5, 1000, {"model": "PRDiT-XS/8/4", "lr": 1e-3}),
@@ -70,8 +73,10 @@ ARMS = {
     "patch-12": "refiner 12/8/2",
     "sparse": "base tuned on every second voxel, then 6/4/1",
     "below-6": "6/4/1 that sees the prediction below",
+    "averages-6": "6/4/1, its base is shown averages",
+    "both-6": "6/4/1 that sees below, its base is shown averages",
     "below-4": "4/2/1 that sees the prediction below",
-    "top": "6/4/1 that sees below, all fine-tuned at 64^3",
+    "top": "both, all fine-tuned at 64^3",
     "sizes": "the same, with a loss at 32^3 too",
     "direct": "one network at 64^3, 8/8/0, no refiner",
 }

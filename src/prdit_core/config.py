@@ -18,6 +18,7 @@ StageName = Literal["local", "global", "refine", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
+Shows = Literal["voxels", "averages"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
@@ -61,17 +62,21 @@ class RefinerConfig(PatchGeometry):
     width : of its own time embedding
     sees : "noise" (the paper): patches of the noisy state; "below" (ours): also those of the clean
         image that the resolution below predicts, upsampled
+    shows : what the resolution below gets of the noisy state: "voxels" (the paper): every second
+        one; "averages" (ours): means over 2^3, which are the state of an earlier time
     """
 
     width: int = Field(ge=6, le=8192)
     sees: Sees = "noise"
+    shows: Shows = "voxels"
 
     @model_serializer(mode="wrap")
     def _without_the_papers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of what the paper's refiners see: digests of older chains stay valid."""
+        """No word of what the paper's refiners do: digests of older chains stay valid."""
         content: dict[str, Any] = dump(self)
-        if self.sees == "noise":
-            content.pop("sees", None)
+        for name, papers in (("sees", "noise"), ("shows", "voxels")):
+            if content.get(name) == papers:
+                content.pop(name)
         return content
 
     def token_width(self, channels: int) -> int:
@@ -210,7 +215,7 @@ class TrainConfig(BaseModel):
     consistency : weight of the low-frequency consistency term of a chain (3.4); None: 0.1
     crop : edge of the box that a refiner is trained on at each iteration, somewhere in the volume;
         None: the whole volume (the paper)
-    sees : what a new refiner sees, as in `RefinerConfig`; None: "noise" (the paper)
+    sees, shows : of a new refiner, as in `RefinerConfig`; None: "noise", "voxels" (the paper)
     lower_sizes : "finetune": weight of the loss at every lower resolution of a chain, which keeps
         them models of their own; None: the highest alone (the paper)
     lr_schedule : "cosine" falls from `lr` to zero over `iterations`, which then must not change;
@@ -245,6 +250,7 @@ class TrainConfig(BaseModel):
     consistency: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     crop: int | None = Field(default=None, ge=2, le=4096)
     sees: Sees | None = None
+    shows: Shows | None = None
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     noise_std: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
     precision: Precision = "auto"

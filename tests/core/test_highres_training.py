@@ -141,7 +141,7 @@ def test_refining_trains_the_last_refiner_only(
 def test_refining_starts_at_the_upsampled_prediction() -> None:
     work = trainer("refine", chain(2))
     x, t = states(16, 16, 16)
-    assert torch.equal(work.network(x, t), upsample(network(chain(1))(downsample(x), t)))
+    assert torch.equal(work.network(x, t), upsample(network(chain(1))(downsample(x), t), "voxels"))
 
 
 def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_a_refiner_has_patches_of_its_own_and_sees_what_it_is_told_to(
     assert load_file(last(config.run) / RAW)["refiners.0.local.out.weight"].any()
     work = trainer("refine", TINY.refined_by(own))
     x, t = states(8, 8, 8)
-    assert torch.equal(work.network(x, t), upsample(network(TINY)(downsample(x), t)))
+    assert torch.equal(work.network(x, t), upsample(network(TINY)(downsample(x), t), "voxels"))
 
 
 def test_the_base_of_a_chain_goes_on_alone(data: Path, whole: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from prdit_core.config import (
     Precision,
     RateName,
     Sees,
+    Shows,
     StageName,
     Strategy,
     TrainConfig,
@@ -94,6 +95,12 @@ def train(
         Sees | None,
         typer.Option(help="refine: below also shows the refiner the prediction below it. [noise]"),
     ] = None,
+    shows: Annotated[
+        Shows | None,
+        typer.Option(
+            help="refine: averages instead of every second voxel for what lies below. [voxels]"
+        ),
+    ] = None,
     lower_sizes: Annotated[
         float | None,
         typer.Option(help="finetune: weight of the loss at every lower resolution of a chain. [0]"),
@@ -159,6 +166,7 @@ def train(
         "consistency": consistency,
         "crop": crop,
         "sees": sees,
+        "shows": shows,
         "lower_sizes": lower_sizes,
         "lr": lr,
         "lr_schedule": lr_schedule,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,13 +12,15 @@ from torch.nn import functional
 from prdit_core.models.layers import TimeEmbedding
 from prdit_core.models.local_denoiser import LocalDenoiser
 from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_reflected
+from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from prdit_core.config import Norm, RefinerConfig
+    from prdit_core.config import Norm, RefinerConfig, Shows
     from prdit_core.patches import Box
 
 # Bound of a tile's activations. On a CPU tiles that stay near its caches are also the fastest.
 TILE_BYTES = 16 * 2**20
+NOISE_OF_MEANS = 8**-0.5  # strength of the noise in means over 2^3 voxels
 
 
 class HighResRefiner(nn.Module):
@@ -110,12 +113,42 @@ def downsample(x: Tensor) -> Tensor:
     return x[..., ::2, ::2, ::2]
 
 
-def upsample(prediction: Tensor) -> Tensor:
+def shown(x: Tensor, t: Tensor, shows: Shows) -> tuple[Tensor, Tensor]:
+    """State and time that the resolution below gets of a noisy state and its time.
+
+    Averages over 2^3 voxels hold 1/sqrt(8) of the noise, so they are the state of an earlier time
+    on another scale: with theta = (pi / 2) t / T, tan theta' = tan theta / sqrt(8), x' = mean x
+    cos theta' / cos theta. A model that learnt on averages sees in them what it learnt on; every
+    second voxel is sharper than that, and has but an eighth of what is known.
+
+    (B, C, D, H, W) and (B,) to (B, C, D/2, H/2, W/2) and (B,)
+    """
+    if shows == "voxels":
+        return downsample(x), t
+    theta = t * (0.5 * math.pi / T)
+    alpha, sigma = torch.cos(theta), torch.sin(theta) * NOISE_OF_MEANS
+    scale = torch.hypot(alpha, sigma)[:, None, None, None, None]
+    earlier = torch.atan2(sigma, alpha) * (2 * T / math.pi)
+    return functional.avg_pool3d(x, 2) / scale, earlier
+
+
+def below(x0: Tensor, eps: Tensor, shows: Shows) -> tuple[Tensor, Tensor]:
+    """Image and noise of the state that `shown` makes of theirs; what is to be predicted there."""
+    if shows == "voxels":
+        return downsample(x0), downsample(eps)
+    return functional.avg_pool3d(x0, 2), functional.avg_pool3d(eps, 2) / NOISE_OF_MEANS
+
+
+def upsample(prediction: Tensor, shows: Shows) -> Tensor:
     """A joint prediction at twice the resolution: noise nearest, image trilinear (3.4).
+
+    The noise of averages is that of their voxels' mean.
 
     (B, 2C, D, H, W) to (B, 2C, 2D, 2H, 2W)
     """
     eps, x0 = prediction.chunk(2, dim=1)
+    if shows == "averages":
+        eps = eps * NOISE_OF_MEANS
     larger = [
         functional.interpolate(eps, scale_factor=2, mode="nearest"),
         functional.interpolate(x0, scale_factor=2, mode="trilinear", align_corners=False),

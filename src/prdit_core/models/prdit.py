@@ -13,7 +13,7 @@ from prdit_core.models.highres_refiner import (
     TILE_BYTES,
     HighResRefiner,
     bytes_per_token,
-    downsample,
+    shown,
     upsample,
 )
 from prdit_core.models.layers import Modulation, TimeEmbedding
@@ -71,7 +71,7 @@ class PRDiT(nn.Module):
     def pyramid(self, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """Predictions at every resolution of the chain, each as `forward` shapes it, lowest first.
 
-        Each resolution sees every second voxel of the noisy state above it (3.4).
+        Each resolution sees of the noisy state above it what the refiner there shows (3.4).
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class PRDiT(nn.Module):
 
     def local_part(self, x: Tensor, t: Tensor) -> Tensor:
         """What the Local Denoiser predicts, (B, Cout, d, h, w) at the resolution of the base."""
-        v, grid = self._patches(x)
+        v, grid, t = self._patches(x, t)
         tiles = self.local(v, self.time.local_head(self.time.base(t)))
         return assemble_tiles(tiles, grid, self.config.stride)
 
@@ -91,17 +91,17 @@ class PRDiT(nn.Module):
         """What the Global Residual DiT adds to it, of the same shape; None at depth 0."""
         if self.global_residual is None or self.time.global_head is None:
             return None
-        v, grid = self._patches(x)
+        v, grid, t = self._patches(x, t)
         tiles = self.global_residual(v, self.time.global_head(self.time.base(t)), grid)
         return assemble_tiles(tiles, grid, self.config.stride)
 
     def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """The rest of `pyramid`, from the prediction of the base on."""
         found = [base]
-        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
+        for refiner, (state, time) in zip(self.refiners, self._states(x, t)[1:], strict=True):
             within = box if state is x else None
-            rough = upsample(found[-1])
-            details = refiner(state, rough, t, within)
+            rough = upsample(found[-1], refiner.config.shows)
+            details = refiner(state, rough, time, within)
             rough = rough if within is None else rough[(..., *within)]
             found.append(rough.add_(details))
         return found
@@ -113,29 +113,31 @@ class PRDiT(nn.Module):
         """
         local, residual = self.local_part(x, t), self.residual_part(x, t)
         refined: Tensor | None = None
-        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
-            local = upsample(local)
-            residual = None if residual is None else upsample(residual)
-            refined = None if refined is None else upsample(refined)
+        for refiner, (state, time) in zip(self.refiners, self._states(x, t)[1:], strict=True):
+            shows = refiner.config.shows
+            local = upsample(local, shows)
+            residual = None if residual is None else upsample(residual, shows)
+            refined = None if refined is None else upsample(refined, shows)
             rough = local
             for part in (residual, refined):
                 rough = rough if part is None else rough + part
-            details = refiner(state, rough, t)
+            details = refiner(state, rough, time)
             refined = details if refined is None else refined.add_(details)
         return Parts(local, residual, refined)
 
-    def _states(self, x: Tensor) -> list[Tensor]:
-        """The noisy volume as each resolution sees it, lowest first."""
-        states = [x]
-        for _ in self.refiners:
-            states.insert(0, downsample(states[0]))
+    def _states(self, x: Tensor, t: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The noisy volume and its time as each resolution sees them, lowest first."""
+        states = [(x, t)]
+        for refiner in reversed(self.config.refiners):
+            states.insert(0, shown(*states[0], refiner.shows))
         return states
 
-    def _patches(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Noisy patches that the base sees, and their grid."""
-        config, state = self.config, self._states(x)[0]
+    def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, Grid, Tensor]:
+        """Noisy patches that the base sees, their grid, and their time."""
+        config = self.config
+        state, time = self._states(x, t)[0]
         grid = grid_of(tuple(state.shape), config.stride, config.padding)
-        return extract_patches(state, config.patch, config.stride, config.padding), grid
+        return extract_patches(state, config.patch, config.stride, config.padding), grid, time
 
     def stopped_at(self, refiners: int) -> PRDiT:
         """The lower part of the chain, with its first `refiners` refiners and the same weights."""

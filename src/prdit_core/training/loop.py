@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from prdit_core.errors import NumericalError
-from prdit_core.models.highres_refiner import downsample
+from prdit_core.models.highres_refiner import below
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.batches import split
@@ -227,13 +227,14 @@ class Trainer:
             found = losses(outputs[-1], _within(x0, box), _within(eps, box), t, self.schedule, kind)
             objective = found.total
             if self.consistency and len(outputs) > 1:
-                below = _within(outputs[-2], _halved(box))
-                objective = objective + self.consistency * inconsistency(outputs[-1], below)
+                lower = _within(outputs[-2], _halved(box))
+                objective = objective + self.consistency * inconsistency(outputs[-1], lower)
             if self.lower_sizes:
-                for output in reversed(outputs[:-1]):
-                    x0, eps = downsample(x0), downsample(eps)
-                    lower = losses(output, x0, eps, t, self.schedule, kind)
-                    objective = objective + self.lower_sizes * lower.total
+                refiners = self.network.config.refiners
+                for output, refiner in zip(outputs[-2::-1], reversed(refiners), strict=True):
+                    x0, eps = below(x0, eps, refiner.shows)
+                    further = losses(output, x0, eps, t, self.schedule, kind)
+                    objective = objective + self.lower_sizes * further.total
             self.fabric.backward(objective.mean() * share)
         return Losses(found.x0.detach(), found.eps.detach(), found.total.detach())
 

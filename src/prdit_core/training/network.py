@@ -84,6 +84,7 @@ def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> M
         padding=own.padding,
         width=own.width,
         sees=config.sees or "noise",
+        shows=config.shows or "voxels",
     )
     network = below.refined_by(*below.refiners, cut)
     if any(edge % network.edge_multiple for edge in data.geometry.shape):
