@@ -34,7 +34,7 @@ from prdit_core.models.prdit import parameter_count
 from prdit_core.training.validation import validate
 from prdit_core.training.volumes import Volumes
 
-SIZE, TRAINING, TRAINING_SEED, HELD_OUT_SEED = 64, 300, 1, 2
+SIZE, TRAINING, HELD_OUT, TRAINING_SEED, HELD_OUT_SEED = 64, 300, 64, 1, 2
 SPARSE = "data-sparse"  # every second voxel of the training phantoms, as a chain's base sees them
 
 
@@ -68,6 +68,7 @@ RUNS = (
     ),
 )
 ARMS = {
+    "bundled": "the bundled chain, 6/4/1",
     "patch-6": "refiner 6/4/1, as the bundled one",
     "patch-8": "refiner 8/4/2",
     "patch-12": "refiner 12/8/2",
@@ -87,8 +88,7 @@ class Real:
     """Held-out phantoms, and the features to compare with."""
 
     features: Features
-    half: np.ndarray
-    other: np.ndarray
+    volumes: np.ndarray
 
 
 def every_second_voxel(data: PreparedData, folder: Path) -> None:
@@ -131,12 +131,12 @@ def grain(volumes: np.ndarray) -> float:
 
 def qualities(hu: np.ndarray, real: Real) -> list[str]:
     """Cells of a row: distance, bands, grain, spread, shares."""
-    ratio = gradient_energy(hu) / gradient_energy(real.half)
+    ratio = gradient_energy(hu) / gradient_energy(real.volumes)
     masks = [tissue_masks(volume) for volume in hu]
     shares = [100 * np.mean([mask[name] for mask in masks]) for name in TISSUES]
     soft = np.stack([mask["soft tissue"] for mask in masks])
     return [
-        f"{frechet(real.features(hu), real.features(real.half)):.1f}",
+        f"{frechet(real.features(hu), real.features(real.volumes)):.1f}",
         *(f"{part:.2f}" for part in ratio),
         f"{grain(hu):.1f}",
         f"{hu[soft].std():.1f}",
@@ -165,8 +165,8 @@ def print_table(options: argparse.Namespace) -> None:
     work = options.work
     data = PreparedData.open(work / "data")
     held_out = volumes_of(PreparedData.open(work / "held-out"))
-    half, other = held_out[: options.volumes], held_out[options.volumes : 2 * options.volumes]
-    real = Real(Features(volumes_of(data)), half, other)
+    half, other = held_out[: HELD_OUT // 2], held_out[HELD_OUT // 2 :][: options.volumes]
+    real = Real(Features(volumes_of(data)), half)
     base = prdit_core.load(options.base).at_size(SIZE // 2)
     low, _ = generated("base", base, options)
     limits = octaves((SIZE,) * 3, (320.0 / SIZE,) * 3).limits_mm[1:-1]
@@ -186,14 +186,17 @@ def print_table(options: argparse.Namespace) -> None:
     line("base, upsampled", [""] * 3, nothing, upsampled(low))
     sets = {"base": low}
     for name, title in ARMS.items():
-        if not (work / name).exists() or (options.only and name not in options.only):
+        bundled = name == "bundled"
+        if options.only and name not in options.only:
             continue
-        prior = prdit_core.load(work / name)
+        if not (bundled or (work / name).exists()):
+            continue
+        prior = prdit_core.load(options.base if bundled else work / name).at_size(SIZE)
         file = work / f"{name}-{prior.digest[:8]}.losses.json"
         loss = held_out_losses(prior, data, file)
         hu, seconds = generated(name, prior, options)
         x0, (total, eps) = loss["x0"], loss["all"]
-        costs = [f"{seconds_of(name, work):.0f}"]
+        costs = ["" if bundled else f"{seconds_of(name, work):.0f}"]
         costs += [f"{parameter_count(prior.model.config) / 1e6:.1f}", f"{seconds:.1f}"]
         line(title, costs, [f"{v:.5f}" for v in (x0[0], x0[2], total, eps)], hu)
         sets[name] = hu
@@ -213,7 +216,7 @@ def main() -> None:
     use_threads(1)
     work = options.work
     prdit_core.phantoms(TRAINING, size=SIZE, seed=TRAINING_SEED, out=work / "data")
-    prdit_core.phantoms(2 * options.volumes, size=SIZE, seed=HELD_OUT_SEED, out=work / "held-out")
+    prdit_core.phantoms(HELD_OUT, size=SIZE, seed=HELD_OUT_SEED, out=work / "held-out")
     every_second_voxel(PreparedData.open(work / "data"), work / SPARSE)
     for run in RUNS:
         if not options.only or run.name in options.only:
