@@ -22,7 +22,9 @@ from prdit_core.noise import Draw, generator
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 
 if TYPE_CHECKING:
-    from prdit_core.config import Activations, ModelConfig
+    from collections.abc import Iterator
+
+    from prdit_core.config import Activations, ModelConfig, Shows
     from prdit_core.patches import Box, Grid
 
 
@@ -98,9 +100,9 @@ class PRDiT(nn.Module):
     def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """The rest of `pyramid`, from the prediction of the base on."""
         found = [base]
-        for refiner, (state, time) in zip(self.refiners, self._states(x, t)[1:], strict=True):
+        for refiner, shows, state, time in self._above(x, t):
             within = box if state is x else None
-            rough = upsample(found[-1], refiner.config.shows)
+            rough = upsample(found[-1], shows)
             details = refiner(state, rough, time, within)
             rough = rough if within is None else rough[(..., *within)]
             found.append(rough.add_(details))
@@ -113,8 +115,7 @@ class PRDiT(nn.Module):
         """
         local, residual = self.local_part(x, t), self.residual_part(x, t)
         refined: Tensor | None = None
-        for refiner, (state, time) in zip(self.refiners, self._states(x, t)[1:], strict=True):
-            shows = refiner.config.shows
+        for refiner, shows, state, time in self._above(x, t):
             local = upsample(local, shows)
             residual = None if residual is None else upsample(residual, shows)
             refined = None if refined is None else upsample(refined, shows)
@@ -131,6 +132,14 @@ class PRDiT(nn.Module):
         for refiner in reversed(self.config.refiners):
             states.insert(0, shown(*states[0], refiner.shows))
         return states
+
+    def _above(self, x: Tensor, t: Tensor) -> Iterator[tuple[nn.Module, Shows, Tensor, Tensor]]:
+        """Each refiner, what it shows below it, its own state and time; lowest first."""
+        states = self._states(x, t)[1:]
+        for refiner, own, (state, time) in zip(
+            self.refiners, self.config.refiners, states, strict=True
+        ):
+            yield refiner, own.shows, state, time
 
     def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, Grid, Tensor]:
         """Noisy patches that the base sees, their grid, and their time."""
