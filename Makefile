@@ -18,24 +18,20 @@ SCREEN = env -u QT_QPA_PLATFORM xvfb-run -a -s "-screen 0 1600x1000x24 +extensio
 DICOM_PACKAGES = dicom3tools
 
 # The recipe of the bundled model: a base at 32^3 in two stages, settled at a lower rate, and refiners
-# to 64^3 and 128^3. Calling it again goes on where it was stopped.
+# to 64^3 and 128^3 (decision 0019), each at a falling rate. Calling it again goes on where it was stopped.
+# DEMO_BASE=demo keeps the base that is bundled and trains the refiners alone.
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
+DEMO_REFINED_64 ?= 6000
+DEMO_REFINED_128 ?= 6000
+DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
+DEMO_BASE ?= $(DEMO_WORK)/settled
 DEMO_TRAIN = --seed 0 --save-every 250 --resume
-DEMO_REFINE = --stage refine --batch-size 4 --crop 32 --seed 0 --save-every 250
-
-# A refiner learns fast, then settles at a lower rate; a mark says that the first is over.
-# $(call refined,run,start,data,fast iterations,iterations in all)
-define refined
-	test -e $(DEMO_WORK)/$(1).fast || { $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/$(2) \
-		--run $(DEMO_WORK)/$(1) --data $(DEMO_WORK)/$(3) --lr 1e-3 --iterations $(4) --resume \
-		&& touch $(DEMO_WORK)/$(1).fast; }
-	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/$(2) --run $(DEMO_WORK)/$(1) \
-		--data $(DEMO_WORK)/$(3) --lr 2e-4 --iterations $(5) --allow-change
-endef
+DEMO_REFINE = $(DEMO_TRAIN) --batch-size 4 --stage refine --model 6/4/1/192 --sees below --shows averages \
+	--crop 32 --consistency 0 --lr 1e-3 --lr-schedule cosine
 
 PYTHON_HERE = .venv/bin/python
 IN_TWO = --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -82,19 +78,22 @@ docs: .venv/.docs  ## build the site of the documentation into site/, without ne
 	@echo "open site/index.html; to search in it: python -m http.server --directory site"
 
 demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
+ifeq ($(DEMO_BASE),$(DEMO_WORK)/settled)
 	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
-	$(PRDIT) phantoms --count 900 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
-	$(PRDIT) phantoms --count 260 --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
 	$(PRDIT) train --stage local --run $(DEMO_WORK)/local --data $(DEMO_WORK)/data-32 \
 		$(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_LOCAL) --lr 1e-3
 	$(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
 		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_GLOBAL) --lr 5e-4
 	$(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
 		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4
-	$(call refined,refined-64,settled,data-64,3000,3900)
-	$(call refined,refined-128,refined-64,data-128,1800,5900)
-	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 \
-		src/prdit_core/bundled/demo
+endif
+	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 \
+		--data $(DEMO_WORK)/data-64 --iterations $(DEMO_REFINED_64)
+	$(PRDIT) phantoms --count 120 --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
+	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
+		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128)
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

@@ -43,6 +43,7 @@ class Run:
     ----------
     start : another run, `BASE`, or nothing
     share : of the seconds given
+    data : folder of the training volumes within the work folder
     """
 
     name: str
@@ -51,6 +52,7 @@ class Run:
     share: float
     save_every: int = 500
     settings: dict[str, Any] = field(default_factory=dict)
+    data: str = "data"
 
 
 REFINER = {"lr": 1e-3, "crop": 32}
@@ -93,15 +95,13 @@ def train(run: Run, options: argparse.Namespace) -> None:
     start = {None: None, BASE: options.base}.get(run.start, str(options.work / str(run.start)))
     config = prdit_core.TrainConfig(
         stage=run.stage,
-        data=options.work / "data",
+        data=options.work / run.data,
         run=folder,
         start=start,
-        iterations=1_000_000,
-        batch_size=4,
         save_every=run.save_every,
         preview_every=1_000_000,
         threads=1,
-        **run.settings,
+        **{"iterations": 1_000_000, "batch_size": 4} | run.settings,
     )
     begin = "resume" if folder.exists() else "new"
     for event in prdit_core.train_steps(config, begin, lambda: clock() >= budget):

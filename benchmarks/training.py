@@ -33,6 +33,7 @@ from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.engine import launch
 from prdit_core.training.loop import Trainer
+from prdit_core.training.rate import Rate
 from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def make_trainer(network: ModelConfig, stage: StageName, batch: int, variant: Va
         model,
         CosineSchedule(noise_std=0.5),
         launch("cpu", variant.precision, "ddp"),
-        lr=row.learning_rate(network.depth),
+        rate=Rate("constant", row.learning_rate(network.depth), 1),
         clip=row.clip,
         decay=0.9999,
         micro_batch=variant.micro_batch or batch,

@@ -22,6 +22,9 @@ Precision = Literal["auto", "bf16-mixed", "32-true"]
 StageName = Literal["local", "global", "refine", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
+Sees = Literal["noise", "below"]
+Shows = Literal["voxels", "averages"]
+RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 GridName = Literal["exact", "log-snr", "release"]
@@ -62,9 +65,28 @@ class RefinerConfig(PatchGeometry):
     Attributes
     ----------
     width : of its own time embedding
+    sees : "noise" (the paper): patches of the noisy state; "below" (ours): also those of the clean
+        image that the resolution below predicts, upsampled
+    shows : what the resolution below gets of the noisy state: "voxels" (the paper): every second
+        one; "averages" (ours): means over 2^3, which are the state of an earlier time
     """
 
     width: int = Field(ge=6, le=8192)
+    sees: Sees = "noise"
+    shows: Shows = "voxels"
+
+    @model_serializer(mode="wrap")
+    def _without_the_papers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of what the paper's refiners do: digests of older chains stay valid."""
+        content: dict[str, Any] = dump(self)
+        for name, papers in (("sees", "noise"), ("shows", "voxels")):
+            if content.get(name) == papers:
+                content.pop(name)
+        return content
+
+    def token_width(self, channels: int) -> int:
+        """Numbers in a token: a patch of everything that is seen."""
+        return channels * self.patch**3 * (2 if self.sees == "below" else 1)
 
 
 class NetworkConfig(BaseModel, ABC):
@@ -207,17 +229,6 @@ class ModelConfig(NetworkConfig, PatchGeometry):
         """
         return ModelConfig(**{**dict(self), "refiners": refiners})
 
-    def of_refiner(self, number: int) -> ModelConfig:
-        """Refiner `number` as what it is: a network without global part, on its own patches."""
-        return ModelConfig(
-            **dict(self.refiners[number]),
-            channels=self.channels,
-            depth=0,
-            heads=1,
-            norm=self.norm,
-            output=self.output,
-        )
-
 
 class SamplingConfig(BaseModel):
     """How to walk from noise to a volume; the defaults are those of the preset ``balanced``.
@@ -289,7 +300,8 @@ class TrainConfig(BaseModel):
         of half the resolution) or "finetune" (everything, at a small rate)
     model : ``small`` or a name such as ``PRDiT-B/12/4``; None takes that of a whole model at
         `start`, else chooses small below 128^3. For "refine" its patches and width are those of
-        the refiner; None takes those of the model below
+        the refiner, also by numbers as in ``8/4/2/192`` (patch/stride/padding/width); None takes
+        those of the model below
     start : checkpoint to go on from; only the stage "local" can do without
     objective : what the network predicts: "image-and-noise" (PRDiT) or "velocity", which is
         flow matching (PRDiT-FM)
@@ -299,6 +311,11 @@ class TrainConfig(BaseModel):
     consistency : weight of the low-frequency consistency term of a chain (3.4); None: 0.1
     crop : edge of the box that a refiner is trained on at each iteration, somewhere in the volume;
         None: the whole volume (the paper)
+    sees, shows : of a new refiner, as in `RefinerConfig`; None: "noise", "voxels" (the paper)
+    lower_sizes : "finetune": weight of the loss at every lower resolution of a chain, which keeps
+        them models of their own; None: the highest alone (the paper)
+    lr_schedule : "cosine" falls from `lr` to zero over `iterations`, which then must not change;
+        None: "constant" (the paper)
     noise_std : standard deviation of the process's noise; None: 0.5, or 1 for flow matching
     precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
     ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
@@ -323,10 +340,14 @@ class TrainConfig(BaseModel):
     micro_batch: int | None = Field(default=None, ge=1, le=65_536)
     activations: Activations = "keep"
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    lr_schedule: RateName | None = None
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
     consistency: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     crop: int | None = Field(default=None, ge=2, le=4096)
+    sees: Sees | None = None
+    shows: Shows | None = None
+    lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     noise_std: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
     precision: Precision = "auto"
     preview_every: int = Field(default=1000, ge=1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from chains import CUTS, chain, network, states
+from chains import CUTS, OURS, chain, network, states
 from pydantic import ValidationError
 from toys import TINY, tiny_checkpoint
 
@@ -20,14 +21,18 @@ from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.families import parameter_count
 from prdit_core.models.prdit.highres_refiner import (
     HighResRefiner,
+    below,
     bytes_per_token,
     downsample,
+    shown,
     upsample,
 )
 from prdit_core.models.prdit.memory import memory_needed
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.sampling.sampler import SAMPLERS
+from prdit_core.schedule import CosineSchedule
+from prdit_core.training.objective import add_noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,12 +75,12 @@ def test_every_second_voxel_is_kept_so_noise_keeps_its_strength() -> None:
 def test_noise_is_repeated_and_the_image_interpolated() -> None:
     """Constants stay constant; a ramp stays one in the interior, half a voxel in between."""
     ramp = torch.arange(5.0).expand(1, 1, 3, 4, 5)
-    up = upsample(torch.cat([ramp, ramp], dim=1))
+    up = upsample(torch.cat([ramp, ramp], dim=1), "voxels")
     assert up.shape == (1, 2, 6, 8, 10)
     eps, x0 = up[0, 0, 3, 3], up[0, 1, 3, 3]
     assert eps.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert x0.tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4]
-    flat = upsample(torch.full((1, 2, 3, 4, 5), 0.7))
+    flat = upsample(torch.full((1, 2, 3, 4, 5), 0.7), "voxels")
     torch.testing.assert_close(flat, torch.full_like(flat, 0.7))
 
 
@@ -83,8 +88,8 @@ def test_channels_stay_apart() -> None:
     """Of 2C channels the first C are noise."""
     prediction = torch.randn(1, 4, 3, 3, 3)
     for channel, (noise, image) in enumerate(((0, 2), (1, 3))):
-        alone = upsample(prediction[:, [noise, image]])
-        torch.testing.assert_close(upsample(prediction)[:, [channel, channel + 2]], alone)
+        alone = upsample(prediction[:, [noise, image]], "voxels")
+        torch.testing.assert_close(upsample(prediction, "voxels")[:, [channel, channel + 2]], alone)
 
 
 # ------------------------------------------------------------------------- tiles
@@ -121,7 +126,7 @@ def test_tiles_leave_no_seam() -> None:
 
 def tiled_by(refiner: HighResRefiner, strides: int, batch: int) -> None:
     """Let tiles be of this many strides."""
-    one = bytes_per_token(refiner.config) * batch
+    one = bytes_per_token(refiner.token_width) * batch
     refiner.tile_bytes = strides**3 * one
     assert refiner.tile_edge(batch) == strides * refiner.config.stride
 
@@ -130,7 +135,7 @@ def test_tiles_are_as_large_as_their_bound_allows() -> None:
     refiner = network(chain(1)).refiners[0]
     refiner.tile_bytes = 0
     assert refiner.tile_edge(1) == refiner.config.stride
-    refiner.tile_bytes = 27 * bytes_per_token(refiner.config)
+    refiner.tile_bytes = 27 * bytes_per_token(refiner.token_width)
     assert refiner.tile_edge(1) == 3 * refiner.config.stride
     assert refiner.tile_edge(2) == 2 * refiner.config.stride
 
@@ -139,8 +144,10 @@ def test_tiles_are_as_large_as_their_bound_allows() -> None:
 
 
 @pytest.mark.parametrize("refiners", range(4))
-def test_the_parts_of_a_chain_sum_to_its_prediction(refiners: int) -> None:
-    model = network(chain(refiners))
+@pytest.mark.parametrize("ours", [{}, {"sees": "below", "shows": "averages"}])
+def test_the_parts_of_a_chain_sum_to_its_prediction(refiners: int, ours: dict[str, str]) -> None:
+    cuts = (cut.model_copy(update=ours) for cut in chain(refiners).refiners)
+    model = network(chain(refiners).refined_by(*cuts))
     scale = 2 ** (refiners + 1)
     x, t = states(2 * scale, 2 * scale, 4 * scale)
     local, residual, refined = model.parts(x, t)
@@ -159,6 +166,45 @@ def test_a_stage_sees_every_second_voxel_of_the_state_above_it() -> None:
     assert torch.equal(model.stopped_at(2)(x, t), top)
 
 
+def test_averages_of_a_state_are_a_state_of_an_earlier_time() -> None:
+    """Of the averaged image, with noise as strong as any: nothing that a model does not know."""
+    schedule = CosineSchedule(noise_std=0.5)
+    x0, eps = torch.rand(4, 1, 16, 16, 16), 0.5 * torch.randn(4, 1, 16, 16, 16)
+    t = torch.tensor([0.0, 1.0, 600.0, 1000.0])
+    low, earlier = shown(add_noise(schedule, x0, eps, t), t, "averages")
+    x0_low, eps_low = below(x0, eps, "averages")
+    torch.testing.assert_close(low, add_noise(schedule, x0_low, eps_low, earlier))
+    torch.testing.assert_close(x0_low, torch.nn.functional.avg_pool3d(x0, 2))
+    assert eps_low.std().item() == pytest.approx(0.5, rel=0.05)
+    ratio = [math.tan(math.pi / 2000 * float(each)) for each in (t[2], earlier[2])]
+    assert ratio[0] / ratio[1] == pytest.approx(8**0.5, rel=1e-4)
+    assert earlier[0] == 0 and earlier[3].item() == pytest.approx(1000)
+    assert shown(low, t, "voxels")[1] is t and torch.equal(
+        shown(low, t, "voxels")[0], downsample(low)
+    )
+
+
+def test_the_noise_of_averages_comes_up_as_the_mean_of_their_voxels() -> None:
+    x0, eps = torch.rand(1, 1, 8, 8, 8), torch.randn(1, 1, 8, 8, 8)
+    x0_low, eps_low = below(x0, eps, "averages")
+    noise, image = upsample(torch.cat([eps_low, x0_low], dim=1), "averages").chunk(2, dim=1)
+    torch.testing.assert_close(
+        torch.nn.functional.avg_pool3d(noise, 2), torch.nn.functional.avg_pool3d(eps, 2)
+    )
+    assert torch.equal(image, upsample(torch.cat([x0_low, x0_low], dim=1), "voxels")[:, 1:])
+
+
+def test_a_stage_below_one_that_shows_averages_is_asked_at_their_time() -> None:
+    model = network(TINY.refined_by(*OURS))
+    x, t = states(16, 24, 32)
+    low, middle, top = model.pyramid(x, t)
+    assert torch.equal(top, model(x, t))
+    state, earlier = shown(x, t, "averages")
+    assert torch.equal(model.stopped_at(1)(state, earlier), middle)
+    state, earlier = shown(state, earlier, "averages")
+    assert torch.equal(model.stopped_at(0)(state, earlier), low)
+
+
 def test_a_stopped_chain_shares_its_weights() -> None:
     model = network(chain(2))
     lower = model.stopped_at(1)
@@ -168,8 +214,9 @@ def test_a_stopped_chain_shares_its_weights() -> None:
 
 
 @pytest.mark.parametrize("tiles", [1, 100])
-def test_a_box_is_what_the_whole_has_there(tiles: int) -> None:
-    model = network(chain(2))
+@pytest.mark.parametrize("cuts", [CUTS, OURS])
+def test_a_box_is_what_the_whole_has_there(tiles: int, cuts: tuple[RefinerConfig, ...]) -> None:
+    model = network(TINY.refined_by(*cuts))
     x, t = states(16, 24, 32)
     for refiner in model.refiners:
         tiled_by(refiner, tiles, len(x))
@@ -187,7 +234,7 @@ def test_a_fresh_refiner_changes_nothing() -> None:
     initialise(above, 0)
     above.load_state_dict(model.state_dict(), strict=False)
     x, t = states(16, 16, 16)
-    assert torch.equal(above(x, t), upsample(model(downsample(x), t)))
+    assert torch.equal(above(x, t), upsample(model(downsample(x), t), "voxels"))
 
 
 def test_a_refiner_sees_only_its_patches() -> None:
@@ -195,12 +242,28 @@ def test_a_refiner_sees_only_its_patches() -> None:
     x, t = states(16, 16, 16, batch=1)
     far = x.clone()
     far[..., -1] += 1.0
-    a, b = (model.refiners[0](volume, t) for volume in (x, far))
+    a, b = (model.refiners[0](volume, torch.zeros(1, 2, 16, 16, 16), t) for volume in (x, far))
     assert torch.equal(a[..., :14], b[..., :14]) and not torch.equal(a, b)
 
 
-def test_several_channels_are_refined() -> None:
-    model = network(chain(1).model_copy(update={"channels": 2}))
+def test_a_refiner_that_sees_below_follows_the_image_below_within_its_patch_and_not_the_noise() -> (
+    None
+):
+    refiner = network(TINY.refined_by(OURS[1])).refiners[0]
+    x, t = states(16, 16, 16, batch=1)
+    rough = torch.randn(1, 2, 16, 16, 16)
+    noise, image = rough.clone(), rough.clone()
+    noise[:, 0] += 1.0
+    image[:, 1, ..., -1] += 1.0
+    found, as_noise, as_image = (refiner(x, seen, t) for seen in (rough, noise, image))
+    assert torch.equal(found, as_noise)
+    assert torch.equal(found[..., :12], as_image[..., :12])
+    assert not torch.equal(found[..., 12:], as_image[..., 12:])
+
+
+@pytest.mark.parametrize("cut", [CUTS[0], OURS[1]])
+def test_several_channels_are_refined(cut: RefinerConfig) -> None:
+    model = network(TINY.model_copy(update={"channels": 2}).refined_by(cut))
     x = torch.randn(1, 2, 8, 8, 8)
     local, residual, refined = model.parts(x, torch.tensor([5.0]))
     assert residual is not None and refined is not None
@@ -309,6 +372,33 @@ def test_the_digest_of_a_known_header_never_changes() -> None:
     )
 
 
+def test_a_chain_of_the_papers_kind_is_written_as_before() -> None:
+    """Not a word of what refiners see; the digest is that of the version before it could differ."""
+    content = {
+        "model": chain(2).model_dump(),
+        "schedule": {"kind": "cosine", "noise_std": 0.5},
+        "intensity": {},
+        "geometry": {"shape": [16, 16, 16], "spacing_mm": [1, 1, 1], "field_of_view_mm": 16},
+        "files": {"weights.safetensors": "0" * 64},
+    }
+    assert [list(cut) for cut in content["model"]["refiners"]] == [list(CUTS[0].model_dump())] * 2
+    assert CUTS[0].model_dump().keys().isdisjoint({"sees", "shows"})
+    known = "7f9b2ef71b524cf66a311fb8ecd5ebde7eb542e04b76b1496221ce70764b6d74"
+    assert Header.model_validate(content).digest == known
+    content["model"] = TINY.refined_by(*OURS).model_dump()
+    assert Header.model_validate(content).model.refiners == OURS
+    assert Header.model_validate(content).digest != known
+
+
+def test_a_chain_that_sees_below_comes_back_and_generates(tmp_path: Path) -> None:
+    model = TINY.refined_by(*OURS)
+    prior = prdit_core.load(tiny_checkpoint(tmp_path / "seeing", size=16, model=model))
+    assert prior.network.config == model
+    assert prior.at_size(8).network.config == model.stopped_at(1)
+    volume = prdit_core.generate(prior, prdit_core.SamplingConfig(steps=2))
+    assert volume.voxels_hu.shape == (16, 16, 16)
+
+
 def test_the_digest_follows_the_refiners(tmp_path: Path) -> None:
     digests = set()
     for number, cut in enumerate(CUTS):
@@ -329,6 +419,8 @@ SILLY = [
     ({"refiners": [CUTS[0].model_dump() | {"width": 10**9}]}, "width"),
     ({"refiners": [CUTS[0].model_dump() | {"depth": 1}]}, "depth"),
     ({"refiners": 2}, "refiners"),
+    ({"refiners": [CUTS[0].model_dump() | {"sees": "above"}]}, "sees"),
+    ({"refiners": [CUTS[0].model_dump() | {"sees": "below"}]}, "does not fit"),
     ({"refiners": [{}]}, "refiners"),
     ({"refiners": [CUTS[0].model_dump()]}, "unexpected refiners.1."),
     ({"refiners": [cut.model_dump() | {"width": 6} for cut in CUTS]}, "refiners.0.time."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from chains import CUTS, chain, network, states
+from chains import CUTS, OURS, chain, network, states
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from toys import TINY, tiny_checkpoint
@@ -15,6 +15,7 @@ from trainings import (
     NEVER,
     child,
     closed_after,
+    content,
     iterating,
     last,
     resumed,
@@ -30,7 +31,7 @@ from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
 from prdit_core.config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.errors import UsageError
-from prdit_core.models.prdit.highres_refiner import downsample, upsample
+from prdit_core.models.prdit.highres_refiner import downsample, shown, upsample
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.tensor_files import load_tensors
 from prdit_core.runs.folder import RunFolder
@@ -42,6 +43,7 @@ from prdit_core.training.crop import Crop
 from prdit_core.training.events import Previewed, Started
 from prdit_core.training.loop import Trainer
 from prdit_core.training.objective import inconsistency
+from prdit_core.training.rate import Rate
 from prdit_core.training.stages import STAGES, prepare
 from prdit_core.verbs.preprocess import phantoms
 
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+OWN: dict[str, Any] = {"sees": "below", "shows": "averages"}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,7 @@ def trainer(
         prepare(config, STAGES[stage], 0, begun),
         CosineSchedule(noise_std=0.5),
         Fabric(accelerator="cpu", devices=1, precision="32-true"),
-        lr=lr,
+        rate=Rate("constant", lr, 1),
         clip=1.0,
         decay=0.99,
         micro_batch=micro_batch,
@@ -139,7 +143,7 @@ def test_refining_trains_the_last_refiner_only(
 def test_refining_starts_at_the_upsampled_prediction() -> None:
     work = trainer("refine", chain(2))
     x, t = states(16, 16, 16)
-    assert torch.equal(work.network(x, t), upsample(network(chain(1))(downsample(x), t)))
+    assert torch.equal(work.network(x, t), upsample(network(chain(1))(downsample(x), t), "voxels"))
 
 
 def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path: Path) -> None:
@@ -223,6 +227,62 @@ def test_the_gradient_is_that_of_the_error_plus_the_weighed_inconsistency(box: i
             torch.testing.assert_close(kept[name], weight.grad, rtol=1e-4, atol=1e-6)
 
 
+# ------------------------------------------------------------------------- every size of a chain
+
+
+@pytest.mark.parametrize("cuts", [CUTS, OURS])
+def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
+    cuts: tuple[RefinerConfig, ...],
+) -> None:
+    """Its gradient reaches what lies below, and the losses that are told are the highest alone."""
+    config = TINY.refined_by(*cuts)
+
+    def advanced(weight: float) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Gradients and losses."""
+        work, kept = trainer("finetune", config, lower_sizes=weight, lr=1e-12), {}
+        work.optimiser.register_step_pre_hook(lambda *_: kept.update(gradients(work)))
+        work.clip = 1e9
+        return kept, work.advance(batch(16), 5)[0].loss()
+
+    (alone, told), (every, told_too) = advanced(0.0), advanced(0.7)
+    assert told == told_too
+
+    given, model = batch(16), network(config).requires_grad_(True)
+    angle = (torch.pi / 2000 * given.t)[:, None, None, None, None]
+    eps = 0.5 * given.unit_noise
+    predictions = model.pyramid(angle.cos() * given.x0 + angle.sin() * eps, given.t)
+    errors = []
+    for prediction, step in zip(predictions, (4, 2, 1), strict=True):
+        target = torch.cat([eps, given.x0], dim=1)[..., ::step, ::step, ::step]
+        if cuts == OURS:  # the noise of means is weaker, and predicted at full strength
+            means = [torch.nn.functional.avg_pool3d(part, step) for part in (eps, given.x0)]
+            target = torch.cat([step**1.5 * means[0], means[1]], dim=1)
+        errors.append(2 * (prediction - target).square().mean())
+    (errors[2] + 0.7 * (errors[1] + errors[0])).backward()
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(every[name], weight.grad, rtol=1e-4, atol=1e-6)
+    changed = {n for n, g in alone.items() if not torch.equal(g, every[n])}
+    assert changed == {n for n in alone if not n.startswith("refiners.1.")}
+
+
+def test_fine_tuning_at_every_size_resumes_exactly_and_warns_of_none(
+    data: Path, middle: Path, tmp_path: Path
+) -> None:
+    more = {"stage": "finetune", "start": str(middle), "lr": 1e-3, "lower_sizes": 0.5}
+    once = settings(data / "16", tmp_path / "once", **more)
+    started = train(once)[0]
+    assert isinstance(started, Started)
+    assert not any("get worse" in note for note in started.notes)
+    config = settings(data / "16", tmp_path / "run", **more)
+    closed_after(config, 4)
+    assert unlike(resumed(config), content(once.run)) == []
+    alone = {**more, "lower_sizes": None}
+    highest = trained(settings(data / "16", tmp_path / "highest", **alone))
+    nothing = trained(settings(data / "16", tmp_path / "nothing", **{**more, "lower_sizes": 0.0}))
+    assert unlike(nothing, highest) == []
+    assert "raw.safetensors" in unlike(highest, content(once.run))
+
+
 # ------------------------------------------------------------------------- crops
 
 
@@ -247,12 +307,15 @@ def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole(crop: Crop | None
 # ------------------------------------------------------------------------- the trainer's promises
 
 
-@pytest.mark.parametrize("crop", [None, 8])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"crop": 8}, {"crop": 8, "sees": "below", "shows": "averages", "lr_schedule": "cosine"}],
+)
 def test_a_stopped_refining_goes_on_to_the_same_bytes(
-    data: Path, base: Path, tmp_path: Path, crop: int | None
+    data: Path, base: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
-    once = trained(refine(data, tmp_path / "once", base, crop=crop))
-    config = refine(data, tmp_path / "run", base, crop=crop)
+    once = trained(refine(data, tmp_path / "once", base, **more))
+    config = refine(data, tmp_path / "run", base, **more)
     closed_after(config, 3)
     assert unlike(resumed(config), once) == []
 
@@ -279,7 +342,7 @@ def test_fine_tuning_a_chain_resumes_exactly(data: Path, middle: Path, tmp_path:
 
 
 def test_a_run_from_before_chains_goes_on(data: Path, tmp_path: Path) -> None:
-    """Its config.json knows neither consistency nor crop."""
+    """Its config.json knows none of what came with them and after."""
     import json
 
     config = settings(data / "8", tmp_path / "run")
@@ -287,7 +350,7 @@ def test_a_run_from_before_chains_goes_on(data: Path, tmp_path: Path) -> None:
     closed_after(config, 3)
     file = RunFolder(config.run).config
     content = json.loads(file.read_text())
-    for name in ("consistency", "crop"):
+    for name in ("consistency", "crop", "sees", "shows", "lower_sizes", "lr_schedule"):
         assert content["settings"].pop(name) is None
     assert "refiners" not in content["facts"]["network"]
     file.write_text(json.dumps(content))
@@ -373,6 +436,20 @@ def test_a_refiner_can_be_trained_anew_within_a_chain(
     assert all(torch.equal(kept[n], w) for n, w in before.items() if not n.startswith("refiners"))
 
 
+def test_a_refiner_has_patches_of_its_own_and_sees_what_it_is_told_to(
+    data: Path, base: Path, tmp_path: Path
+) -> None:
+    config = refine(data, tmp_path / "run", base, model="8/4/2/18", iterations=2, **OWN)
+    train(config)
+    own = RefinerConfig(patch=8, stride=4, padding=2, width=18, **OWN)
+    assert read_header(last(config.run)).model == TINY.refined_by(own)
+    assert load_file(last(config.run) / RAW)["refiners.0.local.out.weight"].any()
+    work = trainer("refine", TINY.refined_by(own))
+    x, t = states(8, 8, 8)
+    low, earlier = shown(x, t, "averages")
+    assert torch.equal(work.network(x, t), upsample(network(TINY)(low, earlier), "averages"))
+
+
 def test_the_base_of_a_chain_goes_on_alone(data: Path, whole: Path, tmp_path: Path) -> None:
     config = settings(data / "8", tmp_path / "run", stage="global", start=str(whole), iterations=1)
     train(config)
@@ -398,6 +475,11 @@ REFUSED = [
     ({"crop": 3}, "crop 3 must be a multiple of 2"),
     ({"crop": 32}, "at most the edge 16"),
     ({"model": "big"}, "small, or size/patch/depth"),
+    ({"model": "8/4/1/192"}, "patch 8 must be stride 4"),
+    ({"stage": "finetune", "data": "8", "sees": "below"}, "sees is for stage refine"),
+    ({"stage": "finetune", "data": "8", "shows": "voxels"}, "shows is for stage refine"),
+    ({"lower_sizes": 1.0}, "lower_sizes is for stage finetune of a chain"),
+    ({"stage": "finetune", "data": "8", "lower_sizes": 1.0}, "lower_sizes is for"),
     ({"stage": "finetune", "data": "8", "crop": 4}, "crop is for stage refine"),
     ({"stage": "finetune", "data": "8", "consistency": 0.5}, "consistency is for chains"),
     ({"stage": "local", "data": "8", "start": None, "consistency": 0.0}, "consistency is for"),
@@ -437,20 +519,38 @@ def test_other_settings_of_a_chain_are_refused_or_recorded(
 ) -> None:
     config = refine(data, tmp_path / "run", base, crop=8)
     closed_after(config, 3)
-    for change in ({"crop": 4}, {"crop": None}, {"consistency": 0.0}):
+    for change in ({"crop": 4}, {"crop": None}, {"consistency": 0.0}, {"lr_schedule": "cosine"}):
         other = config.model_copy(update=change)
         with pytest.raises(UsageError, match=next(iter(change))):
             train(other, "resume")
     train(config.model_copy(update={"crop": 4}), "change")
 
 
+def test_with_a_falling_rate_the_number_of_iterations_is_part_of_the_result(
+    data: Path, base: Path, tmp_path: Path
+) -> None:
+    config = refine(data, tmp_path / "run", base, lr_schedule="cosine")
+    closed_after(config, 3)
+    with pytest.raises(UsageError, match="iterations: 4 -> 6"):
+        train(config.model_copy(update={"iterations": 6}), "resume")
+    train(config.model_copy(update={"iterations": 6}), "change")
+    rates = [
+        line["lr"] for line in read_lines(RunFolder(config.run).metrics) if line["kind"] == "train"
+    ]
+    assert len(rates) == 6 and rates[-1] < 0.1 * rates[0]
+
+
 def test_the_command_refines(data: Path, base: Path, tmp_path: Path) -> None:
     words = ["train", "--stage", "refine", "--data", data / "16", "--run", tmp_path / "run"]
     words += ["--from", base, "--iterations", 1, "--batch-size", 2, "--crop", 4]
+    words += ["--model", "4/2/1/12", "--sees", "below", "--shows", "averages"]
+    words += ["--lr-schedule", "cosine"]
     done = CliRunner().invoke(app, [*map(str, words), "--consistency", "0"])
     assert done.exit_code == 0, done.output
     record = read_header(last(tmp_path / "run")).record["training"]
     assert (record["consistency"], record["crop"]) == (0.0, 4)
+    assert [record[n] for n in OWN] == ["below", "averages"]
+    assert record["lr_schedule"] == "cosine"
 
 
 def test_memory_of_training_follows_what_is_kept() -> None:

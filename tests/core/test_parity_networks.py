@@ -130,8 +130,8 @@ def test_a_refined_network_reproduces_the_release(parity: Path) -> None:
     base, out = model.pyramid(x, t)
     close(base, numbers["base_out"])
     close(model.stopped_at(0)(downsample(x), t), numbers["base_out"])
-    close(upsample(base), numbers["base_upsampled"])
-    close(model.refiners[0](x, t), numbers["local"])
+    close(upsample(base, "voxels"), numbers["base_upsampled"])
+    close(model.refiners[0](x, upsample(base, "voxels"), t), numbers["local"])
     close(out, numbers["out"])
     local, residual, refined = model.parts(x, t)
     close(local + residual, numbers["base_upsampled"])
@@ -145,7 +145,7 @@ def test_a_refined_network_reproduces_the_release_in_tiles(edge: int, parity: Pa
     numbers = recorded.load(parity / "sr_model.npz")
     model = recorded.network(numbers, "prdit")
     refiner = model.refiners[0]
-    refiner.tile_bytes = len(numbers["x"]) * edge**3 * bytes_per_token(refiner.config)
+    refiner.tile_bytes = len(numbers["x"]) * edge**3 * bytes_per_token(refiner.token_width)
     close(model(recorded.tensor(numbers["x"]), recorded.tensor(numbers["t"])), numbers["out"])
 
 

@@ -198,7 +198,8 @@ def test_the_command_knows_operators(
         (("--operator", "helical"), 2, "helical"),
         (("--photons", 0.5), 2, "photons"),
         (("--out", "m.nii"), 2, "an .npz file"),
-        (("--out", "scan.nii.gz/m.npz"), 6, "cannot write"),
+        (("--out", "scan.nii.gz/m.npz"), 2, "scan.nii.gz"),
+        (("--out", "notes.txt/m.npz"), 6, "cannot write"),
         (("--out", "scan.nii.gz"), 2, "an .npz file"),
     ],
 )
@@ -211,6 +212,7 @@ def test_faults_of_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
     before = file.read_bytes()
     done = run(file, "--out", "m.npz", *options)
     assert done.exit_code == code and message in done.output

@@ -17,6 +17,7 @@ from prdit_core.training.batches import Batch, Batches, split
 from prdit_core.training.ema import Ema
 from prdit_core.training.loop import Trainer, run_loop, sums_by_level
 from prdit_core.training.objective import Losses
+from prdit_core.training.rate import Rate
 from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def trainer(lr: float = 1e-3, micro_batch: int = 4, clip: float = 1.0) -> Traine
         network,
         CosineSchedule(noise_std=0.5),
         fabric,
-        lr=lr,
+        rate=Rate("constant", lr, 1),
         clip=clip,
         decay=0.99,
         micro_batch=micro_batch,
@@ -121,6 +122,28 @@ def test_training_lowers_the_loss() -> None:
     steps = run(trainer(3e-3), 150)
     totals = [step.losses["total"] for step in steps]
     assert np.mean(totals[-30:]) < 0.8 * np.mean(totals[:10])
+
+
+def test_a_rate_stays_or_falls_along_half_a_cosine() -> None:
+    assert [Rate("constant", 0.3, 4).at(n) for n in (0, 3)] == [0.3, 0.3]
+    falling = [Rate("cosine", 0.3, 4).at(n) for n in range(5)]
+    expected = [0.3, 0.15 * (1 + 0.5**0.5), 0.15, 0.15 * (1 - 0.5**0.5), 0.0]
+    assert falling == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_falling_rate_is_that_of_each_step() -> None:
+    """Of the first steps of Adam each moves a weight by about the rate."""
+    work = trainer()
+    work.rate = Rate("cosine", 1e-3, 4)
+    moved = []
+    for number in range(4):
+        before = work.network.local.out.weight.detach().clone()
+        work.advance(batch(0), number)
+        moved.append(float((work.network.local.out.weight.detach() - before).abs().median()))
+    steps = run(trainer(), 2)
+    assert [step.lr for step in steps] == [1e-3, 1e-3]
+    rates = [work.rate.at(number) for number in range(4)]
+    assert np.array(moved) / moved[0] == pytest.approx(np.array(rates) / rates[0], rel=0.2)
 
 
 def test_a_loss_that_is_not_finite_poisons_nothing() -> None:

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.config import Activations, Output, Precision, StageName, Strategy, TrainConfig
+from prdit_core.config import (
+    Activations,
+    Output,
+    Precision,
+    RateName,
+    Sees,
+    Shows,
+    StageName,
+    Strategy,
+    TrainConfig,
+)
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.machine import processes
@@ -50,7 +60,8 @@ def train(
         str | None,
         typer.Option(
             help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4; for refine "
-            "the patches of the refiner. [refine: those of the model below]"
+            "the patches of the refiner, also as patch/stride/padding/width such as 8/4/2/192. "
+            "[refine: those of the model below]"
         ),
     ] = None,
     objective: Annotated[
@@ -80,7 +91,25 @@ def train(
         int | None,
         typer.Option(help="refine: edge of the box trained on per step. [the whole volume]"),
     ] = None,
+    sees: Annotated[
+        Sees | None,
+        typer.Option(help="refine: below also shows the refiner the prediction below it. [noise]"),
+    ] = None,
+    shows: Annotated[
+        Shows | None,
+        typer.Option(
+            help="refine: averages instead of every second voxel for what lies below. [voxels]"
+        ),
+    ] = None,
+    lower_sizes: Annotated[
+        float | None,
+        typer.Option(help="finetune: weight of the loss at every lower resolution of a chain. [0]"),
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [the paper's]")] = None,
+    lr_schedule: Annotated[
+        RateName | None,
+        typer.Option(help="cosine falls to zero over --iterations. [constant]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise. [0]")] = None,
     save_every: Annotated[
         int | None, typer.Option(help="Steps between checkpoints, each validated. [1000]")
@@ -136,7 +165,11 @@ def train(
         "activations": activations,
         "consistency": consistency,
         "crop": crop,
+        "sees": sees,
+        "shows": shows,
+        "lower_sizes": lower_sizes,
         "lr": lr,
+        "lr_schedule": lr_schedule,
         "seed": seed,
         "save_every": save_every,
         "preview_every": preview_every,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prdit_core.errors import NumericalError
+from prdit_core.models.prdit.highres_refiner import below
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.batches import split
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prdit_core.training.batches import Batch
     from prdit_core.training.crop import Crop
     from prdit_core.training.events import Levels, Loss
+    from prdit_core.training.rate import Rate
 
 KINDS = ("x0", "eps", "total")
 
@@ -101,6 +103,7 @@ class Trainer:
     ----------
     consistency : weight of `inconsistency` of a chain. It is minimised, but the losses that are
         told are those of Eq. 3 alone, so that runs with other weights compare.
+    lower_sizes : weight of Eq. 3 at every lower resolution of a chain, likewise not told
     crop : where the last refiner is trained; None: everywhere
     """
 
@@ -110,24 +113,27 @@ class Trainer:
         schedule: Schedule,
         fabric: Fabric,
         *,
-        lr: float,
+        rate: Rate,
         clip: float,
         decay: float,
         micro_batch: int,
         consistency: float = 0.0,
+        lower_sizes: float = 0.0,
         crop: Crop | None = None,
     ) -> None:
         self.fabric = fabric
         self.schedule = schedule
+        self.rate = rate
         self.clip = clip
         self.micro_batch = micro_batch
         self.consistency = consistency
+        self.lower_sizes = lower_sizes
         self.crop = crop
         self.network = model
         self.model = fabric.setup_module(_Pyramid(model))
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimiser: Any = fabric.setup_optimizers(
-            torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.999), weight_decay=0.0)
+            torch.optim.AdamW(trained, lr=rate.peak, betas=(0.9, 0.999), weight_decay=0.0)
         )
         self.ema = Ema(model, decay)
         self.model.train()
@@ -161,6 +167,8 @@ class Trainer:
         if not (torch.isfinite(tally.sums).all() and torch.isfinite(norm)):
             self.optimiser.zero_grad()
             raise NumericalError(self._not_finite(found, batch, iteration))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate.at(iteration)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.ema.update(self.network, iteration)
@@ -219,8 +227,14 @@ class Trainer:
             found = losses(outputs[-1], _within(x0, box), _within(eps, box), t, self.schedule, kind)
             objective = found.total
             if self.consistency and len(outputs) > 1:
-                below = _within(outputs[-2], _halved(box))
-                objective = objective + self.consistency * inconsistency(outputs[-1], below)
+                lower = _within(outputs[-2], _halved(box))
+                objective = objective + self.consistency * inconsistency(outputs[-1], lower)
+            if self.lower_sizes:
+                refiners = self.network.config.refiners
+                for output, refiner in zip(outputs[-2::-1], reversed(refiners), strict=True):
+                    x0, eps = below(x0, eps, refiner.shows)
+                    further = losses(output, x0, eps, t, self.schedule, kind)
+                    objective = objective + self.lower_sizes * further.total
             self.fabric.backward(objective.mean() * share)
         return Losses(found.x0.detach(), found.eps.detach(), found.total.detach())
 
@@ -282,7 +296,6 @@ def run_loop(
     batches : from batch number `start` on
     asked : whether to stop; the loop ends after the iteration in which any process says so
     """
-    lr = float(trainer.optimiser.param_groups[0]["lr"])
     for iteration in range(start, total):
         begun = time.monotonic()
         tally, norm = trainer.advance(next(batches), iteration, asked())
@@ -292,7 +305,7 @@ def run_loop(
             losses=tally.loss(),
             levels=tally.levels(),
             grad_norm=norm,
-            lr=lr,
+            lr=trainer.rate.at(iteration),
             seconds=time.monotonic() - begun,
             asked_to_stop=tally.asked > 0,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
-from prdit_core.models.prdit.zoo import model_config
+from prdit_core.models.prdit.zoo import model_config, refiner_config
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
@@ -91,9 +91,16 @@ def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> M
         )
     if below.output != "image-and-noise" or config.objective not in (None, below.output):
         raise UsageError("a refiner needs a model that predicts image-and-noise, and does so too")
-    own = below if config.model is None else model_config(config.model, channels=below.channels)
-    cut = {name: getattr(own, name) for name in RefinerConfig.model_fields}
-    network = below.refined_by(*below.refiners, RefinerConfig(**cut))
+    own = below if config.model is None else refiner_config(config.model)
+    cut = RefinerConfig(
+        patch=own.patch,
+        stride=own.stride,
+        padding=own.padding,
+        width=own.width,
+        sees=config.sees or "noise",
+        shows=config.shows or "voxels",
+    )
+    network = below.refined_by(*below.refiners, cut)
     if any(edge % network.edge_multiple for edge in data.geometry.shape):
         raise UsageError(
             f"volumes of edge {data.geometry.shape[0]} do not fit a refiner of stride {own.stride}"

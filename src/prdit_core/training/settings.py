@@ -22,6 +22,7 @@ from prdit_core.provenance import torch_version
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.crop import Crop
 from prdit_core.training.network import continued, network_of, prdit_of
+from prdit_core.training.rate import Rate
 from prdit_core.training.stages import STAGES
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ class Settings:
         return _resolved(self.config.iterations)
 
     @property
-    def lr(self) -> float:
-        """Learning rate."""
-        return _resolved(self.config.lr)
+    def rate(self) -> Rate:
+        """Learning rate by iteration."""
+        name = self.config.lr_schedule or "constant"
+        return Rate(name, _resolved(self.config.lr), self.iterations)
 
     @property
     def clip(self) -> float:
@@ -137,10 +139,11 @@ def resolve(config: TrainConfig, data: PreparedData, start: Header | None) -> Se
         notes.append(f"the chain to start from is taken up to edge {part.geometry.shape[0]}")
     if part is not None and not _same_grid(part, data, config.stage):
         notes.append("the checkpoint to start from saw another size or spacing than these data")
-    if config.stage == "finetune" and network.refiners:
+    if config.stage == "finetune" and network.refiners and not config.lower_sizes:
         edge = data.geometry.shape[0]
         notes.append(f"fine-tuning a chain through edge {edge} alone: its lower sizes get worse")
     _check_crop(config, network, data)
+    _check_chain_only(config, network)
     device = choose_device(config.device)
     resolved = config.model_copy(
         update={
@@ -196,10 +199,11 @@ def compare(before: dict[str, Any], now: Settings, run: Path, *, allowed: bool) 
             "cannot go on as if never stopped; start a new --run with --from this one"
         )
     new = now.recorded()["settings"] | now.facts
+    free = _FREE if now.rate.name == "constant" else _FREE - {"iterations"}
     changed = {
         name: f"{name}: {json.dumps(old.get(name))} -> {json.dumps(value)}"
         for name, value in new.items()
-        if name not in _FREE and old.get(name) != value
+        if name not in free and old.get(name) != value
     }
     fixed = [text for name, text in changed.items() if name in _FIXED]
     if fixed:
@@ -233,6 +237,15 @@ def _check_crop(config: TrainConfig, network: ModelConfig, data: PreparedData) -
             f"crop {config.crop} must be a multiple of {multiple} and at most the edge "
             f"{min(data.geometry.shape)} of the volumes"
         )
+
+
+def _check_chain_only(config: TrainConfig, network: ModelConfig) -> None:
+    """Refuse what only a new refiner, or only the fine-tuning of a chain, can have."""
+    for name in ("sees", "shows"):
+        if getattr(config, name) is not None and config.stage != "refine":
+            raise UsageError(f"{name} is for stage refine; a trained refiner's does not change")
+    if config.lower_sizes is not None and not (config.stage == "finetune" and network.refiners):
+        raise UsageError("lower_sizes is for stage finetune of a chain")
 
 
 def _consistency(config: TrainConfig, network: ModelConfig) -> float | None:

@@ -273,11 +273,12 @@ def _trainer(settings: Settings, network: PRDiT, fabric: Fabric) -> Trainer:
         network,
         settings.schedule,
         fabric,
-        lr=settings.lr,
+        rate=settings.rate,
         clip=settings.clip,
         decay=config.ema_decay,
         micro_batch=settings.micro_batch,
         consistency=settings.consistency,
+        lower_sizes=config.lower_sizes or 0.0,
         crop=settings.crop,
     )
 

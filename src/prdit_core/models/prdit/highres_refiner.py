@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,13 +12,15 @@ from torch.nn import functional
 from prdit_core.models.prdit.layers import TimeEmbedding
 from prdit_core.models.prdit.local_denoiser import LocalDenoiser
 from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_reflected
+from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from prdit_core.config import ModelConfig
+    from prdit_core.config import Norm, RefinerConfig, Shows
     from prdit_core.patches import Box
 
 # Bound of a tile's activations. On a CPU tiles that stay near its caches are also the fastest.
 TILE_BYTES = 16 * 2**20
+NOISE_OF_MEANS = 8**-0.5  # strength of the noise in means over 2^3 voxels
 
 
 class HighResRefiner(nn.Module):
@@ -26,24 +29,33 @@ class HighResRefiner(nn.Module):
     It is local: a tile depends on its own patches only, so the result is that of the whole volume
     at once while the memory is bounded.
 
+    Parameters
+    ----------
+    channels, norm : as in `ModelConfig`
+
     Attributes
     ----------
+    token_width : d
     tile_bytes : bound of the activations of one tile
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: RefinerConfig, channels: int, norm: Norm) -> None:
         super().__init__()
         self.config = config
+        self.output_channels = 2 * channels
+        self.token_width = config.token_width(channels)
         self.tile_bytes = TILE_BYTES
-        self.time = TimeEmbedding(config.width, config.token_width, 0)
-        self.local = LocalDenoiser(config)
+        self.time = TimeEmbedding(config.width, self.token_width, 0)
+        tile_width = self.output_channels * config.stride**3
+        self.local = LocalDenoiser(self.token_width, tile_width, norm)
 
-    def forward(self, x: Tensor, t: Tensor, box: Box | None = None) -> Tensor:
+    def forward(self, x: Tensor, rough: Tensor, t: Tensor, box: Box | None = None) -> Tensor:
         """Details to add to the upsampled prediction.
 
         Parameters
         ----------
         x : (B, C, D, H, W) noisy volume at the refiner's resolution
+        rough : (B, 2C, D, H, W) upsampled prediction of the resolution below, noise then image
         t : (B,) network time, 0..1000
         box : part of the volume, its limits multiples of the stride; None: all of it
 
@@ -53,6 +65,8 @@ class HighResRefiner(nn.Module):
         """
         config = self.config
         grid_of(tuple(x.shape), config.stride, config.padding)
+        if config.sees == "below":
+            x = torch.cat([x, rough.chunk(2, dim=1)[1]], dim=1)
         padded = pad_reflected(x, config.padding)
         if box is not None:
             padded = self._around(padded, box)
@@ -60,7 +74,7 @@ class HighResRefiner(nn.Module):
         if torch.is_grad_enabled() and self.local.out.weight.requires_grad:
             return self._tile(padded, c_local)  # autograd keeps everything anyway
         depth, height, width = (edge - 2 * config.padding for edge in padded.shape[-3:])
-        out = x.new_empty(x.shape[0], config.output_channels, depth, height, width)
+        out = x.new_empty(x.shape[0], self.output_channels, depth, height, width)
         for tile in boxes((depth, height, width), self.tile_edge(x.shape[0])):
             out[(..., *tile)] = self._tile(self._around(padded, tile), c_local)
         return out
@@ -81,14 +95,14 @@ class HighResRefiner(nn.Module):
 
     def tile_edge(self, batch: int) -> int:
         """Edge in voxels of tiles whose activations stay within the bound, at least a stride."""
-        tokens = self.tile_bytes // (bytes_per_token(self.config) * batch)
+        tokens = self.tile_bytes // (bytes_per_token(self.token_width) * batch)
         edge = max(int(round(tokens ** (1 / 3), 6)), 1)
         return edge * self.config.stride
 
 
-def bytes_per_token(config: ModelConfig) -> int:
+def bytes_per_token(token_width: int) -> int:
     """Largest activations of a Local Denoiser per token, about, in float32."""
-    return 4 * 6 * config.token_width
+    return 4 * 6 * token_width
 
 
 def downsample(x: Tensor) -> Tensor:
@@ -99,12 +113,42 @@ def downsample(x: Tensor) -> Tensor:
     return x[..., ::2, ::2, ::2]
 
 
-def upsample(prediction: Tensor) -> Tensor:
+def shown(x: Tensor, t: Tensor, shows: Shows) -> tuple[Tensor, Tensor]:
+    """State and time that the resolution below gets of a noisy state and its time.
+
+    Averages over 2^3 voxels hold 1/sqrt(8) of the noise, so they are the state of an earlier time
+    on another scale: with theta = (pi / 2) t / T, tan theta' = tan theta / sqrt(8), x' = mean x
+    cos theta' / cos theta. A model that learnt on averages sees in them what it learnt on; every
+    second voxel is sharper than that, and has but an eighth of what is known.
+
+    (B, C, D, H, W) and (B,) to (B, C, D/2, H/2, W/2) and (B,)
+    """
+    if shows == "voxels":
+        return downsample(x), t
+    theta = t * (0.5 * math.pi / T)
+    alpha, sigma = torch.cos(theta), torch.sin(theta) * NOISE_OF_MEANS
+    scale = torch.hypot(alpha, sigma)[:, None, None, None, None]
+    earlier = torch.atan2(sigma, alpha) * (2 * T / math.pi)
+    return functional.avg_pool3d(x, 2) / scale, earlier
+
+
+def below(x0: Tensor, eps: Tensor, shows: Shows) -> tuple[Tensor, Tensor]:
+    """Image and noise of the state that `shown` makes of theirs; what is to be predicted there."""
+    if shows == "voxels":
+        return downsample(x0), downsample(eps)
+    return functional.avg_pool3d(x0, 2), functional.avg_pool3d(eps, 2) / NOISE_OF_MEANS
+
+
+def upsample(prediction: Tensor, shows: Shows) -> Tensor:
     """A joint prediction at twice the resolution: noise nearest, image trilinear (3.4).
+
+    The noise of averages is that of their voxels' mean.
 
     (B, 2C, D, H, W) to (B, 2C, 2D, 2H, 2W)
     """
     eps, x0 = prediction.chunk(2, dim=1)
+    if shows == "averages":
+        eps = eps * NOISE_OF_MEANS
     larger = [
         functional.interpolate(eps, scale_factor=2, mode="nearest"),
         functional.interpolate(x0, scale_factor=2, mode="trilinear", align_corners=False),

@@ -10,20 +10,24 @@ from prdit_core.models.linears import Linear
 from prdit_core.models.prdit.layers import Modulation, PlainNorm, SwiGLU, modulate
 
 if TYPE_CHECKING:
-    from prdit_core.config import ModelConfig
+    from prdit_core.config import Norm
 
 
 class LocalDenoiser(nn.Module):
-    """Two modulated SwiGLU blocks, a skip from the noisy patch, and a linear map to the tile."""
+    """Two modulated SwiGLU blocks, a skip from the noisy patch, and a linear map to the tile.
 
-    def __init__(self, config: ModelConfig) -> None:
+    Parameters
+    ----------
+    width, tile_width : of a token (d) and of a tile (o)
+    """
+
+    def __init__(self, width: int, tile_width: int, norm: Norm) -> None:
         super().__init__()
-        width = config.token_width
-        self.modulation = Modulation(width, width, 6, config.norm)
-        self.norm = PlainNorm(width, config.norm)
+        self.modulation = Modulation(width, width, 6, norm)
+        self.norm = PlainNorm(width, norm)
         self.first = SwiGLU(width)
         self.second = SwiGLU(width)
-        self.out = Linear(width, config.tile_width)
+        self.out = Linear(width, tile_width)
 
     def forward(self, v: Tensor, c_local: Tensor) -> Tensor:
         """Denoise tokens.

@@ -57,14 +57,14 @@ def training_memory(
         per_token += config.token_width + (12 + blocks) * width
     kept = math.prod(_base_grid(config, shape)) * per_token
     transient = _activations(config, shape, held=4)
-    for number in range(len(config.refiners)):
+    for number, refiner in enumerate(config.refiners):
         if f"refiners.{number}.".startswith(trains):
-            refiner, last = config.of_refiner(number), number == len(config.refiners) - 1
+            last, token = number == len(config.refiners) - 1, refiner.token_width(config.channels)
             below = 2 ** (len(config.refiners) - 1 - number)
             voxels = crop**3 if crop and last else math.prod(shape) // below**3
             tokens = voxels // refiner.stride**3
-            kept += 17 * refiner.token_width * tokens
-            transient = max(transient, bytes_per_token(refiner) * tokens)
+            kept += 17 * token * tokens
+            transient = max(transient, bytes_per_token(token) * tokens)
     counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * kept + transient)
     return round(1.2 * counted)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prdit_core.models.prdit.global_residual import GlobalResidualDiT
 from prdit_core.models.prdit.highres_refiner import (
     HighResRefiner,
-    downsample,
+    shown,
     upsample,
 )
 from prdit_core.models.prdit.layers import Modulation, TimeEmbedding
@@ -19,7 +19,9 @@ from prdit_core.noise import Draw, generator
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 
 if TYPE_CHECKING:
-    from prdit_core.config import ModelConfig
+    from collections.abc import Iterator
+
+    from prdit_core.config import ModelConfig, Shows
     from prdit_core.patches import Box, Grid
 
 
@@ -45,10 +47,10 @@ class PRDiT(nn.Module):
         super().__init__()
         self.config = config
         self.time = TimeEmbedding(config.width, config.token_width, config.depth)
-        self.local = LocalDenoiser(config)
+        self.local = LocalDenoiser(config.token_width, config.tile_width, config.norm)
         self.global_residual = GlobalResidualDiT(config) if config.depth else None
         self.refiners = nn.ModuleList(
-            HighResRefiner(config.of_refiner(number)) for number in range(len(config.refiners))
+            HighResRefiner(refiner, config.channels, config.norm) for refiner in config.refiners
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class PRDiT(nn.Module):
     def pyramid(self, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """Predictions at every resolution of the chain, each as `forward` shapes it, lowest first.
 
-        Each resolution sees every second voxel of the noisy state above it (3.4).
+        Each resolution sees of the noisy state above it what the refiner there shows (3.4).
 
         Parameters
         ----------
@@ -80,7 +82,7 @@ class PRDiT(nn.Module):
 
     def local_part(self, x: Tensor, t: Tensor) -> Tensor:
         """What the Local Denoiser predicts, (B, Cout, d, h, w) at the resolution of the base."""
-        v, grid = self._patches(x)
+        v, grid, t = self._patches(x, t)
         tiles = self.local(v, self.time.local_head(self.time.base(t)))
         return assemble_tiles(tiles, grid, self.config.stride)
 
@@ -88,43 +90,60 @@ class PRDiT(nn.Module):
         """What the Global Residual DiT adds to it, of the same shape; None at depth 0."""
         if self.global_residual is None or self.time.global_head is None:
             return None
-        v, grid = self._patches(x)
+        v, grid, t = self._patches(x, t)
         tiles = self.global_residual(v, self.time.global_head(self.time.base(t)), grid)
         return assemble_tiles(tiles, grid, self.config.stride)
 
     def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """The rest of `pyramid`, from the prediction of the base on."""
         found = [base]
-        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
+        for refiner, shows, state, time in self._above(x, t):
             within = box if state is x else None
-            rough = upsample(found[-1])
+            rough = upsample(found[-1], shows)
+            details = refiner(state, rough, time, within)
             rough = rough if within is None else rough[(..., *within)]
-            found.append(rough.add_(refiner(state, t, within)))
+            found.append(rough.add_(details))
         return found
 
     def parts(self, x: Tensor, t: Tensor) -> Parts:
-        """What `forward` sums up: since upsampling is linear, each part can be followed up."""
+        """What `forward` sums up: since upsampling is linear, each part can be followed up.
+
+        A refiner's part is all that it adds, also where it sees the prediction below it.
+        """
         local, residual = self.local_part(x, t), self.residual_part(x, t)
         refined: Tensor | None = None
-        for refiner, state in zip(self.refiners, self._states(x)[1:], strict=True):
-            local = upsample(local)
-            residual = None if residual is None else upsample(residual)
-            details = refiner(state, t)
-            refined = details if refined is None else upsample(refined).add_(details)
+        for refiner, shows, state, time in self._above(x, t):
+            local = upsample(local, shows)
+            residual = None if residual is None else upsample(residual, shows)
+            refined = None if refined is None else upsample(refined, shows)
+            rough = local
+            for part in (residual, refined):
+                rough = rough if part is None else rough + part
+            details = refiner(state, rough, time)
+            refined = details if refined is None else refined.add_(details)
         return Parts(local, residual, refined)
 
-    def _states(self, x: Tensor) -> list[Tensor]:
-        """The noisy volume as each resolution sees it, lowest first."""
-        states = [x]
-        for _ in self.refiners:
-            states.insert(0, downsample(states[0]))
+    def _states(self, x: Tensor, t: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The noisy volume and its time as each resolution sees them, lowest first."""
+        states = [(x, t)]
+        for refiner in reversed(self.config.refiners):
+            states.insert(0, shown(*states[0], refiner.shows))
         return states
 
-    def _patches(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Noisy patches that the base sees, and their grid."""
-        config, state = self.config, self._states(x)[0]
+    def _above(self, x: Tensor, t: Tensor) -> Iterator[tuple[nn.Module, Shows, Tensor, Tensor]]:
+        """Each refiner, what it shows below it, its own state and time; lowest first."""
+        states = self._states(x, t)[1:]
+        for refiner, own, (state, time) in zip(
+            self.refiners, self.config.refiners, states, strict=True
+        ):
+            yield refiner, own.shows, state, time
+
+    def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, Grid, Tensor]:
+        """Noisy patches that the base sees, their grid, and their time."""
+        config = self.config
+        state, time = self._states(x, t)[0]
         grid = grid_of(tuple(state.shape), config.stride, config.padding)
-        return extract_patches(state, config.patch, config.stride, config.padding), grid
+        return extract_patches(state, config.patch, config.stride, config.padding), grid, time
 
     def stopped_at(self, refiners: int) -> PRDiT:
         """The lower part of the chain, with its first `refiners` refiners and the same weights."""

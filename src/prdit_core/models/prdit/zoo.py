@@ -6,7 +6,7 @@ import re
 
 from pydantic import ValidationError
 
-from prdit_core.config import ModelConfig, Norm, Output
+from prdit_core.config import ModelConfig, Norm, Output, RefinerConfig
 from prdit_core.errors import UsageError
 
 # size: (width, heads), Table 10 and the release
@@ -14,6 +14,7 @@ SIZES = {"XS": (192, 6), "S": (384, 6), "B": (768, 12), "L": (1024, 16), "XL": (
 STRIDE = 8
 SMALL = ModelConfig(patch=6, stride=4, padding=1, width=192, depth=4, heads=6)
 
+_NUMBERS = re.compile(r"(\d+)/(\d+)/(\d+)/(\d+)")
 _NAME = re.compile(r"(?:PRDiT|DiT)-(XS|S|B|L|XL)/(\d+)/(\d+)")
 
 
@@ -55,5 +56,31 @@ def model_config(
             norm=norm,
             output=output,
         )
+    except ValidationError as error:
+        raise UsageError(f"model {name}: {error.errors()[0]['msg']}") from error
+
+
+def refiner_config(name: str) -> RefinerConfig:
+    """Patches and width of a refiner: those of a named network, or numbers.
+
+    Parameters
+    ----------
+    name
+        As `model_config` takes it, or patch/stride/padding/width as in ``8/4/2/192``.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown or the patches do not tile.
+    """
+    match = _NUMBERS.fullmatch(name)
+    if match is None:
+        own = model_config(name)
+        return RefinerConfig(
+            patch=own.patch, stride=own.stride, padding=own.padding, width=own.width
+        )
+    patch, stride, padding, width = map(int, match.groups())
+    try:
+        return RefinerConfig(patch=patch, stride=stride, padding=padding, width=width)
     except ValidationError as error:
         raise UsageError(f"model {name}: {error.errors()[0]['msg']}") from error
