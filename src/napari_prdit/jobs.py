@@ -70,6 +70,7 @@ class Control:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._allowed: int | None = None  # steps; None is without end
+        self.resting = False  # all steps it was allowed are done
         self.stopped = False
         self.abandoned = False
         self.ended = threading.Event()
@@ -110,7 +111,10 @@ class Control:
     def may_go_on(self) -> bool:
         """Wait while paused; False once stopped."""
         with self._changed:
-            self._changed.wait_for(lambda: self.stopped or self._allowed != 0)
+            while self._allowed == 0 and not self.stopped:
+                self.resting = True
+                self._changed.wait()
+            self.resting = False
             if self._allowed:
                 self._allowed -= 1
             return not self.stopped

@@ -326,20 +326,25 @@ def test_ctrl_c_in_a_terminal_reaches_data_workers_too(
 @posix
 @pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
-    """An iteration takes long enough here that the second one falls into it."""
+    """Whether it falls into an iteration or between two is the machine's, so it is tried again."""
     phantoms(8, size=32, seed=0, out=tmp_path / "data")
-    once = settings(tmp_path / "data", tmp_path / "once", batch_size=7, save_every=20)
-    config = at(once, "run")
-    with child(config) as process:
-        iterating(process, config.run)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert "press Ctrl-C again" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in told, told
-    status = read_status(RunFolder(config.run))
-    assert status is not None and status.state == "stopped"
+    once = settings(
+        tmp_path / "data", tmp_path / "once", batch_size=7, micro_batch=1, save_every=20
+    )
+    for number in range(8):
+        config = at(once, f"run-{number}")
+        with child(config) as process:
+            iterating(process, config.run)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert "press Ctrl-C again" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 130 and "Traceback" not in told, told
+        status = read_status(RunFolder(config.run))
+        assert status is not None and status.state == "stopped"
+        if not saved(config.run):  # in the middle of an iteration: nothing was waited for
+            break
     assert saved(config.run) == []
     assert unlike(resumed(config), trained(once)) == []
 

@@ -229,7 +229,8 @@ def test_pause_step_stop_and_partial_result(qtbot: QtBot, dock: GenerateDock) ->
     dock.pause.click()
     qtbot.waitUntil(lambda: "paused" in dock.message.text(), timeout=PATIENCE_MS)
     assert dock.pause.text() == "Resume"
-    qtbot.wait(2000)  # the step at hand comes to its end
+    qtbot.waitUntil(lambda: dock.job.control.resting, timeout=PATIENCE_MS)
+    qtbot.wait(0)  # what it said last arrives
     before = dock.progress.value()
     dock.one.click()
     qtbot.waitUntil(lambda: dock.progress.value() == before + 1, timeout=PATIENCE_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox, QPushButton
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.planes import planes_of
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 MENUS = ("Plugins", "PRDiT CT synthesis", "Generate CT volume")
 PATIENCE_MS = 240_000
-TICK_MS = 10
 
 
 def menu_action(viewer: napari.Viewer, *path: str) -> QAction:
@@ -66,22 +67,18 @@ def test_from_the_menu_to_a_finished_volume(
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     qtbot.wait(1000)  # all views have been painted once
     frames: list[float] = []
-    streaming: list[int] = []  # number of ticks at each frame
     show = dock.live.show
 
     def counted(volume: Any) -> None:
         show(volume)
         frames.append(float(volume.voxels_hu.mean()))
-        streaming.append(len(ticks))
 
     monkeypatch.setattr(dock.live, "show", counted)
-    ticks: list[None] = []
-    timer = QTimer()
-    timer.timeout.connect(lambda: ticks.append(None))
-    timer.start(TICK_MS)
+    computing: set[int] = set()
+    hook = register_module_forward_pre_hook(lambda *_: computing.add(threading.get_ident()))
     dock.go.click()
     qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
-    timer.stop()
+    hook.remove()
 
     (layer,) = viewer.layers
     assert len(set(frames)) >= 10
@@ -97,9 +94,8 @@ def test_from_the_menu_to_a_finished_volume(
     pictures += [picture.view.screenshot(flash=False) for picture in planes._pictures]
     assert all(shows_tissue(pixels) for pixels in pictures)
 
-    # Ticks that the window answered between one frame and the next: painting leaves room for more
-    # than itself, however busy the machine is. The first picture in each canvas compiles shaders.
-    assert np.median(np.diff(streaming[1:])) >= 2
+    # The window's own thread computes nothing: it is free to answer.
+    assert computing and threading.get_ident() not in computing
     dock.shut_down()
 
 

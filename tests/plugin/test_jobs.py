@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
+PATIENCE_MS = 60_000  # for a busy machine
 PACE_S = 0.001  # leaves the interpreter to the window
 
 
@@ -41,30 +42,30 @@ def followed(qtbot: QtBot) -> tuple[Job, list[Any], list[str]]:
 def test_events_arrive_in_order_and_the_end_once(qtbot: QtBot) -> None:
     job, events, ends = followed(qtbot)
     job.start(lambda control: counting(control, 50))
-    qtbot.waitUntil(lambda: bool(ends))
+    qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
     assert events == list(range(50)) and ends == ["ended"] and not job.running
 
 
 def test_it_pauses_steps_resumes_and_stops(qtbot: QtBot) -> None:
     job, events, ends = followed(qtbot)
     job.start(counting)
-    qtbot.waitUntil(lambda: len(events) > 3)
+    qtbot.waitUntil(lambda: len(events) > 3, timeout=PATIENCE_MS)
     job.control.pause()
-    qtbot.wait(100)
+    qtbot.waitUntil(lambda: job.control.resting, timeout=PATIENCE_MS)
+    qtbot.wait(0)  # what it said last arrives
     resting = len(events)
-    qtbot.wait(100)
-    assert len(events) == resting
     job.step()
-    qtbot.waitUntil(lambda: len(events) == resting + 1)
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: len(events) == resting + 1, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: job.control.resting, timeout=PATIENCE_MS)
+    qtbot.wait(0)
     assert len(events) == resting + 1 and job.control.paused
     job.control.resume()
-    qtbot.waitUntil(lambda: len(events) > resting + 3)
+    qtbot.waitUntil(lambda: len(events) > resting + 3, timeout=PATIENCE_MS)
     job.control.pause()
     job.stop()  # a resting job can be stopped too
-    qtbot.waitUntil(lambda: bool(ends))
+    qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
     job.start(lambda control: counting(control, 3))  # and it can work again
-    qtbot.waitUntil(lambda: len(ends) == 2)
+    qtbot.waitUntil(lambda: len(ends) == 2, timeout=PATIENCE_MS)
 
 
 FAULTS = [
@@ -84,10 +85,10 @@ def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, 
 
     job, events, ends = followed(qtbot)
     job.start(failing)
-    qtbot.waitUntil(lambda: bool(ends))
+    qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
     assert events[0] == 1 and isinstance(events[1], Failed) and said in events[1].message
     job.start(lambda control: counting(control, 2))
-    qtbot.waitUntil(lambda: len(ends) == 2)
+    qtbot.waitUntil(lambda: len(ends) == 2, timeout=PATIENCE_MS)
     assert events[2:] == [0, 1]
 
 
@@ -104,15 +105,15 @@ def test_abandoned_work_ends_in_the_middle_of_a_step_and_tells_nothing_more(qtbo
     job, events, ends = followed(qtbot)
     job.start(endless_step)
     control = job.control
-    qtbot.waitUntil(lambda: bool(events))
+    qtbot.waitUntil(lambda: bool(events), timeout=PATIENCE_MS)
     assert reached.wait(10)
     job.abandon()
     assert not job.running
-    qtbot.waitUntil(control.ended.is_set)
+    qtbot.waitUntil(control.ended.is_set, timeout=PATIENCE_MS)
     qtbot.wait(50)
     assert events == [1] and not ends
     job.start(lambda control: counting(control, 2))  # it can work again
-    qtbot.waitUntil(lambda: bool(ends))
+    qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
     assert events == [1, 0, 1] and ends == ["ended"]
 
 
@@ -134,16 +135,19 @@ def test_abandoning_one_leaves_the_work_of_others_alone(qtbot: QtBot) -> None:
     ours, _, _ = followed(qtbot)
     QThreadPool.globalInstance().setMaxThreadCount(4)
     ours.start(counting)
-    qtbot.waitUntil(lambda: bool(theirs and others_events))
+    qtbot.waitUntil(lambda: bool(theirs and others_events), timeout=PATIENCE_MS)
     control = ours.control
     ours.abandon()
-    qtbot.waitUntil(control.ended.is_set)
+    qtbot.waitUntil(control.ended.is_set, timeout=PATIENCE_MS)
     before = len(theirs), len(others_events)
-    qtbot.waitUntil(lambda: len(theirs) > before[0] + 3 and len(others_events) > before[1] + 3)
+    qtbot.waitUntil(
+        lambda: len(theirs) > before[0] + 3 and len(others_events) > before[1] + 3,
+        timeout=PATIENCE_MS,
+    )
     assert not worker.abort_requested and other.running
     worker.quit()
     other.stop()
-    qtbot.waitUntil(lambda: not worker.is_running and not other.running)
+    qtbot.waitUntil(lambda: not worker.is_running and not other.running, timeout=PATIENCE_MS)
 
 
 @pytest.mark.parametrize("patience_s", [10.0, 0.0])
@@ -152,11 +156,11 @@ def test_the_end_of_the_process_waits_for_work_and_not_for_ever(
 ) -> None:
     job, events, _ends = followed(qtbot)
     job.start(counting)
-    qtbot.waitUntil(lambda: bool(events))
+    qtbot.waitUntil(lambda: bool(events), timeout=PATIENCE_MS)
     jobs._end_all(patience_s)
     if patience_s:
         assert job.control.ended.is_set()
-    qtbot.waitUntil(job.control.ended.is_set)
+    qtbot.waitUntil(job.control.ended.is_set, timeout=PATIENCE_MS)
 
 
 def test_only_the_newest_frame_is_kept() -> None:
