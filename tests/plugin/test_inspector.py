@@ -661,11 +661,13 @@ def test_a_stopped_series_keeps_what_it_has(
 
 
 def test_a_dock_that_is_let_go_leaves_no_thread_and_no_ear(
-    qtbot: QtBot, dock: ResidualInspector, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """napari's cross takes a dock out of the window, and nothing else."""
+    """napari's cross takes a dock out of the window; it is freed, so nobody else may close it."""
     from qtpy.QtWidgets import QMainWindow
 
+    dock = ResidualInspector(viewer)
+    dock.question.size_choice.choose(32)
     monkeypatch.setattr("napari_prdit.inspector.LEVELS", (200.0,) * 500)
     window = QMainWindow()
     qtbot.addWidget(window)
@@ -675,7 +677,7 @@ def test_a_dock_that_is_let_go_leaves_no_thread_and_no_ear(
     dock.setParent(None)
     assert not dock.job.running
     before = dock.question.source.count()
-    dock.viewer.add_layer(Layer.create(*phantom()[0]))
+    viewer.add_layer(Layer.create(*phantom()[0]))
     assert dock.question.source.count() == before
 
 
