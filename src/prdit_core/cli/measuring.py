@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from prdit_core.cli.console import door, result
+from prdit_core.cli.console import door, refuse_unheeded, result
 from prdit_core.cli.generating import Json, Threads
 from prdit_core.cli.reading import (
     AssumeOrientation,
@@ -22,7 +22,7 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
-from prdit_core.errors import InputRejected, OutputError, UsageError
+from prdit_core.errors import InputRejected, OutputError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def simulate(
     others are in HU, on the volume's own grid.
     """
     given = {"views": views, "arc": arc, "photons": photons, "factor": factor, "sigma": sigma}
-    _refuse_others(operator, given)
+    refuse_unheeded(operator, given, FOR)
     options = read_options(
         series,
         frame,
@@ -145,13 +145,6 @@ def simulate(
     if truth is not None:
         lines.append(f"{truth}: the volume on the grid of a reconstruction")
     result(content, lines, json)
-
-
-def _refuse_others(operator: OperatorName, given: dict[str, float | None]) -> None:
-    """Raise `UsageError` for an option that the operator would not heed."""
-    for name, value in given.items():
-        if value is not None and operator not in FOR[name]:
-            raise UsageError(f"--{name} is for {', '.join(FOR[name])}, not for {operator}")
 
 
 def _refuse_other(file: Path, is_same: Callable[[], bool]) -> None:
