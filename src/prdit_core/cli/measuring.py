@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from prdit_core.cli.console import door, refuse_unheeded, result
+from prdit_core.cli.console import door, refuse_unheeded, result, say
 from prdit_core.cli.generating import Json, Threads
 from prdit_core.cli.reading import (
     AssumeOrientation,
@@ -22,7 +22,7 @@ from prdit_core.cli.reading import (
     Series,
     read_options,
 )
-from prdit_core.errors import InputRejected, OutputError
+from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -78,6 +78,17 @@ def simulate(
             "is recorded. Else voxels of the reconstruction are twice as large.",
         ),
     ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint whose window, field of view and grid the scan is brought to first, so "
+            "that its prior can reconstruct it."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="With --like: voxels of the reconstruction. [those of the model]"),
+    ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
@@ -114,11 +125,15 @@ def simulate(
         npz_spacing,
         npz_clip,
     )
+    if size is not None and like is None:
+        raise UsageError("--size goes with --like; else the grid is that of the volume")
     from prdit_core.data.io import read_volume, write_volume
     from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.data.transforms import conform
     from prdit_core.files import check_writable
     from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
     from prdit_core.machine import use_threads
+    from prdit_core.verbs.expected_data import expected_by
     from prdit_core.verbs.simulate import coarser
     from prdit_core.verbs.simulate import simulate as measure
 
@@ -129,7 +144,14 @@ def simulate(
             check_writable(file.parent)
     use_threads(threads)
     scan = read_volume(volume, options)
-    target = coarser(scan) if operator in PROJECTIONS and not same_grid else scan
+    finer = operator in PROJECTIONS and not same_grid
+    if like is not None:
+        expected = expected_by(like, size)
+        conformed = conform(scan, expected.preset, expected.size * (2 if finer else 1))
+        scan = conformed.volume
+        for note in conformed.notes:
+            say(f"note: {note}")
+    target = coarser(scan) if finer else scan
     spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
     measurement = measure(scan, spec, photons=photons, seed=seed)
     if not overwrite:

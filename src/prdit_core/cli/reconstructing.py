@@ -95,7 +95,13 @@ def reconstruct(
     to go on where it stopped.
     """
     ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k}
-    given: dict[str, Any] = {"checkpoint": checkpoint, "size": size, "count": count, "index": index, "seed": seed}
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "size": size,
+        "count": count,
+        "index": index,
+        "seed": seed,
+    }
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load

@@ -23,6 +23,7 @@ FIRST, CLOSER = range(-12, 13, 4), (2, 1)
 MIDDLE = 0.01
 # Strength by the contrast of a measurement for a number of views, tuned by `tuned_strength` on one
 # phantom (seed 5, index 27, 64 pixels a row, parallel beam, 1e5 photons).
+USUAL_WIDTH = 64
 USUAL = {8: 1.9e-3, 20: 3.3e-4, 60: 2.6e-4}
 
 
