@@ -41,10 +41,8 @@ COMMANDS = {
 
 def run(text: str, tmp_path: Path) -> tuple[int, str]:
     words = text
-    for name in ("OUT", "SCAN", "DATA", "RUN", "M.npz"):
-        place = {"SCAN": "scan.nii", "M.npz": "m.npz", "OUT": "out", "DATA": "data", "RUN": "run"}[
-            name
-        ]
+    places = {"OUT": "out", "SCAN": "scan.nii", "DATA": "data", "RUN": "run", "M.npz": "m.npz"}
+    for name, place in places.items():
         words = words.replace(name, str(tmp_path / place))
     result = CliRunner().invoke(app, words.split())
     return result.exit_code, result.stderr

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from chests import chest, volume
 from test_command import digests, run
+from typer.testing import CliRunner
 
 import prdit_core
+from prdit_core.cli.app import app
 from prdit_core.cli.outputs import Outputs
 from prdit_core.data.io import read_volume, write_volume
 from prdit_core.data.phantoms import make_phantom
@@ -112,7 +114,8 @@ def test_ctrl_c_keeps_what_is_finished_and_a_rerun_ends_as_if_not_stopped(
 
     with monkeypatch.context() as patch:
         patch.setattr(Outputs, "write", interrupted)
-        run(*words, tmp_path / "stopped", code=130)
+        done = CliRunner().invoke(app, [str(word) for word in (*words, tmp_path / "stopped")])
+    assert done.exit_code == 130 and "stopping after this step" in done.stderr
     left = {name for name in digests(tmp_path / "stopped") if name.endswith(".nii.gz")}
     assert left == {"seed-0_index-0000.nii.gz"}
     run(*words, tmp_path / "stopped")
