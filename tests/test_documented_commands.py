@@ -78,6 +78,7 @@ NOT_RUN = {
 SMALL = {
     "generate": {"--size": "32", "--steps": "2", "--count": "3"},
     "decompose": {"--size": "32"},
+    "reconstruct": {"--count": "2", "--steps": "2"},
     "phantoms": {"--count": "3"},
     "train": {
         "--iterations": "2",
@@ -186,7 +187,8 @@ def tiny(command: str, desk: Path) -> list[str]:
         stand_ins["demo"] = str(desk / "DEMO")
     words = [stand_ins.get(word, word) for word in words]
     of_a_run = any(word.startswith("runs/") for word in words)
-    for option, value in SMALL.get(verb, {}).items():
+    small = {} if "--method" in words else SMALL.get(verb, {})
+    for option, value in small.items():
         if option in words and value is not None:
             words[words.index(option) + 1] = value
         elif option not in words and not (option == "--size" and of_a_run):

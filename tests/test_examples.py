@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
+import numpy as np
 import pytest
 import torch
 from chests import TRAINING, chests, save
@@ -77,7 +78,6 @@ def test_03_split_a_scan(tmp_path: Path, scans: Path, capsys: pytest.CaptureFixt
     assert {"x0-local.nii.gz", "x0-global-residual.nii.gz", "x0-total.nii.gz"} <= parts
 
 
-@pytest.mark.slow
 def test_04_train_and_generate(tmp_path: Path) -> None:
     example("04")(out=tmp_path, count=4, iterations=2)
     assert nibabel.load(tmp_path / "volume.nii.gz").shape == (16, 16, 16)  # no chest as yet
@@ -107,3 +107,19 @@ def test_07_finetune(tmp_path: Path, scans: Path) -> None:
     example("07")(scans=[scans], out=tmp_path / "out", model=str(model), iterations=2)
     assert nibabel.load(tmp_path / "out/volume.nii.gz").shape == (16, 16, 16)  # no chest as yet
     assert (tmp_path / "out/run/status.json").is_file()
+
+
+def test_08_reconstruct(capsys: pytest.CaptureFixture[str]) -> None:
+    example("08")(steps=4)
+    measured, imagined = map(float, re.findall(r"(\S+) HU", capsys.readouterr().out))
+    assert measured < 0.1 and 5 < imagined < 150
+
+
+def test_08_reconstruct_has_an_exact_transpose() -> None:
+    module = names("08")
+    operator = module["EvenSlices"](
+        module["mask_of"](np.arange(24).reshape(4, 2, 3) % 12 < 6), torch.float64
+    )
+    x = torch.rand(1, 1, 4, 2, 3, dtype=torch.float64)
+    y = torch.rand(1, 1, 12, dtype=torch.float64)
+    torch.testing.assert_close((operator(x) * y).sum(), (x * operator.adjoint(y)).sum())

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_prdit.replay import Moment
-from napari_prdit.series import Sums
 from prdit_core.config import Branch
 from prdit_core.presets import PRESETS
 from prdit_core.provenance import estimate_stamp
+from prdit_core.series import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

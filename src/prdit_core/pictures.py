@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PLANE_PIXELS = 256
 MARGIN = 4
 LINE = 14
+# Of volumes whose maker has no window of its own.
+WINDOW_HU = (-1000.0, 400.0)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ COMMANDS = {
     "export": ("x", "export SCAN --dicom OUT"),
     "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
     "simulate the truth": ("a.nii", "simulate SCAN --out OUT/a.npz --truth OUT/a.nii"),
+    "reconstruct": ("fbp.nii.gz", "reconstruct M.npz --method fbp --out OUT"),
     "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
     "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
@@ -40,8 +41,8 @@ COMMANDS = {
 
 def run(text: str, tmp_path: Path) -> tuple[int, str]:
     words = text
-    for name in ("OUT", "SCAN", "DATA", "RUN"):
-        place = {"SCAN": "scan.nii", "OUT": "out", "DATA": "data", "RUN": "run"}[name]
+    places = {"OUT": "out", "SCAN": "scan.nii", "DATA": "data", "RUN": "run", "M.npz": "m.npz"}
+    for name, place in places.items():
         words = words.replace(name, str(tmp_path / place))
     result = CliRunner().invoke(app, words.split())
     return result.exit_code, result.stderr
@@ -53,6 +54,8 @@ def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
     write_volume(chest(), tmp_path / "scan.nii")
     if " DATA" in command:
         run("phantoms --count 2 --size 16 --out DATA", tmp_path)
+    if " M.npz" in command:
+        run(f"simulate SCAN --out {tmp_path / 'm.npz'}", tmp_path)
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / there).write_bytes(MINE)

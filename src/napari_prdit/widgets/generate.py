@@ -31,7 +31,6 @@ from napari_prdit.preferences import preferences
 from napari_prdit.preview import MEAN, SPREAD, VOLUME, Refresher, ResultLayer, kept_name
 from napari_prdit.replay import Recording
 from napari_prdit.saving import Saved, save_work
-from napari_prdit.series import Summary
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import Ending
@@ -42,6 +41,7 @@ from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.files import shown
+from prdit_core.series import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -17,6 +17,7 @@ from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
 from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
+from prdit_core.cli.reconstructing import reconstruct
 from prdit_core.cli.training import train
 from prdit_core.presets import presets_text
 
@@ -56,6 +57,7 @@ app.command()(phantoms)
 app.command()(remove_cases)
 app.command()(train)
 app.command()(simulate)
+app.command()(reconstruct)
 app.command()(evaluate)
 app.command()(train_encoder)
 app.add_typer(runs.app, name="runs")

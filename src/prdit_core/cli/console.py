@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 import typer
 from pydantic import ValidationError
 
-from prdit_core.errors import PrditError, first_fault
+from prdit_core.errors import PrditError, UsageError, first_fault
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.progress import Progress
 
@@ -66,6 +66,20 @@ def _fail(message: str, code: int) -> typer.Exit:
         say(traceback.format_exc())
     say(f"prdit-core: {' '.join(message.split())}")
     return typer.Exit(code)
+
+
+def refuse_unheeded(
+    choice: str, given: Mapping[str, object], heeded: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise `UsageError` for an option that a choice would not heed; None is not given.
+
+    Parameters
+    ----------
+    heeded : which choices each option is for
+    """
+    for name, value in given.items():
+        if value is not None and choice not in heeded[name]:
+            raise UsageError(f"--{name} is for {', '.join(heeded[name])}, not for {choice}")
 
 
 def say(line: str) -> None:

@@ -127,6 +127,7 @@ def generate(
     from prdit_core.cli.outputs import Outputs, Settings
     from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.models.linears import backend_on
+    from prdit_core.provenance import SYNTHETIC
     from prdit_core.verbs.generate import generate_steps, step_volume
 
     wishes = {
@@ -154,7 +155,10 @@ def generate(
         linear=backend_on(prior.device.type),
         branches=[str(one) for one in branches] or None,
     )
-    unfinished = outputs.unfinished(settings, overwrite=overwrite)
+    wanted = {"notice": SYNTHETIC, **settings.recorded()}
+    if outputs.single is not None:
+        wanted |= {"seed": seed, "index": index}
+    unfinished = outputs.unfinished(wanted, overwrite=overwrite)
     left = [number for number in own if number in unfinished]
     with stoppable() as stop, progress(not json) as bar:
         for place, number in enumerate(left):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from prdit_core.cli.console import door, result
+from prdit_core.cli.console import door, refuse_unheeded, result, say
 from prdit_core.cli.generating import Json, Threads
 from prdit_core.cli.reading import (
     AssumeOrientation,
@@ -78,6 +78,17 @@ def simulate(
             "is recorded. Else voxels of the reconstruction are twice as large.",
         ),
     ] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint whose window, field of view and grid the scan is brought to first, so "
+            "that its prior can reconstruct it."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="With --like: voxels of the reconstruction. [those of the model]"),
+    ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
@@ -103,7 +114,7 @@ def simulate(
     others are in HU, on the volume's own grid.
     """
     given = {"views": views, "arc": arc, "photons": photons, "factor": factor, "sigma": sigma}
-    _refuse_others(operator, given)
+    refuse_unheeded(operator, given, FOR)
     options = read_options(
         series,
         frame,
@@ -114,8 +125,12 @@ def simulate(
         npz_spacing,
         npz_clip,
     )
+    if size is not None and like is None:
+        raise UsageError("--size goes with --like; else the grid is that of the volume")
+    from prdit_core.checkpoints.expected_data import expected_by
     from prdit_core.data.io import read_volume, write_volume
     from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.data.transforms import conform
     from prdit_core.files import check_writable
     from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
     from prdit_core.machine import use_threads
@@ -129,7 +144,14 @@ def simulate(
             check_writable(file.parent)
     use_threads(threads)
     scan = read_volume(volume, options)
-    target = coarser(scan) if operator in PROJECTIONS and not same_grid else scan
+    finer = operator in PROJECTIONS and not same_grid
+    if like is not None:
+        expected = expected_by(like, size)
+        conformed = conform(scan, expected.preset, expected.size * (2 if finer else 1))
+        scan = conformed.volume
+        for note in conformed.notes:
+            say(f"note: {note}")
+    target = coarser(scan) if finer else scan
     spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
     measurement = measure(scan, spec, photons=photons, seed=seed)
     if not overwrite:
@@ -145,13 +167,6 @@ def simulate(
     if truth is not None:
         lines.append(f"{truth}: the volume on the grid of a reconstruction")
     result(content, lines, json)
-
-
-def _refuse_others(operator: OperatorName, given: dict[str, float | None]) -> None:
-    """Raise `UsageError` for an option that the operator would not heed."""
-    for name, value in given.items():
-        if value is not None and operator not in FOR[name]:
-            raise UsageError(f"--{name} is for {', '.join(FOR[name])}, not for {operator}")
 
 
 def _refuse_other(file: Path, is_same: Callable[[], bool]) -> None:

@@ -1,33 +1,36 @@
-"""Files that `generate` writes, and how a rerun finds out what is already there."""
+"""Files that `generate` and `reconstruct` write; how a rerun finds out what is there."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.discovery import SUFFIXES as VOLUME_SUFFIXES
 from prdit_core.data.discovery import suffix_of
 from prdit_core.data.io import write_volume
+from prdit_core.data.nifti import read_nifti
+from prdit_core.data.records import recorded
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown, write_json
 from prdit_core.machine import package_version
-from prdit_core.pictures import Panel, save_picture
-from prdit_core.provenance import SYNTHETIC, torch_version, volume_record
+from prdit_core.pictures import WINDOW_HU, Panel, save_picture
+from prdit_core.provenance import MAKER, SYNTHETIC, torch_version, volume_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from prdit_core.config import SamplingConfig
     from prdit_core.volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd")
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a volume depends on besides seed and index; equal settings may share a folder."""
+    """What a generated volume depends on besides seed and index; equals may share a folder."""
 
     config: SamplingConfig
     checkpoint_sha256: str
@@ -69,8 +72,12 @@ class Outputs:
         name = f"seed-{self.seed}_index-{index:04d}.nii.gz"
         return self.single if self.single is not None else self.folder / name
 
-    def unfinished(self, settings: Settings, *, overwrite: bool) -> list[int]:
+    def unfinished(self, wanted: Mapping[str, Any], *, overwrite: bool) -> list[int]:
         """Indices still to be made.
+
+        Parameters
+        ----------
+        wanted : what records of volumes of the same settings have
 
         Raises
         ------
@@ -79,9 +86,6 @@ class Outputs:
         """
         if not overwrite:
             self._refuse_foreign_files()
-        wanted = settings.recorded()
-        if self.single is not None:
-            wanted |= {"seed": self.seed, "index": self.indices[0]}
         for file in self._records():
             unlike = _unlike(file, wanted)
             if unlike and overwrite:
@@ -96,15 +100,17 @@ class Outputs:
     def write(self, index: int, volume: Volume) -> Path:
         """Write volume, picture and, last, the record that says they are complete."""
         file = write_volume(volume, self.volume_file(index))
-        low, high = volume.metadata["window_hu"]
-        caption = (
-            f"{SYNTHETIC} | {volume.metadata['checkpoint']} seed {self.seed} index {index} | "
-            f"{volume.metadata['sampler']} {volume.metadata['steps']} steps"
-        )
-        panel = Panel(volume.voxels_hu, volume.spacing_mm, (low, high), caption)
+        low, high = volume.metadata.get("window_hu", WINDOW_HU)
+        panel = Panel(volume.voxels_hu, volume.spacing_mm, (low, high), _caption(volume.metadata))
         save_picture([panel], _beside(file, ".png"))
         write_json(_beside(file, ".json"), volume_record(volume, file, file))
         return file
+
+    def read(self, index: int) -> Volume:
+        """A volume that was written, axes as they were."""
+        file = self.volume_file(index)
+        stored = read_nifti(file, frame=None, assume_orientation=None)
+        return replace(stored, metadata=recorded(file))
 
     def files(self, indices: Sequence[int]) -> list[dict[str, str]]:
         """Paths of some of the volumes asked for."""
@@ -153,7 +159,41 @@ class Outputs:
         volume.unlink(missing_ok=True)
 
 
-def _unlike(record: Path, wanted: dict[str, Any]) -> str:
+def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse a folder that is to be replaced, unless a report there has the settings wanted.
+
+    Parameters
+    ----------
+    names : of the files that may be in it
+
+    Raises
+    ------
+    OutputError
+        If it holds something else.
+    """
+    if not folder.exists():
+        return
+    report = folder / REPORT
+    known = folder.is_dir() and {file.name for file in folder.iterdir()} <= set(names)
+    unlike = _unlike(report, wanted) if known and _read(report) is not None else "no report of ours"
+    if unlike:
+        raise OutputError(
+            f"{shown(folder)} is there and holds something else ({unlike}); choose another --out, "
+            "or add --overwrite"
+        )
+
+
+def _caption(metadata: Mapping[str, Any]) -> str:
+    """One line above a picture."""
+    parts = [metadata.get("notice", SYNTHETIC)]
+    if MAKER in metadata:
+        parts += ["{checkpoint} seed {seed} index {index}", "{sampler} {steps} steps"]
+    else:
+        parts += ["{method}"]
+    return " | ".join(parts).format_map(metadata)
+
+
+def _unlike(record: Path, wanted: Mapping[str, Any]) -> str:
     """In what a recorded volume differs from the settings wanted; empty if in nothing."""
     there = _read(record)
     if there is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -39,6 +40,8 @@ Quantity = Literal["line_integrals", "counts", "hu"]
 QUANTITIES: tuple[Quantity, ...] = ("line_integrals", "counts", "hu")
 Length = Literal["mm", "pixel"]
 _JSON_LIMIT = 2**24
+# List or text that a record repeats.
+_LONGEST = 64
 # Axes that a measurement may have: known voxels; slices or views; and none left out.
 _DIMENSIONS = (1, 2, 3)
 
@@ -77,6 +80,19 @@ class Measurement:
                     f"a {what} of shape {found.shape} is not one of this geometry, {expected}; "
                     "check the geometry's shape, views and bins"
                 )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over numbers, geometry and place; the same in whichever file it lies."""
+        parts = [self.spec.model_dump_json().encode(), self.length.encode(), self.values.tobytes()]
+        parts += [part.tobytes() for part in (self.weights, self.affine) if part is not None]
+        return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
+
+    def about(self) -> dict[str, Any]:
+        """What the record of a reconstruction says of it: no long lists, and not whose it is."""
+        spec = self.spec.model_dump(mode="json").items()
+        known = {k: v for k, v in spec if not (isinstance(v, list | str) and len(v) > _LONGEST)}
+        return {"operator": known, **{k: v for k, v in self.metadata.items() if k != "volume"}}
 
     def tensor(self) -> torch.Tensor:
         """The values with batch and channel, (1, 1, *range_shape)."""

@@ -44,6 +44,11 @@ class Problem:
     unit: Attenuation
     projected: bool
 
+    @property
+    def lower(self) -> float:
+        """Bound of what is measured: of attenuation, or of HU where no rays are integrated."""
+        return 0.0 if self.projected else -1024.0
+
     def hu(self, x: Tensor) -> Tensor:
         """HU of a volume in the solver's unit, not clipped."""
         measured = self.unit.per_mm(x)

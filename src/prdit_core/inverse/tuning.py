@@ -23,6 +23,7 @@ FIRST, CLOSER = range(-12, 13, 4), (2, 1)
 MIDDLE = 0.01
 # Strength by the contrast of a measurement for a number of views, tuned by `tuned_strength` on one
 # phantom (seed 5, index 27, 64 pixels a row, parallel beam, 1e5 photons).
+USUAL_WIDTH = 64
 USUAL = {8: 1.9e-3, 20: 3.3e-4, 60: 2.6e-4}
 
 
@@ -40,6 +41,7 @@ def tuned_strength(
     operator: LinearOperator,
     pairs: Sequence[tuple[Tensor, Tensor]],
     weights: Sequence[Tensor] | None = None,
+    lower: float = 0.0,
 ) -> float:
     """The strength of TV with the least squared error over pairs of volume and measurement.
 
@@ -50,6 +52,7 @@ def tuned_strength(
     ----------
     pairs : (B, C, D, H, W) volumes and (B, C, *range_shape) measurements of them
     weights : of the measurements, one each
+    lower : bound of x, as of `tv_steps`
     """
     known: dict[int, float] = {}
     weighing: Sequence[Tensor | None] = weights or [None] * len(pairs)
@@ -58,7 +61,7 @@ def tuned_strength(
     def error(power: int) -> float:
         if power not in known:
             known[power] = sum(
-                _squared_error(operator, x, y, w, middle * 2.0**power)
+                _squared_error(operator, x, y, w, middle * 2.0**power, lower)
                 for (x, y), w in zip(pairs, weighing, strict=True)
             )
         return known[power]
@@ -73,9 +76,14 @@ def tuned_strength(
 
 
 def _squared_error(
-    operator: LinearOperator, x: Tensor, y: Tensor, weights: Tensor | None, strength: float
+    operator: LinearOperator,
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor | None,
+    strength: float,
+    lower: float,
 ) -> float:
     found = torch.zeros_like(x)
-    for step in tv_steps(operator, y, found, strength=strength, weights=weights):
+    for step in tv_steps(operator, y, found, strength=strength, weights=weights, lower=lower):
         found = step.x
     return float((found - x).double().square().sum())

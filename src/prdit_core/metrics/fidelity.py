@@ -87,6 +87,47 @@ def fidelity(
     )
 
 
+@dataclass(frozen=True)
+class GreyFidelity:
+    """Nearness of what one sees: both volumes clipped to a window and scaled to 0..1.
+
+    Attributes
+    ----------
+    psnr : -20 log10(rmse of grey) in dB; infinite where there is no error
+    ssim : mean structural similarity of grey; None where an edge is shorter than its window
+    window_hu : what was clipped to
+    """
+
+    psnr: float
+    ssim: float | None
+    window_hu: tuple[float, float]
+
+
+def grey_fidelity(
+    scan_hu: NDArray[Any], reconstruction_hu: NDArray[Any], window_hu: tuple[float, float]
+) -> GreyFidelity:
+    """Compare a reconstruction with its scan as grey values of a window.
+
+    Papers on reconstruction with generative models state PSNR in this way. Whatever lies outside of
+    the window, such as dense bone, counts no further than its end; `fidelity` clips nothing.
+
+    Raises
+    ------
+    InputRejected
+        If the shapes differ or a voxel is NaN or infinite.
+    """
+    scan, found = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
+    _check(scan, found)
+    low, high = window_hu
+    a, b = ((np.clip(x, low, high) - low) / (high - low) for x in (scan, found))
+    _, rmse = _sizes(b - a)
+    return GreyFidelity(
+        psnr=-20 * math.log10(rmse) if rmse else math.inf,
+        ssim=ssim(a, b, 1.0) if min(a.shape) >= KERNEL else None,
+        window_hu=window_hu,
+    )
+
+
 def _check(scan: NDArray[np.float64], found: NDArray[np.float64]) -> None:
     if scan.shape != found.shape:
         raise InputRejected(

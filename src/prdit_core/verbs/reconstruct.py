@@ -10,9 +10,10 @@ import torch
 
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
-from prdit_core.inverse.cg import cg
+from prdit_core.inverse.cg import Iterate, cg, cg_steps, weighted_norm
 from prdit_core.inverse.consistency import LeastSquares
 from prdit_core.inverse.fbp import fbp
+from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.problem import Problem, in_measured_unit, in_units_of, projector_of
 from prdit_core.inverse.sirt import sirt_steps
 from prdit_core.inverse.tv import tv_steps
@@ -20,12 +21,12 @@ from prdit_core.machine import package_version
 from prdit_core.provenance import torch_version
 from prdit_core.sampling.sampler import SAMPLERS
 from prdit_core.verbs.generate import generate_steps, step_volume
-from prdit_core.volume import Volume
+from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.models.prior import Prior
@@ -41,7 +42,6 @@ ITERATIONS: dict[ClassicalMethod, int] = {"cg": 20, "sirt": 200, "tv": 50}
 # Conjugate gradients that tell what the data determine from what they leave open.
 SPLIT_ITERATIONS = 50
 RECONSTRUCTED = "reconstructed with a generative model, partly imagined, not for diagnosis"
-LONGEST = 64  # list or text that a record repeats
 COMPUTED = "reconstructed from a measurement, not for diagnosis"
 
 
@@ -132,15 +132,36 @@ def reconstructed_volume(
     outside = float(np.mean((hu < low - 1) | (hu > high + 1)))
     metadata = {
         **made.metadata,
-        "notice": RECONSTRUCTED,
-        "method": "prior",
-        "iterations": iterations,
+        **prior_settings(measurement, iterations),
         "misfit": problem.misfit(x),
         "outside_window": outside,
-        "measurement": _about(measurement),
+        "measurement": measurement.about(),
     }
     affine = made.affine if measurement.affine is None else measurement.affine
     return Volume(hu, affine, metadata)
+
+
+def prior_settings(measurement: Measurement, iterations: int) -> dict[str, Any]:
+    """What a record has besides that of a generated volume, but for what came out."""
+    return {
+        "notice": RECONSTRUCTED,
+        "method": "prior",
+        "iterations": iterations,
+        "measurement_sha256": measurement.digest,
+    }
+
+
+def classical_steps(
+    measurement: Measurement,
+    method: ClassicalMethod,
+    *,
+    iterations: int | None = None,
+    strength: float | None = None,
+    device: str = "cpu",
+) -> Iterator[Iterate]:
+    """Reconstruct without a prior, one event per iteration; see `reconstruct_classically`."""
+    problem = in_measured_unit(measurement, device)
+    yield from _solving(problem, method, iterations or ITERATIONS.get(method, 0), strength)
 
 
 def reconstruct_classically(
@@ -165,21 +186,60 @@ def reconstruct_classically(
     UsageError
         If the method is not one for this measurement, or "tv" has no strength.
     """
-    problem = in_measured_unit(measurement, device)
-    count = iterations or ITERATIONS.get(method, 0)
-    x = _solved(problem, method, count, strength)
-    affine = np.eye(4) if measurement.affine is None else measurement.affine
+    steps = classical_steps(
+        measurement, method, iterations=iterations, strength=strength, device=device
+    )
+    (last,) = deque(steps, maxlen=1)
+    return classical_volume(measurement, method, last, iterations=iterations, strength=strength)
+
+
+def classical_volume(
+    measurement: Measurement,
+    method: ClassicalMethod,
+    last: Iterate,
+    *,
+    iterations: int | None = None,
+    strength: float | None = None,
+) -> Volume:
+    """HU volume of the last of `classical_steps`, on the measurement's grid.
+
+    Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
+    """
+    problem = in_measured_unit(measurement, str(last.x.device))
     metadata = {
+        **classical_settings(measurement, method, iterations=iterations, strength=strength),
+        "misfit": problem.misfit(last.x),
+        "measurement": measurement.about(),
+    }
+    affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
+    return Volume(problem.hu(last.x)[0, 0].float().cpu().numpy(), affine, metadata)
+
+
+def classical_settings(
+    measurement: Measurement,
+    method: ClassicalMethod,
+    *,
+    iterations: int | None = None,
+    strength: float | None = None,
+) -> dict[str, Any]:
+    """All that a reconstruction without a prior depends on, as its record has it."""
+    count = iterations or ITERATIONS.get(method)
+    return {
         "notice": COMPUTED,
         "method": method,
-        **({} if method == "fbp" else {"iterations": count}),
+        **({} if count is None else {"iterations": count}),
         **({"strength": strength} if method == "tv" else {}),
-        "misfit": problem.misfit(x),
-        "measurement": _about(measurement),
+        "hu": "exact" if measurement.length == "mm" else "relative, lengths are in pixels",
+        "measurement_sha256": measurement.digest,
         "version": package_version(),
         "torch": torch_version(),
     }
-    return Volume(problem.hu(x)[0, 0].float().cpu().numpy(), affine, metadata)
+
+
+def fitting(prior: Prior, measurement: Measurement, size: int | None) -> Prior:
+    """The prior at a resolution of its chain; None: that of the measurement, if it is one."""
+    edge = measurement.spec.shape[0]
+    return prior.at_size(edge if size is None and edge in prior.sizes else size)
 
 
 def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Problem:
@@ -204,42 +264,38 @@ def determined_hu(measurement: Measurement, volume: Volume) -> Volume:
     return Volume(problem.hu(seen)[0, 0].numpy(), volume.affine, volume.metadata)
 
 
-def _solved(
+def _solving(
     problem: Problem, method: ClassicalMethod, iterations: int, strength: float | None
-) -> Tensor:
+) -> Iterator[Iterate]:
     operator, y = problem.operator, problem.y
     start = torch.zeros((1, 1, *operator.domain_shape), device=y.device)
     match method:
         case "fbp":
-            return fbp(projector_of(problem), y)
+            x = fbp(projector_of(problem), y)
+            yield Iterate(0, 1, x, weighted_norm(y - operator(x), None))
         case "cg":
-            return cg(operator, y, start, iterations=iterations, weights=problem.weights)
+            # The start, for a measurement that it explains: then there is nothing to do.
+            yield Iterate(-1, iterations, start, weighted_norm(y, problem.weights))
+            yield from cg_steps(operator, y, start, iterations=iterations, weights=problem.weights)
         case "sirt":
             projector_of(problem)  # its row sums are of rays
-            *_, last = sirt_steps(operator, y, start, iterations=iterations)
-            return last.x
+            yield from sirt_steps(operator, y, start, iterations=iterations)
         case "tv":
             if strength is None:
                 raise UsageError("method tv needs a strength; tune one on other volumes")
-            lower = 0.0 if problem.projected else -1024.0
-            steps = tv_steps(
+            yield from tv_steps(
                 operator,
                 y,
                 start,
                 strength=strength,
                 weights=problem.weights,
-                lower=lower,
+                lower=problem.lower,
                 iterations=iterations,
             )
-            *_, last = steps
-            return last.x
 
 
-def _about(measurement: Measurement) -> dict[str, Any]:
-    """What the record of a reconstruction says of its measurement."""
-    spec = measurement.spec.model_dump(mode="json")
-    long = {
-        name for name, value in spec.items() if isinstance(value, list | str) and len(value) > 64
-    }
-    known = {name: value for name, value in spec.items() if name not in long}
-    return {"operator": known, **{k: v for k, v in measurement.metadata.items() if k != "volume"}}
+def _own_affine(measurement: Measurement) -> NDArray[np.float64]:
+    """Of a measurement that has no place in a patient: axial, in the middle."""
+    spec = measurement.spec
+    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
+    return axial_affine(spacing, spec.shape)

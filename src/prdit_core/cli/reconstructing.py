@@ -1,0 +1,242 @@
+"""`prdit-core reconstruct`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
+from prdit_core.cli.generating import Device, Json, Threads
+from prdit_core.config import SamplerName
+from prdit_core.errors import UsageError
+from prdit_core.files import shown
+
+if TYPE_CHECKING:
+    from prdit_core.cli.outputs import Outputs
+    from prdit_core.verbs.assess import Assessment
+    from prdit_core.verbs.ways import Way
+
+Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
+# Which methods an option is for.
+FOR: dict[str, tuple[Method, ...]] = {
+    **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
+    **dict.fromkeys(("steps", "sampler", "k"), ("prior",)),
+    "iterations": ("prior", "cg", "sirt", "tv"),
+    "tv-strength": ("tv",),
+}
+PICTURE = "picture.png"
+PARTS = ("mean", "spread", "determined", "imagined")
+FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.gz", ".json"))}
+
+
+@door
+def reconstruct(
+    measurement: Annotated[
+        str,
+        typer.Argument(help=".npz of `simulate` or your own, or DXchange HDF5.", metavar="FILE"),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for volumes, and a summary of them.")],
+    method: Annotated[
+        Method, typer.Option(help="prior walks with a model; the others know no anatomy.")
+    ] = "prior",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Bundled name, checkpoint folder, or run folder of `train`. [demo]"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Resolution of the model. [that of the measurement]")
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Reconstructions; 4 or more show the spread. [1]"),
+    ] = None,
+    index: Annotated[int | None, typer.Option(min=0, max=2**30, help="Of the first. [0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Reconstruction i depends on (seed, i) only. [0]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Network evaluations. [20]")] = None,
+    sampler: Annotated[
+        SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
+    ] = None,
+    k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            help="Of conjugate gradients at every step of prior [5], or of cg [20], sirt [200], "
+            "tv [50].",
+        ),
+    ] = None,
+    tv_strength: Annotated[
+        float | None,
+        typer.Option(help="Of total variation. [usual for the views, or tuned on a phantom]"),
+    ] = None,
+    axis: Annotated[
+        float | None,
+        typer.Option(help="Bin of HDF5 projections that sees the axis of rotation. [searched]"),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Volume on the same grid, to measure errors against.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was made with other settings.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Reconstruct volumes from a measurement, with a model or classically.
+
+    What a model reconstructs is partly imagined. With --count several are made, and their mean and
+    spread; the summary also splits what the data determine from what the model imagined. Run again
+    to go on where it stopped.
+    """
+    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k}
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "size": size,
+        "count": count,
+        "index": index,
+        "seed": seed,
+    }
+    given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
+    refuse_unheeded(method, given, FOR)
+    from prdit_core.checkpoints.catalog import load
+    from prdit_core.cli.outputs import Outputs, Settings, refuse_other_report
+    from prdit_core.config import SamplingConfig
+    from prdit_core.data.discovery import SUFFIXES, suffix_of
+    from prdit_core.data.io import read_volume
+    from prdit_core.data.sources import named, refuse_overlap
+    from prdit_core.files import write_folder_atomically
+    from prdit_core.inverse.scans import open_measurement
+    from prdit_core.machine import choose_device, use_threads
+    from prdit_core.models.linears import backend_on
+    from prdit_core.verbs.assess import assess, check_truth
+    from prdit_core.verbs.reconstruct import CONSISTENCY_ITERATIONS, WALK, fitting
+    from prdit_core.verbs.ways import WithPrior, classical
+
+    if suffix_of(out) in SUFFIXES and not out.is_dir():
+        raise UsageError(f"{shown(out.name)} names a file; --out is a folder here")
+    first, seed = index or 0, seed or 0
+    if method == "prior":
+        outputs = Outputs(out, seed=seed, first=first, count=count or 1)
+    else:
+        outputs = Outputs(out / f"{method}.nii.gz", seed=seed, first=0, count=1)
+    summary = out / (f"summary_seed-{seed}" if method == "prior" else f"summary_{method}")
+    written = [summary, *map(outputs.volume_file, outputs.indices)]
+    inputs = [named(measurement), *([] if truth is None else [named(truth)])]
+    for file in (out, *written):
+        refuse_overlap(inputs, file)
+    scan = open_measurement(inputs[0], axis_bin=axis)
+    for note in scan.metadata.get("notes", []):
+        say(f"note: {note}")
+    known = None if truth is None else read_volume(truth)
+    if known is not None:
+        check_truth(scan, known)
+    place, used = choose_device(device), use_threads(threads)
+    work: Way
+    if method == "prior":
+        prior = fitting(load(checkpoint or "demo", place), scan, size)
+        wishes = {name: value for name, value in ways.items() if value is not None}
+        config = SamplingConfig(**{**dict(WALK), **wishes})
+        generation = Settings(
+            config=config,
+            checkpoint_sha256=prior.digest,
+            shape=list(prior.geometry.shape),
+            device=str(prior.device),
+            threads=used,
+            linear=backend_on(prior.device.type),
+            branches=None,
+        )
+        own = CONSISTENCY_ITERATIONS if iterations is None else iterations
+        work = WithPrior(scan, prior, config, own, seed, generation.recorded())
+    else:
+        work = classical(
+            scan,
+            method,
+            iterations=iterations,
+            strength=tv_strength,
+            device=place,
+            threads=used,
+        )
+    if not overwrite:
+        refuse_other_report(summary, work.settings, FILES)
+    outputs.check_writable()
+    left = outputs.unfinished(work.settings, overwrite=overwrite)
+    with stoppable() as stop, progress(not json) as bar:
+        for number in left:
+            task = bar.add_task(f"{method} {number}")
+            for step in work.steps(number):
+                bar.update(task, completed=step.index + 1, total=step.total)
+                stop.raise_if_asked()
+            outputs.write(number, work.volume(step, number))
+            bar.remove_task(task)
+    seen = assess(scan, map(outputs.read, outputs.indices), known)
+    report = _report(work, outputs, seen, truth)
+    write_folder_atomically(summary, lambda part: _write_summary(part, seen, report))
+    files = outputs.files(outputs.indices)
+    result(
+        {"made": len(left), "reused": len(files) - len(left), "volumes": files}
+        | {"summary": str(summary), "report": report},
+        [
+            f"{len(left)} made, {len(files) - len(left)} were there already",
+            *(f"volume   {entry['volume']}" for entry in files),
+            f"summary  {summary}",
+            *_lines(seen),
+            str(work.settings["notice"]),
+        ],
+        json,
+    )
+
+
+def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:
+    """All of the summary that is no volume, with what it was made from."""
+    from prdit_core.files import sha256_of
+
+    truth_sha256 = None if truth is None or not truth.is_file() else sha256_of(truth)
+    seed = {"seed": outputs.seed, "indices": list(outputs.indices)}
+    return {
+        **work.settings,
+        **(seed if work.settings["method"] == "prior" else {}),
+        "measurement": seen.volume.metadata["measurement"],
+        "truth_sha256": truth_sha256,
+        **seen.numbers,
+    }
+
+
+def _write_summary(folder: Path, seen: Assessment, report: dict[str, Any]) -> None:
+    from prdit_core.data.io import write_volume
+    from prdit_core.data.records import write_record
+    from prdit_core.files import write_json
+    from prdit_core.pictures import save_picture
+
+    mean = {"mean": seen.volume} if seen.count > 1 else {}
+    for name, volume in {**mean, **seen.parts}.items():
+        write_record(volume, write_volume(volume, folder / f"{name}.nii.gz"))
+    save_picture(seen.panels(), folder / PICTURE, str(report["notice"]))
+    write_json(folder / "report.json", report)
+
+
+def _lines(seen: Assessment) -> list[str]:
+    """The numbers for people."""
+    numbers, size = seen.numbers["volume"], seen.numbers["size_hu"]
+    name = "reconstruction" if seen.count == 1 else f"mean of {seen.count}"
+    lines = [f"{name}: misfit {100 * numbers['misfit']:.2g} % of the data"]
+    lines += [f"{part}: {hu:.0f} HU (root mean square)" for part, hu in size.items()]
+    if "grey" not in numbers:
+        return lines
+    grey = numbers["grey"]
+    low, high = grey["window_hu"]
+    psnr = "infinite" if grey["psnr"] is None else f"{grey['psnr']:.2f} dB"
+    ssim = "" if grey["ssim"] is None else f", SSIM {grey['ssim']:.3f}"
+    tissues = numbers["tissues"].items()
+    by_tissue = [f"{n} {e['mae_hu']:.0f}" for n, e in tissues if e["mae_hu"] is not None]
+    return [
+        *lines,
+        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} HU)",
+        f"{name}: mean absolute error {numbers['mae_hu']:.0f} HU, not clipped; "
+        + ", ".join(by_tissue),
+    ]
