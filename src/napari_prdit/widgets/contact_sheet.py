@@ -41,9 +41,9 @@ class ContactSheet(QListWidget):
         self.clear()
         self.hide()
 
-    def add_volume(self, number: int, volume: Volume) -> None:
+    def add_volume(self, number: int, volume: Volume, name: str = "volume") -> None:
         """Add the picture of a volume."""
-        item = QListWidgetItem(QIcon(_picture(volume)), f"volume {number + 1}")
+        item = QListWidgetItem(QIcon(_picture(volume)), f"{name} {number + 1}")
         item.setData(Qt.ItemDataRole.UserRole, number)
         self.addItem(item)
         self.setCurrentItem(item)
