@@ -105,6 +105,8 @@ class ResultLayer:
         if self.kind == SPREAD:
             most = float(volume.voxels_hu.max()) or 1.0
             return {"colormap": "inferno", "contrast_limits": (0.0, most)}
+        if self.kind == REGENERATED:
+            return {}  # as the scan, of which most is the same
         window = tuple(volume.metadata["window_hu"])
         # Coarse voxels look like what they are: samples.
         return {"interpolation2d": "linear", "contrast_limits": window}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.utils import DirectLabelColormap
 
 from napari_prdit.generation import loaded, watched
 from napari_prdit.inspector import scan_of
@@ -132,6 +133,8 @@ class Regeneration:
         ours = {**proposal.metadata, "kind": IMAGINED, "description": described}
         attributes = {
             "name": IMAGINED,
+            "colormap": DirectLabelColormap(color_dict={None: "transparent", 1: "orange"}),
+            "opacity": 1.0,
             "metadata": {OURS: {**ours, "affine": scan.affine.tolist()}},
             **placement(scan.affine),
         }

@@ -59,7 +59,7 @@ class Ending(QWidget):
         self.planes = button(
             "Planes", "Show coronal and sagittal planes too", self.planes_wanted.emit
         )
-        grid = QGridLayout(self)
+        self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         for column, part in enumerate((self.save, self.keep, self.another)):
             grid.addWidget(part, 0, 2 * column, 1, 2)
@@ -70,6 +70,11 @@ class Ending(QWidget):
         """Turn on what needs a volume, if there is one that nobody is working on."""
         for part in (self.save, self.keep, self.another):
             part.setEnabled(there)
+
+    def put_for_copy(self, other: QWidget) -> None:
+        """Another button, where there is no command to copy."""
+        self._grid.replaceWidget(self.copy, other)
+        self.copy.hide()
 
     def _ask(self, format_name: str) -> None:
         suffix, *_ = (*FORMATS[format_name], "")
