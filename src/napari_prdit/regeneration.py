@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.layers import LayerData
-    from prdit_core.sampling.sampler import SampleStep
+    from prdit_core import SampleStep
     from prdit_core.verbs.regenerate import Forgotten
     from prdit_core.volume import Volume
 

@@ -91,8 +91,7 @@ class ReconstructDock(WorkingDock):
         region.mode = "paint"
         self.viewer.layers.selection.active = region
         self.message.say(
-            "paint over what shall be forgotten: the brush is a ball and works in any plane; "
-            "[ and ] change its size"
+            "paint over what shall be forgotten, in any plane; the keys [ and ] change the brush"
         )
 
     def wish(self) -> Wish:
