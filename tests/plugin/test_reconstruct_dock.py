@@ -233,10 +233,35 @@ def test_saved_are_the_scan_and_a_mask_that_no_reader_takes_for_one(
 
 
 def test_labels_that_do_not_fit_a_byte_are_refused(tmp_path: Path) -> None:
-    labels = np.full((2, 3, 4), 256)
+    labels = np.full((4, 5, 6), 256)
     with pytest.raises(UsageError, match="beyond 0 to 255"):
         write_labels(str(tmp_path / "organs.nii.gz"), labels, {"name": "organs"})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dock_opened_anew_leaves_the_result_of_the_one_before(
+    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+) -> None:
+    region = painted(dock)
+    dock.regenerate()
+    finish(qtbot, dock)
+    earlier = result(dock)
+    before = earlier.data.copy()
+    dock.shut_down()
+    again = ReconstructDock(viewer)
+    qtbot.addWidget(again)
+    small(again)
+    again.form.region.choose(region)
+    region.data[:] = 0
+    again.regenerate()  # which fails
+    finish(qtbot, again)
+    assert earlier in viewer.layers
+    region.data[2:6, 2:8, 2:8] = 1
+    again.regenerate()
+    finish(qtbot, again)
+    np.testing.assert_array_equal(earlier.data, before)
+    assert result(again) is not earlier
+    again.shut_down()
 
 
 # --- what is refused ------------------------------------------------------------------------------

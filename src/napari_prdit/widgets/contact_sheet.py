@@ -59,7 +59,6 @@ class ContactSheet(QListWidget):
 
     def _fit(self) -> None:
         """As high as the rows that there are, up to some."""
-        self.doItemsLayout()
         bottom = self.visualItemRect(self.item(self.count() - 1)).bottom() if self.count() else 0
         lowest = min(bottom + self.verticalOffset() + 1, MOST_ROWS * ROW_HEIGHT)
         self.setFixedHeight(max(lowest, ROW_HEIGHT) + 2 * self.frameWidth())

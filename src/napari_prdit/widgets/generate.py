@@ -319,7 +319,7 @@ class GenerateDock(WorkingDock):
             form.changed.connect(self._settings_changed)
         self.model.refused.connect(self._show_refusal)
         self.paces.measured.connect(self._show_times)
-        self.ending = Ending()
+        self.ending = Ending("generate")
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
         self.ending.another_wanted.connect(self._another)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QVBoxLayout
 
-from napari_prdit.activity import Activity
+from napari_prdit.activity import Activity, Outcome
 from napari_prdit.generation import Progress
 from napari_prdit.jobs import Failed, Job, Mailbox
 from napari_prdit.layers import OURS
@@ -33,9 +33,8 @@ from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import Ending
 from napari_prdit.widgets.generation_forms import ModelForm
-from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import bring_into_view, button, duration, row, scrolled
+from napari_prdit.widgets.parts import bring_into_view, button, duration, scrolled
 from napari_prdit.widgets.region_form import RegionForm
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
@@ -67,12 +66,12 @@ class ReconstructDock(WorkingDock):
         self.job = Job(self)
         self.job.told.connect(self._hear)
         self.job.ended.connect(self._ended)
-        self.refresher = Refresher(self._paint_frame, preferences().preview_rate, self)
+        self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
         self.activity = Activity()
         self.run: Regeneration | None = None
         self.history: list[Regeneration] = []
-        self._asked_at = 0.0
+        self._asked_at, self._steps_done = 0.0, 0
         self._planes_shown = False
         self._build()
         self.model.checkpoint.choose("demo")
@@ -131,11 +130,10 @@ class ReconstructDock(WorkingDock):
         except PrditError as error:
             self.message.say(str(error), "error")
             return
-        self.run = None
+        self.run, self._steps_done = None, 0
         self.frames.take()
         self._asked_at = time.monotonic()
         self.controls.show_loading()
-        self.activity.begin("Imagining a region anew", wish.count * wish.steps)
         self.job.start(partial(regenerate_work, wish, self.frames))
         self._show_running(True)
         self.refresher.start()
@@ -178,6 +176,8 @@ class ReconstructDock(WorkingDock):
 
     def _hear(self, event: object) -> None:
         if isinstance(event, Begun):
+            if not self.history:
+                self._leave()  # a result of a dock that was closed
             self.run = Regeneration(event.wish, event.forgotten)
             self.sheet.clear_volumes()
             self.viewer.dims.point = self.run.centre
@@ -186,31 +186,35 @@ class ReconstructDock(WorkingDock):
         elif isinstance(event, Progress) and self.run is not None:
             count = self.run.wish.count
             self.controls.show_progress(event, count)
-            self.activity.advance(event.volume * event.total + event.index + 1)
+            self._steps_done = event.volume * event.total + event.index + 1
         elif isinstance(event, Proposal) and self.run is not None:
             self.run.proposals[event.number] = event.imagined
             self.run.shown = event.number
             self._add_picture(self.run, event.number)
         elif isinstance(event, Failed):
             self.message.say(event.message, "error")
-            self.activity.end(event.message, "failed")
 
     def _ended(self) -> None:
         self.refresher.stop()
         self.frames.take()
+        if self.message.kind == "error":
+            self.activity.end(self.message.text(), "failed")
         if self.run is not None and self.run.proposals:
             self.history.append(self.run)
             if self.message.kind != "error":
                 self._say_done(self.run)
-        self._show_last()
+        self.activity.end("", "stopped")
+        if self.run is not None:
+            self._show_last()
+        elif self.history:  # it failed before anything was touched
+            self.run = self.history[-1]
         self._show_running(False)
 
     def _say_done(self, run: Regeneration) -> None:
-        took, metadata = (
-            duration(time.monotonic() - self._asked_at),
-            run.proposals[run.shown].metadata,
-        )
-        self.activity.end("The region was imagined anew.", "done")
+        took = duration(time.monotonic() - self._asked_at)
+        metadata = run.proposals[run.shown].metadata
+        outcome: Outcome = "stopped" if ESTIMATE in metadata else "done"
+        self.activity.end("The region was imagined anew.", outcome)
         if ESTIMATE in metadata:
             at = f"step {metadata[ESTIMATE]} of {metadata['steps']}"
             self.message.say(f"Stopped after {at}; what is shown is the estimate there")
@@ -246,10 +250,16 @@ class ReconstructDock(WorkingDock):
         if run.wish.count > 1:
             self.sheet.add_volume(number, run.picture(number), "proposal")
 
-    def _paint_frame(self) -> None:
+    def _tick(self) -> None:
+        """To paint a bar napari handles all events that wait, so never from one of the worker."""
         frame = self.frames.take()
         if frame is not None:
             self.live.show(frame)
+        if self.run is not None and self.job.running:
+            total = self.run.wish.count * self.run.wish.steps
+            if self.activity.total != total:
+                self.activity.begin("Imagining a region anew", total)
+            self.activity.advance(self._steps_done)
 
     def _open_planes(self) -> None:
         from napari_prdit.widgets.planes import show_planes
@@ -261,7 +271,6 @@ class ReconstructDock(WorkingDock):
     def _build(self) -> None:
         introduction = QLabel(INTRODUCTION)
         introduction.setWordWrap(True)
-        introduction.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.controls = RunControls(self.job, "Regenerate", "proposal")
         self.controls.wanted.connect(self.regenerate)
         self.message = self.controls.message
@@ -271,20 +280,18 @@ class ReconstructDock(WorkingDock):
         self.model.changed.connect(self._show_times)
         self.model.refused.connect(self._show_refusal)
         self.form.steps.valueChanged.connect(lambda _steps: self._show_times())
-        self.ending = Ending()
+        self.back = button("Undo", "Bring the result before back, or the scan as it was", self.undo)
+        self.ending = Ending("reconstruct", self.back)
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
         self.ending.another_wanted.connect(self._another)
         self.ending.planes_wanted.connect(self._open_planes)
-        self.back = button("Undo", "Bring the result before back, or the scan as it was", self.undo)
-        self.ending.put_for_copy(self.back)
         self.sheet = ContactSheet()
         self.sheet.chosen.connect(self._show_proposal)
         below = (self.controls, self.sheet, self.ending)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        about = row(introduction, HelpButton("reconstruct"))
-        column.addWidget(scrolled(about, self.form, self.model, *below))
+        column.addWidget(scrolled(introduction, self.form, self.model, *below))
         self._show_running(False)
 
     def _show_times(self) -> None:
@@ -309,14 +316,19 @@ class ReconstructDock(WorkingDock):
         self.saving.save(partial(save_work_with_mask, now, imagined, format_name, Path(place)))
 
     def _keep(self) -> None:
+        name = self._leave()
+        self.message.say(f"kept as {name}" if name else "there is no result to keep")
+        self.sheet.clear_volumes()
+        self._show_running(False)
+
+    def _leave(self) -> str | None:
+        """Leave result and outline to the user; its name, or None if there is none."""
         name = self.live.keep()
         if name is not None:
             keep_mask(self.viewer, name)
             self.history.clear()
             self.run = None
-        self.message.say(f"kept as {name}" if name else "there is no result to keep")
-        self.sheet.clear_volumes()
-        self._show_running(False)
+        return name
 
     def _another(self) -> None:
         self.form.seed.setValue(self.form.seed.value() + 1)
