@@ -55,6 +55,19 @@ def generate_series(viewer: Viewer) -> None:
     dock.travel.slider.setValue(3)
 
 
+def reconstruct(viewer: Viewer) -> None:
+    """A painted part of a lung of a phantom, three proposals, and what was imagined."""
+    viewer.open_sample(PLUGIN, "phantom")
+    dock = opened(viewer, "Reconstruct and edit")
+    dock.model.size_choice.choose(64)
+    viewer.dims.point = (20.0, 15.0, 60.0)
+    dock.paint()
+    dock.form.region.chosen.data[46:66, 40:66, 72:98] = 1
+    dock.regenerate()
+    wait(lambda: not dock.job.running)
+    settle(3)  # the side views open one by one
+
+
 def planes(viewer: Viewer) -> None:
     """All three planes of a phantom, away from its middle."""
     viewer.open_sample(PLUGIN, "phantom")
@@ -127,6 +140,7 @@ def trained() -> Path:
 DOCKS: dict[str, Callable[[Viewer], None]] = {
     "generate": generate,
     "generate-series": generate_series,
+    "reconstruct": reconstruct,
     "planes": planes,
     "inspect": inspect,
     "train": train,

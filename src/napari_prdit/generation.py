@@ -14,7 +14,7 @@ from prdit_core.provenance import estimate_stamp
 from prdit_core.series import Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
@@ -133,7 +133,7 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     """Load the checkpoint and make all volumes; where it is stopped the last one is partial."""
     from prdit_core import generate_steps
 
-    prior = _loaded(request)
+    prior = loaded(request.checkpoint, request.size, request.device)
     watch.recording.forget_from(0)
     yield _prepared(prior, request)
     sums = Sums()
@@ -145,7 +145,7 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
             index=request.index + volume,
             branches=request.branches,
         )
-        done = yield from _watched(walk, prior, watch, volume, request)
+        done = yield from _made(walk, prior, watch, volume, request)
         sums.add(done.result.voxels_hu)
         yield done
         if watch.control.stopped:
@@ -158,14 +158,15 @@ def branch_work(request: Request, watch: Watch) -> Generator[Any]:
     """Make the last of the request's branches, off the step that is recorded."""
     from prdit_core import branch_steps
 
-    prior, branch = _loaded(request), request.branches[-1]
+    prior = loaded(request.checkpoint, request.size, request.device)
+    branch = request.branches[-1]
     moment = watch.recording.at(branch.step)
     watch.recording.forget_from(branch.step)
     yield _prepared(prior, request)
     walk = branch_steps(
         prior, moment.x0, branch.step, request.config, seed=branch.seed, index=request.index
     )
-    yield (yield from _watched(walk, prior, watch, 0, request))
+    yield (yield from _made(walk, prior, watch, 0, request))
 
 
 def estimate_at(moment: Moment, finished: Volume, intensity: Intensity) -> Volume:
@@ -177,13 +178,14 @@ def estimate_at(moment: Moment, finished: Volume, intensity: Intensity) -> Volum
     )
 
 
-def _loaded(request: Request) -> Prior:
+def loaded(checkpoint: str, size: int | None, device: str) -> Prior:
+    """Load and verify a checkpoint that makes HU, in the worker."""
     from prdit_core import load
     from prdit_core.machine import choose_device, use_threads
 
     _warm_up()
     use_threads()
-    prior = load(request.checkpoint, choose_device(request.device)).at_size(request.size)
+    prior = load(checkpoint, choose_device(device)).at_size(size)
     prior.check_hu()
     return prior
 
@@ -203,10 +205,40 @@ def _prepared(prior: Prior, request: Request) -> Prepared:
     return Prepared(request, prior.intensity, edge, prior.digest, default_threads())
 
 
-def _watched(
+def watched(
+    walk: Iterator[SampleStep],
+    result: Callable[[SampleStep], Volume],
+    control: Control,
+    frames: Mailbox[Volume],
+    volume: int,
+    count: int,
+) -> Generator[Progress, None, SampleStep]:
+    """Tell of every step, show it if somebody looks; the last one that was done.
+
+    Parameters
+    ----------
+    result : what to show of a step
+    volume : which of `count` it is, from 0
+    """
+    begun, spent, worked = time.monotonic(), 0, 0.0
+    for step in _interrupted(walk, control):
+        spent += 1
+        if frames.wanted:
+            frames.put(result(step))
+        worked += time.monotonic() - begun
+        pace = worked / spent
+        left = step.total - step.index - 1 + (count - volume - 1) * step.total
+        yield Progress(volume, step.index, step.total, step.t, pace, pace * left)
+        if not control.may_go_on():
+            break
+        begun = time.monotonic()
+    return step
+
+
+def _made(
     walk: Iterator[SampleStep], prior: Prior, watch: Watch, volume: int, request: Request
 ) -> Generator[Progress, None, Done]:
-    """Tell of every step, keep it, show it if somebody looks; the last one that was done."""
+    """One volume of a series, recorded step by step."""
     from prdit_core.verbs.generate import step_volume
 
     def result(step: SampleStep) -> Volume:
@@ -219,21 +251,16 @@ def _watched(
             branches=request.branches,
         )
 
-    begun, spent, worked = time.monotonic(), 0, 0.0
-    for step in _interrupted(walk, watch.control):
-        spent += 1
+    steps = _recorded(walk, watch.recording)
+    last = yield from watched(steps, result, watch.control, watch.frames, volume, request.count)
+    return Done(volume, result(last))
+
+
+def _recorded(walk: Iterator[SampleStep], recording: Recording) -> Iterator[SampleStep]:
+    for step in walk:
         x_t, x0 = (x.float().cpu().numpy() for x in (step.x_t, step.x0))
-        watch.recording.add(Moment(step.index, step.t, x_t, x0))
-        if watch.frames.wanted:
-            watch.frames.put(result(step))
-        worked += time.monotonic() - begun
-        pace = worked / spent
-        left = step.total - step.index - 1 + (request.count - volume - 1) * step.total
-        yield Progress(volume, step.index, step.total, step.t, pace, pace * left)
-        if not watch.control.may_go_on():
-            break
-        begun = time.monotonic()
-    return Done(volume, result(step))
+        recording.add(Moment(step.index, step.t, x_t, x0))
+        yield step
 
 
 def _interrupted(walk: Iterator[SampleStep], control: Control) -> Iterator[SampleStep]:

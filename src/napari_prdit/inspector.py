@@ -100,19 +100,8 @@ class LayerSource:
 
     @cached_property
     def volume(self) -> Volume:
-        """The scan where it lies, with a note if its values look like no HU."""
-        volume = layer_volume(self.data, self.attributes)
-        name = str(self.attributes.get("name", "layer"))
-        if volume.voxels_hu.dtype.kind == "f" and not np.all(np.isfinite(volume.voxels_hu)):
-            raise InputRejected(f"layer {name!r} holds NaN or infinity; mend it first")
-        if OURS not in self.attributes.get("metadata", {}):
-            reason = _no_hu(volume.voxels_hu)
-            if reason:
-                raise InputRejected(f"layer {name!r}: {reason}; choose a CT scan in HU")
-        if volume.voxels_hu.size and float(volume.voxels_hu.min()) < _AIR_HU:
-            return volume
-        notes = [*volume.metadata.get("notes", ()), _NO_HU]
-        return replace(volume, metadata={**volume.metadata, "notes": notes})
+        """The scan where it lies; see `scan_of`."""
+        return scan_of(self.data, self.attributes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +159,28 @@ def levels_work(model: Model, source: LayerSource, control: Control) -> Generato
     levels = source.levels(model.loaded(), LEVELS)
     while control.may_go_on() and (shares := next(levels, None)) is not None:
         yield shares
+
+
+def scan_of(data: Any, attributes: Mapping[str, Any]) -> Volume:
+    """The scan of an image layer where it lies, with a note if its values look like no HU.
+
+    Raises
+    ------
+    InputRejected
+        If the layer lies askew, holds NaN, or is no CT in HU.
+    """
+    volume = layer_volume(data, attributes)
+    name = str(attributes.get("name", "layer"))
+    if volume.voxels_hu.dtype.kind == "f" and not np.all(np.isfinite(volume.voxels_hu)):
+        raise InputRejected(f"layer {name!r} holds NaN or infinity; mend it first")
+    if OURS not in attributes.get("metadata", {}):
+        reason = _no_hu(volume.voxels_hu)
+        if reason:
+            raise InputRejected(f"layer {name!r}: {reason}; choose a CT scan in HU")
+    if volume.voxels_hu.size and float(volume.voxels_hu.min()) < _AIR_HU:
+        return volume
+    notes = [*volume.metadata.get("notes", ()), _NO_HU]
+    return replace(volume, metadata={**volume.metadata, "notes": notes})
 
 
 def refusal(layer: Image) -> str:

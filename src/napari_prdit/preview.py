@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prdit_core.volume import Volume
 
 NAME = "PRDiT volume"
-VOLUME, MEAN, SPREAD = "volume", "mean", "spread"
+VOLUME, MEAN, SPREAD, REGENERATED = "volume", "mean", "spread", "regenerated"
 # Which layers hold results that the next run replaces, whichever dock made them.
 _kinds: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
 
@@ -33,7 +33,7 @@ class ResultLayer:
 
     Parameters
     ----------
-    kind : `VOLUME`, `MEAN` or `SPREAD`
+    kind : `VOLUME`, `REGENERATED`, `MEAN` or `SPREAD`
     """
 
     def __init__(self, viewer: ViewerModel, kind: str) -> None:
@@ -54,7 +54,7 @@ class ResultLayer:
     def show(self, volume: Volume) -> None:
         """A picture with what it is; nothing happens if the layer was deleted meanwhile."""
         layer = self.layer
-        if self._may_make or (layer is not None and layer.data.shape == volume.shape):
+        if self._may_make or (layer is not None and _fits(layer, volume)):
             layer = self._filled(layer, volume)
             layer.refresh(extent=False, thumbnail=False, highlight=False)
             self._refresh_planes(layer)
@@ -81,7 +81,7 @@ class ResultLayer:
     def _filled(self, layer: Image | None, volume: Volume) -> Image:
         data, attributes, _ = image_layer(volume, _name(volume.metadata))
         attributes |= self._look(volume)
-        if layer is not None and layer.data.shape == volume.shape:
+        if layer is not None and _fits(layer, volume):
             np.copyto(layer.data, data)
             layer.metadata = attributes["metadata"]
             for place in ("scale", "translate"):
@@ -105,6 +105,8 @@ class ResultLayer:
         if self.kind == SPREAD:
             most = float(volume.voxels_hu.max()) or 1.0
             return {"colormap": "inferno", "contrast_limits": (0.0, most)}
+        if self.kind == REGENERATED:
+            return {}  # as the scan, of which most is the same
         window = tuple(volume.metadata["window_hu"])
         # Coarse voxels look like what they are: samples.
         return {"interpolation2d": "linear", "contrast_limits": window}
@@ -129,7 +131,8 @@ class ResultLayer:
 
 def kept_name(metadata: Mapping[str, Any]) -> str:
     """What a volume is, in a few words."""
-    words = [f"PRDiT seed {metadata.get('seed', '?')}"]
+    words = ["regenerated,"] if "region" in metadata else []
+    words += [f"PRDiT seed {metadata.get('seed', '?')}"]
     words += [f"index {metadata['index']}"] if "index" in metadata else []
     words += [f"branch {text}" for text in metadata.get("branches", ())]
     words += [f"step {metadata[ESTIMATE]}"] if ESTIMATE in metadata else []
@@ -140,7 +143,13 @@ def kept_name(metadata: Mapping[str, Any]) -> str:
 def _name(metadata: Mapping[str, Any]) -> str:
     if "volumes" in metadata:
         return f"{metadata['kind']} of {metadata['volumes']} volumes"
-    return NAME
+    return "regenerated scan" if "region" in metadata else NAME
+
+
+def _fits(layer: Image, volume: Volume) -> bool:
+    """Whether the layer can be filled with the volume; another type of numbers would be rounded."""
+    same_type: bool = layer.data.dtype == volume.voxels_hu.dtype
+    return same_type and layer.data.shape == volume.shape
 
 
 def _range(attributes: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Saves layers: an image as a CT volume, or all of them as a session."""
+"""Saves layers: an image as a CT volume, labels, or all of them as a session."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ def write_metaimage(path: str, data: Any, attributes: dict[str, Any]) -> list[st
 def write_nrrd(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """As `write_nifti`, with the suffix .nrrd."""
     return write_volume_layer(named_file(path, NRRD), data, attributes)
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer, such as what was imagined of a scan, as NIfTI with its place."""
+    from napari_prdit.layers import layer_volume
+    from prdit_core.data import io
+
+    labels = layer_volume(data, attributes)
+    return [str(io.write_labels(labels, named_file(path, NIFTI)))]
 
 
 def write_session(path: str, layers: list[LayerData]) -> list[str]:

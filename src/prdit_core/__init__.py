@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         reconstruct_classically,
         reconstruct_steps,
     )
+    from prdit_core.verbs.regenerate import regenerate
     from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
     from prdit_core.verbs.simulate import simulate
@@ -88,6 +89,7 @@ _HOMES = {
     "reconstruct": "verbs.reconstruct",
     "reconstruct_classically": "verbs.reconstruct",
     "reconstruct_steps": "verbs.reconstruct",
+    "regenerate": "verbs.regenerate",
     "sampling_preset": "presets",
     "simulate": "verbs.simulate",
     "train": "verbs.train",
@@ -140,6 +142,7 @@ __all__ = [
     "reconstruct",
     "reconstruct_classically",
     "reconstruct_steps",
+    "regenerate",
     "sampling_preset",
     "simulate",
     "train",

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QWidget
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.help import HelpButton, HelpWindow, page_text
 from napari_prdit.widgets.planes import PlanesDock
+from napari_prdit.widgets.reconstruct import ReconstructDock
 from napari_prdit.widgets.residual_inspector import ResidualInspector
 from napari_prdit.widgets.training_dock import TrainingDock
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
-PAGES = ("generate", "inspect", "train", "planes")
+PAGES = ("generate", "reconstruct", "inspect", "train", "planes")
 SECTIONS = (
     "First steps",
     "What each control means",
@@ -31,6 +32,7 @@ SECTIONS = (
 )
 DOCKS = {
     "generate": GenerateDock,
+    "reconstruct": ReconstructDock,
     "inspect": ResidualInspector,
     "train": TrainingDock,
     "planes": PlanesDock,

@@ -10,10 +10,12 @@ from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QResizeEvent
+
     from prdit_core import Volume
 
 WIDTH, HEIGHT = 108, 39
-A_ROW, ROW_HEIGHT, MOST_ROWS = 3, HEIGHT + 24, 3  # pictures in a row as wide as the dock
+ROW_HEIGHT, MOST_ROWS = HEIGHT + 24, 3
 
 
 class ContactSheet(QListWidget):
@@ -41,15 +43,25 @@ class ContactSheet(QListWidget):
         self.clear()
         self.hide()
 
-    def add_volume(self, number: int, volume: Volume) -> None:
+    def add_volume(self, number: int, volume: Volume, name: str = "volume") -> None:
         """Add the picture of a volume."""
-        item = QListWidgetItem(QIcon(_picture(volume)), f"volume {number + 1}")
+        item = QListWidgetItem(QIcon(_picture(volume)), f"{name} {number + 1}")
         item.setData(Qt.ItemDataRole.UserRole, number)
         self.addItem(item)
         self.setCurrentItem(item)
-        rows = min(MOST_ROWS, -(-self.count() // A_ROW))
-        self.setFixedHeight(rows * ROW_HEIGHT + 2 * self.frameWidth())
         self.show()
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Pictures in a row are as many as the dock is wide for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as the rows that there are, up to some."""
+        bottom = self.visualItemRect(self.item(self.count() - 1)).bottom() if self.count() else 0
+        lowest = min(bottom + self.verticalOffset() + 1, MOST_ROWS * ROW_HEIGHT)
+        self.setFixedHeight(max(lowest, ROW_HEIGHT) + 2 * self.frameWidth())
 
 
 def _picture(volume: Volume) -> QPixmap:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QMenu, QPushButton, QWidget
 
 from napari_prdit.saving import FORMATS
-from napari_prdit.widgets.help import HelpButton
+from napari_prdit.widgets.help import HelpButton, Page
 from napari_prdit.widgets.parts import button
 
 
@@ -19,6 +19,11 @@ class Ending(QWidget):
     -------
     save_wanted : format, and where to; a file, or a folder for DICOM
     keep_wanted, another_wanted, command_wanted, planes_wanted : what the buttons say
+
+    Parameters
+    ----------
+    page : of help
+    instead : a button where no command can be copied
     """
 
     save_wanted = Signal(str, str)
@@ -27,7 +32,7 @@ class Ending(QWidget):
     command_wanted = Signal()
     planes_wanted = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, page: Page, instead: QPushButton | None = None) -> None:
         super().__init__()
         self.name = "volume"  # offered for files
         self._folder = Path.home()
@@ -63,7 +68,7 @@ class Ending(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         for column, part in enumerate((self.save, self.keep, self.another)):
             grid.addWidget(part, 0, 2 * column, 1, 2)
-        for column, part in enumerate((self.copy, self.planes, HelpButton("generate"))):
+        for column, part in enumerate((instead or self.copy, self.planes, HelpButton(page))):
             grid.addWidget(part, 1, 2 * column, 1, 2)
 
     def offer(self, there: bool) -> None:

@@ -30,7 +30,7 @@ from napari_prdit.paces import Setting, remember_paces
 from napari_prdit.preferences import preferences
 from napari_prdit.preview import MEAN, SPREAD, VOLUME, Refresher, ResultLayer, kept_name
 from napari_prdit.replay import Recording
-from napari_prdit.saving import Saved, save_work
+from napari_prdit.saving import save_work
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import Ending
@@ -38,9 +38,9 @@ from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.pace_watch import PaceWatch
 from napari_prdit.widgets.parts import duration, scrolled
 from napari_prdit.widgets.run_controls import RunControls
+from napari_prdit.widgets.saver import Saver
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
-from prdit_core.files import shown
 from prdit_core.series import Summary
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ class GenerateDock(WorkingDock):
         self.live = self.results[VOLUME]
         self.frames: Mailbox[Volume] = Mailbox()
         self.recording = Recording(preferences().replay_megabytes * 2**20)
-        self.job, self.saving = Job(self), Job(self)
+        self.job = Job(self)
         self.job.told.connect(self._hear)
         self.job.ended.connect(self._ended)
-        self.saving.told.connect(self._hear_saved)
         self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
         self.run: LastRun | None = None
@@ -312,6 +311,7 @@ class GenerateDock(WorkingDock):
         self.controls = RunControls(self.job)
         self.controls.wanted.connect(self.generate)
         self.message, self.progress = self.controls.message, self.controls.progress
+        self.saving = Saver(self.message, self)
         self.go, self.pause = self.controls.go, self.controls.pause
         self.one, self.halt = self.controls.one, self.controls.halt
         self.model, self.walk = ModelForm(), WalkForm()
@@ -319,7 +319,7 @@ class GenerateDock(WorkingDock):
             form.changed.connect(self._settings_changed)
         self.model.refused.connect(self._show_refusal)
         self.paces.measured.connect(self._show_times)
-        self.ending = Ending()
+        self.ending = Ending("generate")
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
         self.ending.another_wanted.connect(self._another)
@@ -343,18 +343,11 @@ class GenerateDock(WorkingDock):
 
     def _save(self, format_name: str, place: str) -> None:
         layer = self.live.layer
-        if layer is None or self.saving.running:
+        if layer is None:
             return
         data, attributes, kind = layer.as_layer_data_tuple()
         now = (np.array(data), attributes, kind)  # the next run fills the layer anew
-        self.message.say("saving ...")
-        self.saving.start(lambda _control: save_work(now, format_name, Path(place)))
-
-    def _hear_saved(self, event: object) -> None:
-        if isinstance(event, Saved):
-            self.message.say(f"saved as {shown(event.place)}")
-        elif isinstance(event, Failed):
-            self.message.say(event.message, "error")
+        self.saving.save(partial(save_work, now, format_name, Path(place)))
 
     def _keep(self) -> None:
         self._bind_keys(None)

@@ -9,7 +9,7 @@ from typing import Literal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QPushButton, QSizePolicy, QTextBrowser, QVBoxLayout, QWidget
 
-Page = Literal["generate", "inspect", "train", "planes"]
+Page = Literal["generate", "reconstruct", "inspect", "train", "planes"]
 SIZE = (620, 640)
 
 

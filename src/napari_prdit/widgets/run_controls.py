@@ -20,19 +20,24 @@ class RunControls(QWidget):
     Signals
     -------
     wanted : work is to begin
+
+    Parameters
+    ----------
+    go : what the button says that begins
+    one : what one of several results is called
     """
 
     wanted = Signal()
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, go: str = "Generate", one: str = "volume") -> None:
         super().__init__()
-        self._job = job
-        self.go = button("Generate", "Start", self.wanted.emit)
+        self._job, self._one = job, one
+        self.go = button(go, "Start", self.wanted.emit)
         self.pause = button("Pause", "Rest after this step", self._pause_or_resume)
         self.one = button("Step", "Go one step further and rest", job.step)
         self.halt = button("Stop", "End after this step and keep what is there", job.stop)
         self.progress = QProgressBar()
-        self.progress.setToolTip("Steps of the volume at hand")
+        self.progress.setToolTip(f"Steps of the {one} at hand")
         self.message = Message()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -58,7 +63,7 @@ class RunControls(QWidget):
         """Say where the volume at hand is, one of `count`."""
         self.progress.setRange(0, event.total)
         self.progress.setValue(event.index + 1)
-        which = f"volume {event.volume + 1} of {count}, " if count > 1 else ""
+        which = f"{self._one} {event.volume + 1} of {count}, " if count > 1 else ""
         if self._job.control.paused:
             self.message.say(f"{which}paused at step {event.index + 1} of {event.total}")
         else:

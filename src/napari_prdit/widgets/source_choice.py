@@ -1,34 +1,35 @@
-"""Which scan of the viewer is meant."""
+"""Which scan of the viewer is meant, and which painted layer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox
 
 from napari_prdit.inspector import StateSource, is_part, refusal
+from napari_prdit.layers import OURS
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
-class SourceChoice(QComboBox):
-    """The image layers of a viewer; those that are no scan cannot be chosen, and say why.
+class LayerChoice(QComboBox):
+    """Layers of a viewer; those that cannot be chosen say why.
 
     Signals
     -------
-    picked : whenever another source was chosen, by the user or because layers came and went
+    picked : whenever another was chosen, by the user or because layers came and went
     """
 
     picked = Signal()
+    tip = ""
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, placeholder: str) -> None:
         super().__init__()
         self._viewer = viewer
-        self._state: StateSource | None = None
-        self.setPlaceholderText("open a CT scan first")
+        self.setPlaceholderText(placeholder)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self.currentIndexChanged.connect(lambda _index: self.picked.emit())
@@ -37,36 +38,28 @@ class SourceChoice(QComboBox):
         self.refresh()
 
     @property
-    def chosen(self) -> Image | StateSource | None:
-        """A layer, a state of a run, or None."""
-        source: Image | StateSource | None = self.currentData()
-        return source
-
-    @property
     def refused(self) -> list[str]:
-        """Image layers that cannot be chosen, and why."""
+        """Layers that cannot be chosen, and why."""
         items = [(self.itemText(i), self._item(i)) for i in range(self.count())]
         return [text for text, item in items if not item.isEnabled()]
 
-    def offer(self, state: StateSource) -> None:
-        """Add a state of a run, instead of an earlier one, and choose it."""
-        self._state = state
+    def choose(self, layer: Any) -> None:
+        """Take this one, which is in the viewer."""
         self.refresh()
-        self.setCurrentIndex(self.count() - 1)
+        self.setCurrentIndex(self._place_of(layer))
 
     def refresh(self) -> None:
         """List the layers anew; what was chosen stays so if it is still there."""
-        before = self.chosen
+        before = self.currentData()
         self.blockSignals(True)
         self.clear()
         for layer in self._viewer.layers:
-            if isinstance(layer, Image) and not is_part(layer):
+            if self._lists(layer):
                 self._add_layer(layer)
-        if self._state is not None:
-            self.addItem(f"step of a run, noise level {self._state.t:.0f}", self._state)
+        self._add_others()
         self.setCurrentIndex(self._place_of(before))
         self.blockSignals(False)
-        if self.chosen is not before:
+        if self.currentData() is not before:
             self.picked.emit()
 
     def leave(self) -> None:
@@ -79,14 +72,25 @@ class SourceChoice(QComboBox):
         self.refresh()
         super().showPopup()
 
-    def _add_layer(self, layer: Image) -> None:
-        reason = refusal(layer)
+    def _lists(self, layer: Any) -> bool:
+        """Whether a layer is of the kind to choose from."""
+        raise NotImplementedError
+
+    def _refusal(self, layer: Any) -> str:
+        """Why a layer of that kind cannot be chosen; empty if it can."""
+        raise NotImplementedError
+
+    def _add_others(self) -> None:
+        """What can be chosen and is no layer."""
+
+    def _add_layer(self, layer: Any) -> None:
+        reason = self._refusal(layer)
         self.addItem(f"{layer.name} ({reason})" if reason else layer.name, layer)
         item = self._item(self.count() - 1)
         item.setEnabled(not reason)
-        item.setData(reason or "A CT volume in HU", Qt.ItemDataRole.ToolTipRole)
+        item.setData(reason or self.tip, Qt.ItemDataRole.ToolTipRole)
 
-    def _place_of(self, source: Image | StateSource | None) -> int:
+    def _place_of(self, source: Any) -> int:
         """Where it is in the list now, else the first that may be chosen, else -1."""
         places = [place for place in range(self.count()) if self._item(place).isEnabled()]
         same = [place for place in places if self.itemData(place) is source]
@@ -98,3 +102,63 @@ class SourceChoice(QComboBox):
     def _changes(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
         return events.inserted, events.removed, events.reordered, events.renamed
+
+
+class SourceChoice(LayerChoice):
+    """The image layers of a viewer that may be scans, and a state of a run."""
+
+    tip = "A CT volume in HU"
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._state: StateSource | None = None
+        super().__init__(viewer, "open a CT scan first")
+
+    @property
+    def chosen(self) -> Image | StateSource | None:
+        """A layer, a state of a run, or None."""
+        source: Image | StateSource | None = self.currentData()
+        return source
+
+    def offer(self, state: StateSource) -> None:
+        """Add a state of a run, instead of an earlier one, and choose it."""
+        self._state = state
+        self.refresh()
+        self.setCurrentIndex(self.count() - 1)
+
+    def _lists(self, layer: Any) -> bool:
+        return isinstance(layer, Image) and not is_part(layer)
+
+    def _refusal(self, layer: Any) -> str:
+        return refusal(layer)
+
+    def _add_others(self) -> None:
+        if self._state is not None:
+            self.addItem(f"step of a run, noise level {self._state.t:.0f}", self._state)
+
+
+class RegionChoice(LayerChoice):
+    """The labels layers of a viewer; none is taken before somebody paints or chooses one."""
+
+    tip = "Whatever is painted in this layer, in any colour"
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer, "press Paint first")
+
+    @property
+    def chosen(self) -> Labels | None:
+        """A layer, or None."""
+        layer: Labels | None = self.currentData()
+        return layer
+
+    def _lists(self, layer: Any) -> bool:
+        return isinstance(layer, Labels) and OURS not in layer.metadata
+
+    def _refusal(self, layer: Any) -> str:
+        if layer.multiscale:
+            return "a pyramid of resolutions"
+        return "" if layer.ndim == 3 else f"{layer.ndim}D, not 3D"
+
+    def _place_of(self, source: Any) -> int:
+        """An organ map that happens to be there is no wish to forget it."""
+        same = (place for place in range(self.count()) if self.itemData(place) is source)
+        return next(same, -1)

@@ -33,7 +33,7 @@ from prdit_core.data.grid import (
 )
 from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated_units
 from prdit_core.data.metaimage import data_file_of, metaimage_header, read_metaimage
-from prdit_core.data.nifti import read_nifti, write_nifti
+from prdit_core.data.nifti import LABEL_INTENT, read_nifti, write_nifti
 from prdit_core.data.npz import read_npz
 from prdit_core.data.nrrd import nrrd_header, read_nrrd
 from prdit_core.data.padding import without_padding
@@ -61,6 +61,7 @@ __all__ = [
     "read_resampled",
     "read_silently",
     "read_volume",
+    "write_labels",
     "write_volume",
 ]
 
@@ -277,6 +278,45 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
         )
     write_atomically(raw, lambda part: _write_raw(stored, part))
     return write_atomically(path, lambda part: _write_mhd(stored, part, raw.name))
+
+
+def write_labels(labels: Volume, path: str | Path) -> Path:
+    """Write a label map as uint8 NIfTI, marked as one, so that nobody takes it for a scan.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers of 0 to 255 in the place of HU, on a grid with right angles.
+    path
+        Ends in .nii or .nii.gz.
+
+    Raises
+    ------
+    UsageError
+        For another suffix, or a label that is out of range.
+    OutputError
+        If the target cannot be written.
+    """
+    path = Path(path)
+    suffix, name = suffix_of(path), shown(path.name)
+    if suffix not in (".nii", ".nii.gz"):
+        raise UsageError(f"cannot write labels to {name}: choose .nii.gz or .nii")
+    check_grid(labels.shape, labels.affine, name)
+    check_shear(labels.affine, name)
+    if labels.voxels_hu.min() < 0 or labels.voxels_hu.max() > 255:
+        raise UsageError(f"cannot write {name}: it has labels beyond 0 to 255; number them anew")
+    stored = Volume(labels.voxels_hu.astype(np.uint8), labels.affine)
+    description = str(labels.metadata.get("description", ""))
+    return write_atomically(
+        path,
+        lambda part: write_nifti(
+            stored,
+            part,
+            compressed=suffix == ".nii.gz",
+            description=description,
+            intent=LABEL_INTENT,
+        ),
+    )
 
 
 def _read_stored(path: Path, options: ReadOptions, name: str) -> Volume:

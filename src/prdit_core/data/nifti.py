@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-_LABEL_INTENT = 1002
+LABEL_INTENT = 1002
 _MAX_GAP = 2**24  # bytes of header extensions
 
 
@@ -75,24 +75,29 @@ def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None)
     return Volume(voxels, affine, {"source_format": "nifti", "notes": notes, **stated})
 
 
-def write_nifti(volume: Volume, path: Path, *, compressed: bool, description: str) -> None:
-    """Write int16 voxels; equal volumes give equal bytes.
+def write_nifti(
+    volume: Volume, path: Path, *, compressed: bool, description: str, intent: int = 0
+) -> None:
+    """Write voxels of whole numbers; equal volumes give equal bytes.
 
     Parameters
     ----------
     volume
-        With int16 voxels.
+        With int16 HU, or uint8 labels.
     path
         The file itself, not a temporary sibling.
     compressed
         Whether to write gzip, without time stamp or file name.
     description
         For the header, of which 79 ASCII characters are kept.
+    intent
+        `LABEL_INTENT` for a label map.
     """
     image = nib.Nifti1Image(volume.voxels_hu.T, volume.affine)
     image.set_qform(volume.affine, code=1)
     image.set_sform(volume.affine, code=1)
     image.header.set_xyzt_units("mm")
+    image.header["intent_code"] = intent
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     content = image.to_bytes()
     path.write_bytes(gzipped(content) if compressed else content)
@@ -142,7 +147,7 @@ def _scalar_type(header: Any, name: str) -> np.dtype[Any]:
         raise rejected(name, "its data type is unknown", "convert it to int16") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise rejected(name, "it holds colours, not one number per voxel", "give a scalar volume")
-    if int(header["intent_code"]) == _LABEL_INTENT:
+    if int(header["intent_code"]) == LABEL_INTENT:
         raise rejected(name, "it is marked as a label map", "give the scan itself")
     scalar: np.dtype[Any] = dtype
     return scalar
