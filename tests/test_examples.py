@@ -14,8 +14,8 @@ import torch
 from chests import TRAINING, chests, save
 from toys import TINY_CHAIN, tiny_checkpoint
 
+from prdit_core import Prediction
 from prdit_core.data.io import read_volume
-from prdit_core.models.contracts import Prediction
 from prdit_core.sampling.predictor import Estimate, Place, increment
 from prdit_core.schedule import CosineSchedule
 
