@@ -15,7 +15,7 @@ from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown, write_json
 from prdit_core.machine import package_version
 from prdit_core.pictures import WINDOW_HU, Panel, save_picture
-from prdit_core.provenance import MAKER, SYNTHETIC, torch_version, volume_record
+from prdit_core.provenance import SYNTHETIC, torch_version, volume_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -101,7 +101,9 @@ class Outputs:
         """Write volume, picture and, last, the record that says they are complete."""
         file = write_volume(volume, self.volume_file(index))
         low, high = volume.metadata.get("window_hu", WINDOW_HU)
-        panel = Panel(volume.voxels_hu, volume.spacing_mm, (low, high), _caption(volume.metadata))
+        panel = Panel(
+            volume.voxels_hu, volume.spacing_mm, (low, high), _caption(volume.metadata, index)
+        )
         save_picture([panel], _beside(file, ".png"))
         write_json(_beside(file, ".json"), volume_record(volume, file, file))
         return file
@@ -183,14 +185,15 @@ def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collecti
         )
 
 
-def _caption(metadata: Mapping[str, Any]) -> str:
+def _caption(metadata: Mapping[str, Any], index: int) -> str:
     """One line above a picture."""
-    parts = [metadata.get("notice", SYNTHETIC)]
-    if MAKER in metadata:
-        parts += ["{checkpoint} seed {seed} index {index}", "{sampler} {steps} steps"]
-    else:
-        parts += ["{method}"]
-    return " | ".join(parts).format_map(metadata)
+    notice = metadata.get("notice", SYNTHETIC)
+    if "checkpoint" not in metadata:
+        return f"{notice} | {metadata['method']}"
+    return (
+        f"{notice} | {metadata['checkpoint']} seed {metadata['seed']} index {index} | "
+        f"{metadata['sampler']} {metadata['steps']} steps"
+    )
 
 
 def _unlike(record: Path, wanted: Mapping[str, Any]) -> str:
