@@ -30,7 +30,7 @@ from prdit_core.files import sha256_of
 from prdit_core.machine import use_threads
 from prdit_core.metrics.spectrum import octaves
 from prdit_core.metrics.tissues import TISSUES, tissue_masks
-from prdit_core.models.prdit.network import parameter_count
+from prdit_core.models.families import parameter_count
 from prdit_core.training.validation import validate
 from prdit_core.training.volumes import Volumes
 
@@ -150,7 +150,9 @@ def held_out_losses(prior: prdit_core.Prior, data: PreparedData, file: Path) -> 
     """Losses by span of t; kept in `file` once computed."""
     if file.exists():
         return json.loads(file.read_text())
-    event = validate(prior, Volumes(data, data.validation, prior.intensity), 0, 0)
+    event = validate(
+        prior.network.module, prior, Volumes(data, data.validation, prior.intensity), 0, 0
+    )
     found = {**event.levels, "all": [event.losses["x0"], event.losses["eps"]]}
     file.write_text(json.dumps(found))
     return found
@@ -199,7 +201,7 @@ def print_table(options: argparse.Namespace) -> None:
         hu, seconds = generated(name, prior, options)
         x0, (total, eps) = loss["x0"], loss["all"]
         costs = ["" if bundled else f"{seconds_of(name, work):.0f}"]
-        costs += [f"{parameter_count(prior.model.config) / 1e6:.1f}", f"{seconds:.1f}"]
+        costs += [f"{parameter_count(prior.network.config) / 1e6:.1f}", f"{seconds:.1f}"]
         line(title, costs, [f"{v:.5f}" for v in (x0[0], x0[2], total, eps)], hu)
         sets[name] = hu
     picture({**sets, "held-out phantom": half}, work / "trials.png")
