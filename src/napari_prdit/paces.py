@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# A default that a newcomer waits for.
-AFFORDABLE_S = 10.0
+# Computing of a default that a newcomer waits for. Loading comes on top, and painting without a
+# graphics card takes twice as long again: ten seconds or so in all.
+AFFORDABLE_S = 4.0
 # Edge that two cores of a few years ago can afford, for as long as nothing was measured.
 UNMEASURED_EDGE = 64
 
@@ -51,7 +52,7 @@ def remember_paces(setting: Setting, seconds: Mapping[int, float]) -> None:
 
 
 def affordable(seconds: Mapping[int, float], edges: list[int]) -> int:
-    """The largest edge whose volume takes about ten seconds at most, else the smallest there is.
+    """The largest edge whose volume is there about ten seconds after a click, else the smallest.
 
     Parameters
     ----------

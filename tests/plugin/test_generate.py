@@ -627,6 +627,11 @@ def test_the_default_size_takes_about_ten_seconds_and_says_how_long(
         "8: voxels of 16 mm, about 2 s",
     ]
     assert dock.request().size == 8 and "8 x 8 x 8 voxels of 16 mm" in dock.model.about.text()
+    remember_paces(setting(str(chain), "cpu"), {16: 0.3})  # loading and painting come on top of 6 s
+    dock.choose_checkpoint(str(chain))
+    assert dock.request().size == 8
+    remember_paces(setting(str(chain), "cpu"), {16: 3.0})
+    dock.choose_checkpoint(str(chain))
     dock.walk.take_preset("paper")  # 1000 steps: the times change, not what is chosen
     assert "about 1 min 40 s" in size.itemText(1) and dock.request().size == 8
     dock.walk.take_preset("balanced")
