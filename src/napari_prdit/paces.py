@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Computing of a default that a newcomer waits for. Loading comes on top, and painting without a
-# graphics card takes twice as long again: ten seconds or so in all.
-AFFORDABLE_S = 4.0
+# graphics card takes several times as long again: ten seconds or so in all.
+AFFORDABLE_S = 2.5
 # Edge that two cores of a few years ago can afford, for as long as nothing was measured.
 UNMEASURED_EDGE = 64
 

@@ -652,6 +652,21 @@ def test_a_run_teaches_how_long_the_next_will_take(
     assert "about" in dock.model.size_choice.currentText()
 
 
+def test_what_was_made_stays_chosen_however_long_it_took(
+    qtbot: QtBot, dock: GenerateDock, chain: Path
+) -> None:
+    dock.model.size_choice.choose(None)  # nobody has chosen one
+    remember_paces(setting(str(chain), "cpu"), {8: 0.001, 16: 0.01})
+    dock.choose_checkpoint(str(chain))
+    assert dock.request().size == 16
+    dock.walk.steps.setValue(2)
+    dock.generate()
+    finish(qtbot, dock)
+    remember_paces(setting(str(chain), "cpu"), {16: 60.0})
+    dock._show_times()
+    assert dock.request().size == 16 and dock.viewer.layers[-1].data.shape == (16, 16, 16)
+
+
 @pytest.mark.slow
 def test_a_model_is_measured_once_and_beside_the_window(
     qtbot: QtBot, dock: GenerateDock, chain: Path

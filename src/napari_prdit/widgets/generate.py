@@ -94,6 +94,8 @@ class GenerateDock(WorkingDock):
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""
         request = self.request()
+        sizes = self.model.size_choice
+        sizes.choose(sizes.edge)  # whatever the run teaches, what is shown is what was made
         self._start(partial(generate_work, request))
 
     def branch(self, step: int, seed: int) -> None:
