@@ -9,23 +9,14 @@ import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
 from prdit_core.cli.generating import Device, Json, Threads
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from prdit_core.data.io import ReadOptions
     from prdit_core.evaluation.critics import WScoreChoice
     from prdit_core.evaluation.passes import EvaluationStep
     from prdit_core.metrics.confidence import Measured
@@ -40,6 +31,7 @@ COLUMNS = {
 
 
 @door
+@reads_scans
 def evaluate(
     real: Annotated[str, typer.Option(metavar="DIR", help="Real volumes, not trained on.")],
     fake: Annotated[
@@ -77,14 +69,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of halves, pairs and critics.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Compare generated volumes with real ones: FID, MMD, W-score, diversity, copies, tissues.
@@ -98,16 +84,6 @@ def evaluate(
     from prdit_core.verbs.evaluate import evaluate_steps, find_protocol, protocol_encoder
     from prdit_core.verbs.report import write_report
 
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     fakes = _named(fake)
     row, place = find_protocol(protocol), choose_device(device)
     refuse_overlap([Path(f) for f in (real, *fakes.values(), training) if f], out)

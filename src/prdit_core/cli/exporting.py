@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prdit_core.cli.console import door, result, say
 from prdit_core.cli.generating import Json
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
+
+if TYPE_CHECKING:
+    from prdit_core.data.io import ReadOptions
 
 
 @door
+@reads_scans
 def export(
     volume: Annotated[
         str,
@@ -49,14 +43,8 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a series of an earlier export.")
     ] = False,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Write a volume as a DICOM series: CT images, one file a slice, in HU.
@@ -67,23 +55,13 @@ def export(
     from prdit_core.data.sources import named, refuse_overlap
     from prdit_core.verbs.export import export_dicom, open_volume
 
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     refuse_overlap([named(volume)], named(dicom))
     opened = open_volume(volume, options, resample=resample)
     exported = export_dicom(
         opened,
         dicom,
         source=source,
-        series=series,
+        series=options.series,
         keep_identity=keep_identity,
         overwrite=overwrite,
     )

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
 from prdit_core.presets import PresetName, sampling_preset
+
+if TYPE_CHECKING:
+    from prdit_core.data.io import ReadOptions
 
 Checkpoint = Annotated[
     str,
@@ -186,6 +179,7 @@ def generate(
 
 
 @door
+@reads_scans
 def decompose(
     volume: Annotated[
         Path, typer.Option(help="A CT scan: DICOM folder or series, NIfTI, NRRD, MetaImage.")
@@ -199,14 +193,8 @@ def decompose(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     device: Device = "cpu",
     threads: Threads = None,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Split what a model predicts for a scan into local part, global residual and their sum.
@@ -221,16 +209,6 @@ def decompose(
     from prdit_core.pictures import save_picture
     from prdit_core.verbs.decompose import decompose as split
 
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     refuse_overlap([volume], out)
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{shown(out)} is not empty; choose another --out")

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import door, result
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, WeightsName
 
 if TYPE_CHECKING:
@@ -91,19 +81,14 @@ def import_(
 
 
 @door
+@reads_scans
 def info(
     what: Annotated[
         str | None,
         typer.Argument(help="Checkpoint name or folder, run folder, prepared data set, or scan."),
     ] = None,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Tell what a checkpoint, data set or scan is; without an argument, list known checkpoints."""
@@ -111,16 +96,6 @@ def info(
     from prdit_core.checkpoints.store import read_header
     from prdit_core.data.datasets import MANIFEST
 
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     if what is None:
         entries = [vars(entry) for entry in CATALOGUE.values()]
         lines = [

@@ -11,23 +11,14 @@ import typer
 
 from prdit_core.cli.console import door, refuse_unheeded, result, say
 from prdit_core.cli.generating import Json, Threads
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prdit_core.data.io import ReadOptions
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.operators.contract import Spec
     from prdit_core.volume import Volume
@@ -45,6 +36,7 @@ FOR: dict[str, tuple[OperatorName, ...]] = {
 
 
 @door
+@reads_scans
 def simulate(
     volume: Annotated[str, typer.Argument(help="Scan, or generated volume.", metavar="VOLUME")],
     out: Annotated[Path, typer.Option(help="FILE.npz of the measurement.")],
@@ -98,14 +90,8 @@ def simulate(
         bool, typer.Option("--overwrite", help="Replace files that hold something else.")
     ] = False,
     threads: Threads = None,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Simulate a measurement of a volume, to reconstruct it from.
@@ -115,16 +101,6 @@ def simulate(
     """
     given = {"views": views, "arc": arc, "photons": photons, "factor": factor, "sigma": sigma}
     refuse_unheeded(operator, given, FOR)
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     if size is not None and like is None:
         raise UsageError("--size goes with --like; else the grid is that of the volume")
     from prdit_core.checkpoints.expected_data import expected_by

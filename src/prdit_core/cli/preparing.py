@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.cli.reading import (
-    AssumeOrientation,
-    AssumeRescale,
-    Frame,
-    HuOffset,
-    NanFill,
-    NpzClip,
-    NpzSpacing,
-    Series,
-    read_options,
-)
+from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
+    from prdit_core.data.io import ReadOptions
     from prdit_core.data.outcomes import DataSetWritten, Event, ScanEvent
     from prdit_core.data.transforms import Preset
 
@@ -39,6 +30,7 @@ DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
 
 
 @door
+@reads_scans
 def preprocess(
     source: Annotated[
         list[str], typer.Argument(help="Scans, or folders of scans.", metavar="SOURCE...")
@@ -66,14 +58,8 @@ def preprocess(
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
     validation: Validation = 0.1,
     workers: Workers = 1,
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
+    *,
+    options: ReadOptions,
     json: Json = False,
 ) -> None:
     """Make a training data set out of CT scans: window, resample, crop or pad, average-pool.
@@ -83,16 +69,6 @@ def preprocess(
     """
     from prdit_core.verbs.preprocess import preprocess_steps
 
-    options = read_options(
-        series,
-        frame,
-        assume_orientation,
-        assume_rescale,
-        hu_offset,
-        nan_fill,
-        npz_spacing,
-        npz_clip,
-    )
     chosen, edge = _chosen(preset, size, field_of_view, like)
     events = preprocess_steps(
         source,

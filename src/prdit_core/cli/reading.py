@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prdit_core.data.io import ReadOptions
 
 Series = Annotated[
@@ -35,14 +39,14 @@ NpzClip = Annotated[
 
 
 def read_options(
-    series: str | None,
-    frame: int | None,
-    assume_orientation: str | None,
-    assume_rescale: tuple[float, float] | None,
-    hu_offset: float,
-    nan_fill: float | None,
-    npz_spacing: tuple[float, float, float] | None,
-    npz_clip: tuple[float, float] | None,
+    series: Series = None,
+    frame: Frame = None,
+    assume_orientation: AssumeOrientation = None,
+    assume_rescale: AssumeRescale = None,
+    hu_offset: HuOffset = 0.0,
+    nan_fill: NanFill = None,
+    npz_spacing: NpzSpacing = None,
+    npz_clip: NpzClip = None,
 ) -> ReadOptions:
     """The options as reading takes them; what is None keeps its default.
 
@@ -64,3 +68,34 @@ def read_options(
         "npz_clip_hu": npz_clip,
     }
     return ReadOptions.model_validate({k: v for k, v in given.items() if v is not None})
+
+
+def reads_scans(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of reading where it has one parameter, `options`.
+
+    typer learns them from the signature, so what the command is called with and what it says of
+    itself are made here, once.
+    """
+    reading = _parameters(read_options)
+
+    @functools.wraps(command)
+    def reader(**given: Any) -> None:
+        own = {name: given.pop(name) for name in reading}
+        command(**given, options=read_options(**own))
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in _parameters(command).items():
+        parameters += reading.values() if name == "options" else [parameter]
+    told: Any = reader
+    told.__signature__ = inspect.Signature(parameters)
+    told.__annotations__ = {one.name: one.annotation for one in parameters}
+    return reader
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """By name, with types for their names; all by keyword, as typer calls a command."""
+    types = get_type_hints(function, localns={"ReadOptions": object}, include_extras=True)
+    return {
+        name: one.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, one in inspect.signature(function).parameters.items()
+    }
