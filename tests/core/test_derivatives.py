@@ -49,7 +49,7 @@ def clean(toy: Toy) -> Any:
 
 
 def pigdm(toy: Toy) -> PseudoinverseGuidance:
-    return PseudoinverseGuidance(isotropic(toy), clean(toy), CIRCLE)
+    return PseudoinverseGuidance(isotropic(toy), clean(toy), lambda x: x, CIRCLE)
 
 
 def matching(toy: Toy, iterations: int) -> MomentMatching:
@@ -90,14 +90,28 @@ def test_counted_data_weigh_as_repeated_ones(toy: Toy) -> None:
     torch.testing.assert_close(weighed(x0, x_t, 400.0), matching(twice, 12)(x0, x_t, 400.0))
 
 
-def test_pigdm_is_what_its_formula_says(toy: Toy) -> None:
-    x_t, t = states(toy), 400.0
-    x0, r, a = toy.denoise(x_t, t).x0, toy.ideal_error(t), toy.matrix
-    inner = r**2 * a @ a.T + toy.noise**2 * torch.eye(len(a)).double()
-    expected = x0 + torch.linalg.solve(inner, (toy.y - x0 @ a.T)[..., None])[..., 0] @ a @ left_of(
-        toy, t
-    )
-    torch.testing.assert_close(pigdm(toy)(x0, x_t, t), expected, atol=1e-5, rtol=1e-5)
+def pigdm_by_matrices(toy: Toy, voxels: Tensor, x0: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    """x0' of the formula, and how far along its way the data are fitted best; states in rows.
+
+    `voxels` measures volumes, the toy's own matrix its states.
+    """
+    inner = toy.ideal_error(t) ** 2 * voxels @ voxels.T
+    inner = inner + toy.noise**2 * torch.eye(len(voxels)).double()
+    off = toy.y - x0 @ toy.matrix.T
+    along = torch.linalg.solve(inner, off[..., None])[..., 0] @ toy.matrix @ left_of(toy, t)
+    ahead = along @ toy.matrix.T
+    best = (ahead * off).sum(-1, keepdim=True) / ahead.square().sum(-1, keepdim=True)
+    return x0 + best.clamp(0, 1) * along, best
+
+
+def test_pigdm_is_what_its_formula_says_but_goes_no_further_than_the_data(toy: Toy) -> None:
+    x_t, held = states(toy, 8), []
+    for t in (10.0, 100.0, 400.0, 900.0):
+        x0 = toy.denoise(x_t, t).x0
+        expected, best = pigdm_by_matrices(toy, toy.matrix, x0, t)
+        torch.testing.assert_close(pigdm(toy)(x0, x_t, t), expected, atol=1e-5, rtol=1e-5)
+        held += (best < 1).flatten().tolist()
+    assert any(held) and not all(held)
 
 
 def test_pigdm_is_exact_where_voxels_are_independent_and_equal_and_nowhere_else(toy: Toy) -> None:
@@ -193,12 +207,8 @@ def test_pigdm_of_latents_goes_through_the_decoder(toy: Toy) -> None:
     )
     z_t = states(toy)
     z0 = latent.denoise(z_t, t).x0
-    # In latents the operator is A D, and the derivative that of D after the denoiser.
     guided = PseudoinverseGuidance(
-        isotropic(toy), lambda z, t: codec.decode(latent.denoise(z, t).x0), CIRCLE
+        isotropic(toy), lambda z, t: codec.decode(latent.denoise(z, t).x0), codec.decode, CIRCLE
     )
-    inner = toy.ideal_error(t) ** 2 * toy.matrix @ toy.matrix.T
-    inner = inner + toy.noise**2 * torch.eye(len(toy.matrix)).double()
-    off = torch.linalg.solve(inner, (toy.y - z0 @ latent.matrix.T)[..., None])[..., 0]
-    expected = z0 + off @ latent.matrix @ left_of(latent, t)
+    expected, _ = pigdm_by_matrices(latent, toy.matrix, z0, t)
     torch.testing.assert_close(guided(z0, z_t, t), expected, atol=1e-5, rtol=1e-5)

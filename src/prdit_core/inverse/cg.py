@@ -42,10 +42,6 @@ class Iterate:
     residual: Tensor
 
 
-# Part of the first gradient, or residual, that is as good as 0.
-TOLERANCE = 1e-6
-
-
 def weighted_norm(y: Tensor, weights: Tensor | None) -> Tensor:
     """|W^(1/2) y| of every measurement, float64, (B,)."""
     return dot(y, y if weights is None else weights * y).sqrt()
@@ -99,7 +95,7 @@ def cg_steps(
     weights: Tensor | None = None,
     penalty: Penalty | None = None,
     sigma: float | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float = 1e-6,
 ) -> Iterator[Iterate]:
     """Iterate by iterate, until all volumes of the batch are done; each goes its own way.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.inverse.cg import TOLERANCE, dot, each
+from prdit_core.inverse.cg import dot, each
 from prdit_core.models.contracts import Prediction
 from prdit_core.sampling.sampler import LAST_DIVISIBLE
 
@@ -66,37 +66,47 @@ class PseudoinverseGuidance:
 
     x0' = x0 + Cov[x0 | x_t] A* (r^2 A A* + sigma^2)^-1 (y - A x0): of the two covariances of the
     exact mean the outer one is the network's, the inner one r^2. Exact where the prior's voxels are
-    independent and equal. J. Song et al., ICLR 2023.
+    independent and equal. Elsewhere the outer one may be hundreds of times the inner one in the
+    direction of the data, at early t: so x0 goes no further along it than where it fits the data
+    best, which changes nothing where it is exact. J. Song et al., ICLR 2023.
 
     Attributes
     ----------
     proximal : operator, data, sigma and r
+    decode : from the state's x0 to the volume that is measured
     """
 
     proximal: Proximal
     clean: Clean
+    decode: Callable[[Tensor], Tensor]
     schedule: Schedule
 
     def __call__(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
         """The mean given the data too."""
-        seen = Seen(self.clean, x_t, t, self.schedule)
-        moved = self.proximal(Prediction(seen.x0, seen.x0), x_t, t).x0
-        return x0 + seen.covariance((moved - seen.x0) / self.proximal.error(t) ** 2)
+        near, seen = self.proximal, Seen(self.clean, x_t, t, self.schedule)
+        moved = near(Prediction(seen.x0, seen.x0), x_t, t).x0
+        along = seen.covariance((moved - seen.x0) / near.error(t) ** 2)
+        weights = 1.0 if near.weights is None else near.weights
+        left = near.y - near.operator(seen.x0)
+        ahead = near.operator(self.decode(x0 + along) - self.decode(x0))
+        best = _ratio(dot(weights * ahead, left), dot(weights * ahead, ahead))
+        return x0 + each(best.clamp(0.0, 1.0), along)
 
 
 @dataclass(frozen=True, eq=False)
 class MomentMatching:
     """The mean of a normal distribution with the network's own covariance.
 
-    x0' = x0 + R A* (A R A* + sigma^2)^-1 (y - A x0) with R = Cov[x0 | x_t], by conjugate gradients
-    among the data. With enough of them exact for a normal prior and its perfect denoiser; each
-    costs a pass back through the network. Moment matching of F. Rozet et al., NeurIPS 2024.
+    x0' = x0 + R A* (A R A* + sigma^2)^-1 (y - A x0) with R = Cov[x0 | x_t], by conjugate residuals
+    among the data: a network's derivative need not be symmetric or positive, which conjugate
+    gradients do not survive. With enough of them exact for a normal prior and its perfect denoiser;
+    each costs a pass back through the network. F. Rozet et al., NeurIPS 2024.
 
     Attributes
     ----------
     y : (1, C, *range_shape)
     sigma : standard deviation of the noise of W^(1/2) y, above 0
-    iterations : of conjugate gradients, at most
+    iterations : of conjugate residuals
     weights : W of the misfit, spreads over `y`
     """
 
@@ -113,19 +123,22 @@ class MomentMatching:
         seen = Seen(self.clean, x_t, t, self.schedule)
         root = 1.0 if self.weights is None else self.weights.sqrt()
         left = root * (self.y - self.operator(seen.x0))
-        along, squared = left, dot(left, left)
-        least = TOLERANCE**2 * squared
+        done: list[tuple[Tensor, Tensor, Tensor]] = []
         for _ in range(self.iterations):
-            step = seen.covariance(self.operator.adjoint(root * along))
-            ahead = root * self.operator(step) + self.sigma**2 * along
-            curvature = dot(along, ahead)
-            # A network's derivative need not be symmetric or positive: then it has said its all.
-            running = (squared > least) & (curvature > 0)
-            if not bool(running.any()):
-                break
-            length = torch.where(running, squared / curvature.where(running, 1), 0)
-            x0 = x0 + each(length, step)
-            left = left - each(length, ahead)
-            before, squared = squared, torch.where(running, dot(left, left), 0)
-            along = left + each(squared / before.where(running, 1), along)
+            step = seen.covariance(self.operator.adjoint(root * left))
+            ahead, along = root * self.operator(step) + self.sigma**2 * left, left
+            for before in done:  # conjugate to all before
+                share = _ratio(dot(ahead, before[1]), dot(before[1], before[1]))
+                along, ahead, step = (
+                    new - each(share, old)
+                    for new, old in zip((along, ahead, step), before, strict=True)
+                )
+            done.append((along, ahead, step))
+            length = _ratio(dot(left, ahead), dot(ahead, ahead))
+            x0, left = x0 + each(length, step), left - each(length, ahead)
         return x0
+
+
+def _ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b of every volume; 0 where b is."""
+    return torch.where(b > 0, a / b.where(b > 0, 1), 0)
