@@ -17,6 +17,7 @@ from prdit_core.errors import UsageError
 from prdit_core.inverse import scanners
 from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
+from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.metrics.fidelity import fidelity
 from prdit_core.verbs.reconstruct import (
     WALK,
@@ -114,7 +115,7 @@ def test_what_the_data_determine_looks_the_same_to_the_scanner(
     prior: Prior, few_views: Measurement
 ) -> None:
     found = reconstruct(prior, few_views, QUICK)
-    seen = determined_hu(few_views, found)
+    seen = determined_hu(in_measured_unit(few_views, "cpu"), found)
     problem = problem_of(prior, few_views, None)
     both = [torch.from_numpy(v.voxels_hu)[None, None] for v in (found, seen)]
     whole, part = (problem.operator(problem.measured(hu)) for hu in both)

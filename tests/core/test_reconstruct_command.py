@@ -21,6 +21,7 @@ from prdit_core.data.io import read_volume, write_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.inverse import scanners
+from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.problem import in_measured_unit, projector_of
 from prdit_core.inverse.tuning import usual_strength
 from prdit_core.metrics.fidelity import grey_fidelity
@@ -122,6 +123,22 @@ def test_ctrl_c_keeps_what_is_finished_and_a_rerun_ends_as_if_not_stopped(
     assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
 
 
+def test_the_operator_is_built_once_for_all_volumes_and_once_for_their_summary(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+
+    def counted(*given: object) -> object:
+        built.append(given)
+        return build(*given)
+
+    monkeypatch.setattr("prdit_core.inverse.problem.build", counted)
+    for own in ((*WALK, "--count", 2), ("--method", "cg", "--iterations", 2)):
+        built.clear()
+        run("reconstruct", bench / "m.npz", "--out", tmp_path, *own)
+        assert len(built) == 2
+
+
 def test_classical_methods_share_a_folder(bench: Path, tmp_path: Path) -> None:
     words = ("reconstruct", bench / "m.npz", "--truth", bench / "truth.nii.gz", "--out", tmp_path)
     psnr = {}
@@ -164,20 +181,20 @@ def test_the_usual_strength_is_for_what_was_tuned(monkeypatch: pytest.MonkeyPatc
     spec = scanners.parallel_scan(wide.shape, wide.spacing_mm, 20, 180.0)
     measurement = prdit_core.simulate(wide, spec)
     problem = in_measured_unit(measurement, "cpu")
-    chosen = tv_strength.strength_for(measurement)
+    chosen = tv_strength.strength_for(problem)
     assert chosen.value == usual_strength(projector_of(problem), problem.y)
     assert chosen.source == "usual for 20 views"
     for views, arc in ((20, 120.0), (7, 180.0)):
         spec = scanners.parallel_scan(wide.shape, wide.spacing_mm, views, arc)
         with pytest.raises(UsageError, match=r"give --tv-strength, such as \d"):
-            tv_strength.strength_for(prdit_core.simulate(wide, spec))
+            tv_strength.strength_for(in_measured_unit(prdit_core.simulate(wide, spec), "cpu"))
 
 
 def test_a_tuned_strength_is_better_than_others_for_another_body() -> None:
     scan = volume(chest(2, 0), 20.0)
     spec = scanners.parallel_scan((8, 8, 8), (40.0, 40.0, 40.0), 6, 120.0)
     measurement, truth = prdit_core.simulate(scan, spec), coarser(scan)
-    chosen = tv_strength.strength_for(measurement)
+    chosen = tv_strength.strength_for(in_measured_unit(measurement, "cpu"))
     assert chosen.source == "tuned on a phantom"
 
     def error(strength: float) -> float:

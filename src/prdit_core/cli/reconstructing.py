@@ -115,7 +115,7 @@ def reconstruct(
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.verbs.assess import assess, check_truth
-    from prdit_core.verbs.reconstruct import CONSISTENCY_ITERATIONS, WALK, fitting
+    from prdit_core.verbs.reconstruct import CONSISTENCY_ITERATIONS, WALK, fitting, problem_of
     from prdit_core.verbs.ways import WithPrior, classical
 
     if suffix_of(out) in SUFFIXES and not out.is_dir():
@@ -152,7 +152,8 @@ def reconstruct(
             branches=None,
         )
         own = CONSISTENCY_ITERATIONS if iterations is None else iterations
-        work = WithPrior(scan, prior, config, own, seed, generation.recorded())
+        problem = problem_of(prior, scan, None)
+        work = WithPrior(problem, prior, config, own, seed, generation.recorded())
     else:
         work = classical(
             scan,

@@ -27,10 +27,11 @@ SAME_SPACING = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What was measured, in the unit that the solver works in.
+    """What was measured, in the unit that the solver works in, with the operator built.
 
     Attributes
     ----------
+    measurement : it is the problem of
     y : (1, 1, *range_shape)
     weights : of the misfit, None: 1
     unit : from the solver's unit to what the operator integrates: attenuation for projections, HU
@@ -38,6 +39,7 @@ class Problem:
     projected : whether the operator integrates attenuation
     """
 
+    measurement: Measurement
     operator: LinearOperator
     y: Tensor
     weights: Tensor | None
@@ -75,7 +77,7 @@ def posed(measurement: Measurement, unit: Attenuation, device: str) -> Problem:
     weights = measurement.weight_tensor()
     weights = None if weights is None else weights.to(device)
     projected = isinstance(measurement.spec, ViewsSpec)
-    return Problem(operator, y, weights, unit, projected)
+    return Problem(measurement, operator, y, weights, unit, projected)
 
 
 def in_measured_unit(measurement: Measurement, device: str) -> Problem:

@@ -16,7 +16,7 @@ from prdit_core.metrics.fidelity import fidelity, grey_fidelity
 from prdit_core.pictures import WINDOW_HU, Panel
 from prdit_core.provenance import MAKER, SYNTHETIC
 from prdit_core.series import Sums
-from prdit_core.verbs.reconstruct import determined_hu, reconstruct_classically
+from prdit_core.verbs.reconstruct import determined_hu, solved_classically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +104,7 @@ def assess(
         summary = sums.summary(volume)
         volume, parts["spread"] = summary.mean, summary.spread
     if MAKER in volume.metadata:
-        parts |= _split(measurement, volume)
+        parts |= _split(problem, volume)
     rays = isinstance(measurement.spec, ViewsSpec) and volume.metadata["method"] != "fbp"
     numbers = {
         "volumes": each,
@@ -115,7 +115,7 @@ def assess(
         sums.count,
         volume,
         parts,
-        reconstruct_classically(measurement, "fbp") if rays else None,
+        solved_classically(problem, "fbp") if rays else None,
         truth,
         numbers,
     )
@@ -134,8 +134,8 @@ def check_truth(measurement: Measurement, truth: Volume) -> None:
         )
 
 
-def _split(measurement: Measurement, volume: Volume) -> dict[str, Volume]:
-    determined = determined_hu(measurement, volume)
+def _split(problem: Problem, volume: Volume) -> dict[str, Volume]:
+    determined = determined_hu(problem, volume)
     rest = volume.voxels_hu - determined.voxels_hu
     parts = {"determined": determined.voxels_hu, "imagined": rest}
     return {

@@ -80,8 +80,9 @@ def reconstruct_steps(
         If the operator or the walk does not fit.
     """
     problem = problem_of(prior, measurement, device)
-    edit = LeastSquares(problem.operator, problem.y, iterations)
-    yield from generate_steps(prior, config, seed=seed, index=index, edit=edit, device=device)
+    yield from prior_steps(
+        prior, problem, config, iterations=iterations, seed=seed, index=index, device=device
+    )
 
 
 def reconstruct(
@@ -95,24 +96,32 @@ def reconstruct(
     device: str | None = None,
 ) -> Volume:
     """One reconstruction in HU; see `reconstruct_steps`."""
-    walk = reconstruct_steps(
-        prior,
-        measurement,
-        config,
-        iterations=iterations,
-        seed=seed,
-        index=index,
-        device=device,
+    problem = problem_of(prior, measurement, device)
+    walk = prior_steps(
+        prior, problem, config, iterations=iterations, seed=seed, index=index, device=device
     )
     (last,) = deque(walk, maxlen=1)
-    return reconstructed_volume(
-        prior, measurement, config, last, iterations=iterations, seed=seed, index=index
-    )
+    return prior_volume(prior, problem, config, last, iterations=iterations, seed=seed, index=index)
 
 
-def reconstructed_volume(
+def prior_steps(
     prior: Prior,
-    measurement: Measurement,
+    problem: Problem,
+    config: SamplingConfig,
+    *,
+    iterations: int,
+    seed: int,
+    index: int,
+    device: str | None = None,
+) -> Iterator[SampleStep]:
+    """As `reconstruct_steps`, of a problem in the prior's units: any number of walks share one."""
+    edit = LeastSquares(problem.operator, problem.y, iterations)
+    yield from generate_steps(prior, config, seed=seed, index=index, edit=edit, device=device)
+
+
+def prior_volume(
+    prior: Prior,
+    problem: Problem,
     config: SamplingConfig,
     last: SampleStep,
     *,
@@ -124,7 +133,7 @@ def reconstructed_volume(
 
     It is not clipped to the prior's window, which ends below bone: the data may say more.
     """
-    problem = problem_of(prior, measurement, None)
+    measurement = problem.measurement
     x = SAMPLERS[config.sampler].result(last)
     made = step_volume(prior, config, last, seed=seed, index=index)
     low, high = prior.intensity.window_hu
@@ -152,15 +161,13 @@ def prior_settings(measurement: Measurement, iterations: int) -> dict[str, Any]:
 
 
 def classical_steps(
-    measurement: Measurement,
+    problem: Problem,
     method: ClassicalMethod,
     *,
     iterations: int | None = None,
     strength: float | None = None,
-    device: str = "cpu",
 ) -> Iterator[Iterate]:
     """Reconstruct without a prior, one event per iteration; see `reconstruct_classically`."""
-    problem = in_measured_unit(measurement, device)
     yield from _solving(problem, method, iterations or ITERATIONS.get(method, 0), strength)
 
 
@@ -186,15 +193,25 @@ def reconstruct_classically(
     UsageError
         If the method is not one for this measurement, or "tv" has no strength.
     """
-    steps = classical_steps(
-        measurement, method, iterations=iterations, strength=strength, device=device
-    )
+    problem = in_measured_unit(measurement, device)
+    return solved_classically(problem, method, iterations=iterations, strength=strength)
+
+
+def solved_classically(
+    problem: Problem,
+    method: ClassicalMethod,
+    *,
+    iterations: int | None = None,
+    strength: float | None = None,
+) -> Volume:
+    """As `reconstruct_classically`, of a problem in the measured unit."""
+    steps = classical_steps(problem, method, iterations=iterations, strength=strength)
     (last,) = deque(steps, maxlen=1)
-    return classical_volume(measurement, method, last, iterations=iterations, strength=strength)
+    return classical_volume(problem, method, last, iterations=iterations, strength=strength)
 
 
 def classical_volume(
-    measurement: Measurement,
+    problem: Problem,
     method: ClassicalMethod,
     last: Iterate,
     *,
@@ -205,7 +222,7 @@ def classical_volume(
 
     Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
     """
-    problem = in_measured_unit(measurement, str(last.x.device))
+    measurement = problem.measurement
     metadata = {
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
@@ -249,13 +266,12 @@ def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Pr
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
 
 
-def determined_hu(measurement: Measurement, volume: Volume) -> Volume:
+def determined_hu(problem: Problem, volume: Volume) -> Volume:
     """What of a reconstruction the data determine; the rest of it the prior imagined.
 
     The part in the range of A*, by conjugate gradients from nothing: A cannot see the difference
     to the volume.
     """
-    problem = in_measured_unit(measurement, "cpu")
     hu = torch.from_numpy(volume.voxels_hu.astype(np.float32))[None, None]
     x = problem.measured(hu)
     seen = cg(

@@ -12,15 +12,14 @@ from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import Projector, ViewsSpec
-from prdit_core.inverse.problem import Problem, in_measured_unit
 from prdit_core.inverse.tuning import USUAL, USUAL_WIDTH, tuned_strength, usual_strength
 from prdit_core.inverse.tv import INNER, ITERATIONS
 from prdit_core.verbs.simulate import coarser, simulate
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
-    from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.operators.contract import LinearOperator, Spec
+    from prdit_core.inverse.problem import Problem
 
 # The phantom that is tuned on, of no benchmark's held-out ones.
 SEED, INDEX = 5, 27
@@ -39,18 +38,21 @@ class Strength:
     source: str
 
 
-def strength_for(measurement: Measurement) -> Strength:
+def strength_for(problem: Problem) -> Strength:
     """The usual strength for parallel views whose number is known, else one tuned on a phantom.
 
     The phantom is measured with the same geometry and as many photons. It fills the grid, whatever
     lies there in truth, so the strength is a start and no optimum.
+
+    Parameters
+    ----------
+    problem : in the measured unit
 
     Raises
     ------
     UsageError
         If tuning would take minutes.
     """
-    problem = in_measured_unit(measurement, "cpu")
     operator = problem.operator
     if isinstance(operator, Projector) and _is_usual(operator.geometry):
         value = usual_strength(operator, problem.y)
@@ -64,7 +66,7 @@ def strength_for(measurement: Measurement) -> Strength:
             f"the strength of total variation is not known for this geometry, and tuning it on a "
             f"phantom would take about {seconds / 60:.0f} minutes; give --tv-strength{start}"
         )
-    return Strength(_tuned(measurement, problem), "tuned on a phantom")
+    return Strength(_tuned(problem), "tuned on a phantom")
 
 
 def _is_usual(spec: ViewsSpec) -> bool:
@@ -89,18 +91,18 @@ def _seconds(operator: LinearOperator) -> float:
     return time.process_time() - before
 
 
-def _tuned(measurement: Measurement, problem: Problem) -> float:
-    spec = measurement.spec
+def _tuned(problem: Problem) -> float:
+    spec, place = problem.measurement.spec, problem.operator.device
     fine = _phantom(spec)
-    photons = measurement.metadata.get("photons")
+    photons = problem.measurement.metadata.get("photons")
     simulated = simulate(fine, spec, photons=photons)
     truth = coarser(fine) if isinstance(spec, ViewsSpec) else fine
-    hu = torch.from_numpy(truth.voxels_hu).float()[None, None]
+    hu = torch.from_numpy(truth.voxels_hu).float()[None, None].to(place)
     weights = simulated.weight_tensor()
     return tuned_strength(
         problem.operator,
-        [(problem.measured(hu).clamp(min=problem.lower), simulated.tensor())],
-        None if weights is None else [weights],
+        [(problem.measured(hu).clamp(min=problem.lower), simulated.tensor().to(place))],
+        None if weights is None else [weights.to(place)],
         problem.lower,
     )
 

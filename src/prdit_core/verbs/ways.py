@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.verbs.reconstruct import (
     classical_settings,
     classical_steps,
     classical_volume,
     prior_settings,
-    problem_of,
-    reconstruct_steps,
-    reconstructed_volume,
+    prior_steps,
+    prior_volume,
 )
 from prdit_core.verbs.tv_strength import Strength, strength_for
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from prdit_core.config import SamplingConfig
     from prdit_core.inverse.measurement import Measurement
+    from prdit_core.inverse.problem import Problem
     from prdit_core.models.prior import Prior
     from prdit_core.verbs.reconstruct import ClassicalMethod
     from prdit_core.volume import Volume
@@ -46,29 +47,27 @@ class WithPrior:
 
     Attributes
     ----------
+    problem : in the prior's units
     generation : what a generated volume with the same prior and walk depends on
     """
 
-    measurement: Measurement
+    problem: Problem
     prior: Prior
     config: SamplingConfig
     iterations: int
     seed: int
     generation: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        problem_of(self.prior, self.measurement, None)  # refuses what does not fit, at once
-
     @property
     def settings(self) -> dict[str, Any]:
         """As `Way` has it."""
-        return {**self.generation, **prior_settings(self.measurement, self.iterations)}
+        return {**self.generation, **prior_settings(self.problem.measurement, self.iterations)}
 
     def steps(self, index: int) -> Iterator[Any]:
         """As `Way` has it."""
-        return reconstruct_steps(
+        return prior_steps(
             self.prior,
-            self.measurement,
+            self.problem,
             self.config,
             iterations=self.iterations,
             seed=self.seed,
@@ -77,9 +76,9 @@ class WithPrior:
 
     def volume(self, last: Any, index: int) -> Volume:
         """As `Way` has it."""
-        return reconstructed_volume(
+        return prior_volume(
             self.prior,
-            self.measurement,
+            self.problem,
             self.config,
             last,
             iterations=self.iterations,
@@ -90,13 +89,17 @@ class WithPrior:
 
 @dataclass(frozen=True, eq=False)
 class Classical:
-    """Iterations without a prior, or one filtered backprojection."""
+    """Iterations without a prior, or one filtered backprojection.
 
-    measurement: Measurement
+    Attributes
+    ----------
+    problem : in the measured unit
+    """
+
+    problem: Problem
     method: ClassicalMethod
     iterations: int | None
     strength: Strength | None
-    device: str
     threads: int
 
     @property
@@ -105,10 +108,13 @@ class Classical:
         source = {} if self.strength is None else {"strength_source": self.strength.source}
         return {
             **classical_settings(
-                self.measurement, self.method, iterations=self.iterations, strength=self._value
+                self.problem.measurement,
+                self.method,
+                iterations=self.iterations,
+                strength=self._value,
             ),
             **source,
-            "device": self.device,
+            "device": str(self.problem.operator.device),
             "threads": self.threads,
         }
 
@@ -119,21 +125,13 @@ class Classical:
     def steps(self, index: int) -> Iterator[Any]:
         """As `Way` has it."""
         return classical_steps(
-            self.measurement,
-            self.method,
-            iterations=self.iterations,
-            strength=self._value,
-            device=self.device,
+            self.problem, self.method, iterations=self.iterations, strength=self._value
         )
 
     def volume(self, last: Any, index: int) -> Volume:
         """As `Way` has it."""
         volume = classical_volume(
-            self.measurement,
-            self.method,
-            last,
-            iterations=self.iterations,
-            strength=self._value,
+            self.problem, self.method, last, iterations=self.iterations, strength=self._value
         )
         return replace(volume, metadata={**volume.metadata, **self.settings})
 
@@ -154,7 +152,7 @@ def classical(
     UsageError
         If total variation needs a strength that cannot be found in seconds.
     """
-    chosen = None
+    problem, chosen = in_measured_unit(measurement, device), None
     if method == "tv":
-        chosen = strength_for(measurement) if strength is None else Strength(strength, "given")
-    return Classical(measurement, method, iterations, chosen, device, threads)
+        chosen = strength_for(problem) if strength is None else Strength(strength, "given")
+    return Classical(problem, method, iterations, chosen, threads)
