@@ -120,19 +120,19 @@ def train(
 
 def _config(file: Path | None, given: dict[str, Any]) -> TrainingConfig:
     settings = ({} if file is None else _read_toml(file)) | given
+    of_any = {name for stage in STAGES.values() for name in stage.settings.model_fields}
+    for name in settings:
+        if name not in of_any:
+            near = difflib.get_close_matches(name, sorted(of_any), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{shown(file or '')}: setting {shown(name)!r} is not known{hint}")
     for name in ("stage", "data", "run"):
         if name not in settings:
             raise UsageError(f"--{name} is needed")
     stage = stage_of(str(settings["stage"]))
-    known = stage.settings.model_fields
     for name in settings:
-        if name in known:
-            continue
-        if name in given:
+        if name not in stage.settings.model_fields:
             raise UsageError(f"stage {stage.name} has no --{name.replace('_', '-')}; leave it out")
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"{shown(file or '')}: setting {shown(name)!r} is not known{hint}")
     return stage.settings.model_validate(settings)
 
 
