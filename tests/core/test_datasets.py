@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prdit_core.data import datasets
+from prdit_core.data import manifest as manifests
 from prdit_core.data.datasets import Case, Manifest, PreparedData, write_case, write_manifest
 from prdit_core.data.transforms import PRESETS, Conformed
 from prdit_core.errors import InputRejected
@@ -207,7 +207,7 @@ def test_a_folder_without_a_sound_manifest_is_refused(folder, monkeypatch):
     path.write_bytes(b"\xff\x00")
     with pytest.raises(InputRejected, match="damaged"):
         PreparedData.open(folder)
-    monkeypatch.setattr(datasets, "MANIFEST_BYTES", 1)
+    monkeypatch.setattr(manifests, "MANIFEST_BYTES", 1)
     with pytest.raises(InputRejected, match="larger"):
         PreparedData.open(folder)
     path.unlink()
@@ -222,7 +222,7 @@ def test_five_thousand_cases_open(tmp_path):
         (tmp_path / "volumes" / f"{other.id}.npy").hardlink_to(tmp_path / "volumes/case-0.npy")
     manifest = Manifest(preset=PRESETS["chest-320"], size=SIZE, train=tuple(many), validation=())
     path = write_manifest(tmp_path, manifest)
-    assert path.stat().st_size < datasets.MANIFEST_BYTES / 4
+    assert path.stat().st_size < manifests.MANIFEST_BYTES / 4
     data = PreparedData.open(tmp_path)
     assert data.manifest == manifest
     assert np.array_equal(data.volume(data.cases[-1]), cube(0).volume.voxels_hu)

@@ -1,94 +1,46 @@
-"""Another family moves in: a row in the table is all that the house needs to know of it."""
+"""Another family moves in: a row in two tables is all that the house needs to know of it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+import toy_family
 from test_command import run
-from torch import nn
+from toy_family import GaussianConfig
+from trainings import closed_after, content, resumed, unlike
 
 import prdit_core
+from prdit_core.checkpoints.catalog import newest
 from prdit_core.checkpoints.store import Header, read_header, save_checkpoint
-from prdit_core.config import NetworkConfig, SamplingConfig
+from prdit_core.config import SamplingConfig, TrainingConfig
+from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
-from prdit_core.models.contracts import Denoiser, Key, Network, Prediction, Shape
-from prdit_core.models.families import FAMILIES, Family
-from prdit_core.schedule import CosineSchedule, Schedule
+from prdit_core.models.families import FAMILIES
+from prdit_core.runs.folder import RunFolder
+from prdit_core.runs.plot import plot_run
+from prdit_core.schedule import CosineSchedule
+from prdit_core.training.stages import STAGES
+from prdit_core.training.volumes import Volumes
+from prdit_core.verbs.preprocess import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
 
-
-class GaussianConfig(NetworkConfig):
-    """Voxels that are normal about a mean, with this standard deviation."""
-
-    family: Literal["gaussian"] = "gaussian"
-    channels: int = 1
-    std: float
-
-    edge_multiple = property(lambda self: 1)
-    least_parameters = property(lambda self: 1)
-    summary = property(lambda self: "one number")
-
-
-class Gaussian(nn.Module):
-    def __init__(self, config: GaussianConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.mean = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return x
-
-
-@dataclass(frozen=True)
-class GaussianNetwork(Network):
-    module: Gaussian
-
-    @property
-    def config(self) -> GaussianConfig:
-        return self.module.config
-
-    @property
-    def device(self) -> torch.device:
-        return self.module.mean.device
-
-    def to(self, device: str) -> Network:
-        return self
-
-    def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
-        mean, std = float(self.module.mean), self.config.std
-
-        def denoise(x_t: Tensor, t: float) -> Prediction:
-            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-            gain = alpha * std**2 / (alpha**2 * std**2 + (sigma * schedule.noise_std) ** 2)
-            x0 = mean + gain * (x_t - alpha * mean)
-            return Prediction(x0, (x_t - alpha * x0) / max(sigma, 1e-9))
-
-        return denoise
-
-    def parts(self, schedule: Schedule) -> None:
-        return None
-
-    def stopped_at(self, number: int) -> Network:
-        return self
-
-    def memory(self, shape: Shape) -> int:
-        return 4
+@pytest.fixture(autouse=True)
+def _moves_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "gaussian", toy_family.FAMILY)
+    monkeypatch.setitem(STAGES, "mean", toy_family.STAGE)
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    row = Family("gaussian", "Gaussian", GaussianConfig, Gaussian, GaussianNetwork)
-    monkeypatch.setitem(FAMILIES, "gaussian", row)
+def toy(tmp_path: Path) -> Path:
     header = Header(
         model=GaussianConfig(std=0.1),
         schedule=CosineSchedule(),
@@ -128,3 +80,41 @@ def test_a_family_that_is_not_known_is_named(toy: Path, monkeypatch: pytest.Monk
     monkeypatch.delitem(FAMILIES, "gaussian")
     with pytest.raises(CheckpointError, match="family 'gaussian' is none of prdit"):
         read_header(toy)
+
+
+def test_it_trains_goes_on_exactly_and_generates_what_it_learnt(tmp_path: Path) -> None:
+    phantoms(4, size=8, seed=0, out=tmp_path / "data", validation_fraction=0.25)
+    words = ("train", "--stage", "mean", "--data", tmp_path / "data", "--batch-size", 2)
+    lengths = ("--iterations", 60, "--save-every", 30, "--preview-every", 30, "--ema-decay", 0.5)
+    run(*words, *lengths, "--run", tmp_path / "once")
+    config = TrainingConfig(
+        stage="mean",
+        data=tmp_path / "data",
+        run=tmp_path / "run",
+        batch_size=2,
+        iterations=60,
+        save_every=30,
+        preview_every=30,
+        ema_decay=0.5,
+    )
+    closed_after(config, 40)
+    assert unlike(resumed(config), content(tmp_path / "once")) == []
+    assert plot_run(RunFolder(tmp_path / "run"), tmp_path / "run.png").exists()
+    assert len(list((tmp_path / "run" / "previews").iterdir())) == 2
+
+    prior = prdit_core.load(tmp_path / "once")
+    data = PreparedData.open(tmp_path / "data")
+    learnt = Volumes(data, data.train, prior.intensity)
+    mean = np.mean([learnt.read(number) for number in range(len(learnt.names))])
+    volume = prdit_core.generate(prior, seed=1)
+    assert prior.intensity.to_model(volume.voxels_hu).mean() == pytest.approx(mean, abs=0.05)
+    header = read_header(newest(tmp_path / "once"))
+    assert header.record["training"]["stage"] == "mean"
+
+
+def test_a_setting_of_another_family_is_refused(tmp_path: Path) -> None:
+    words = ("train", "--stage", "mean", "--data", tmp_path, "--run", tmp_path / "run")
+    refused = run(*words, "--crop", 8, code=2)
+    assert "stage mean has no --crop" in refused.stderr
+    refused = run("train", "--stage", "men", *words[3:], code=2)
+    assert "stage 'men' is none of local, global, refine, finetune, mean" in refused.stderr

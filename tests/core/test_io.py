@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from scans import as_nifti, chest, chest_hu, reoriented, write_series
 
-from prdit_core.data import io
+from prdit_core.data import writing
 from prdit_core.data.checks import little_lung
 from prdit_core.data.io import ReadOptions, find_cases, read_volume, write_volume
 from prdit_core.data.sources import find_sources
@@ -157,14 +157,14 @@ def test_a_disk_that_loses_bytes_is_noticed(tmp_path, monkeypatch):
 )
 def test_a_header_that_does_not_read_back_is_noticed(tmp_path, monkeypatch, suffix, part):
     name = {".nii": "write_nifti", ".nrrd": "nrrd_header"}.get(suffix, "metaimage_header")
-    right = getattr(io, name)
+    right = getattr(writing, name)
 
     def elsewhere(volume, *place, **options):
         affine = volume.affine.copy()
         affine[:3, part] += affine[:3, part] * 0.01 + 0.001
         return right(Volume(volume.voxels_hu, affine), *place, **options)
 
-    monkeypatch.setattr(io, name, elsewhere)
+    monkeypatch.setattr(writing, name, elsewhere)
     with pytest.raises(OutputError, match="read back"):
         write_volume(chest(), tmp_path / f"a{suffix}")
     assert not (tmp_path / f"a{suffix}").exists()

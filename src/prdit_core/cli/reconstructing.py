@@ -118,7 +118,7 @@ def reconstruct(
     given |= {"coupling": coupling, "calibration": calibration}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
-    from prdit_core.cli.outputs import Outputs, Settings, refuse_other_report
+    from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
     from prdit_core.data.discovery import SUFFIXES, suffix_of
     from prdit_core.data.io import read_volume
     from prdit_core.data.sources import named, refuse_overlap
@@ -157,7 +157,7 @@ def reconstruct(
         how = coupling or "cg"
         coupled = Coupling(how, iterations, _calibration(how, calibration, name, prior))
         config = coupled.walk(**{n: value for n, value in ways.items() if value is not None})
-        generation = Settings(
+        generation = VolumeSettings(
             config=config,
             checkpoint_sha256=prior.digest,
             shape=list(prior.geometry.shape),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PRDiTDenoiser:
     """A PRDiT on a noising process; without derivatives, unless they are asked for.
 
     Attributes
@@ -120,22 +120,22 @@ class PRDiTNetwork(Network):
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """The network itself, or one that evaluates its residual only when a rule says so."""
         del key  # nothing is random in it
-        evaluation = Evaluation(self.module, schedule, config.precision)
+        evaluation = PRDiTDenoiser(self.module, schedule, config.precision)
         if config.refresh_every is None and config.refresh_change is None:
             return evaluation
         return Reusing(evaluation, config)
 
     def differentiable(self, schedule: Schedule) -> Denoiser:
         """The network itself, with derivatives by the state."""
-        return Evaluation(self.module, schedule).differentiable
+        return PRDiTDenoiser(self.module, schedule).differentiable
 
     def differentiable_memory(self, shape: Shape) -> int:
         """Bytes that one evaluation takes that keeps what derivatives need, about."""
         return memory_with_derivatives(self.config, shape)
 
-    def parts(self, schedule: Schedule) -> Evaluation:
+    def parts(self, schedule: Schedule) -> PRDiTDenoiser:
         """Local Denoiser, Global Residual DiT and refiners."""
-        return Evaluation(self.module, schedule)
+        return PRDiTDenoiser(self.module, schedule)
 
     def stopped_at(self, number: int) -> PRDiTNetwork:
         """The chain with its first `number` refiners."""
