@@ -10,7 +10,7 @@ import pytest
 import torch
 from chests import chests, save
 from test_command import digests, run
-from test_families import Gaussian, GaussianConfig, GaussianNetwork
+from toy_family import Gaussian, GaussianConfig, GaussianNetwork
 from toys import TINY_CHAIN, tiny_checkpoint
 
 import prdit_core

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_command import run
-from test_families import Gaussian, GaussianConfig, GaussianNetwork
+from toy_family import Gaussian, GaussianConfig, GaussianNetwork
 
 import prdit_core
 from prdit_core.config import CouplingName
