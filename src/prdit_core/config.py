@@ -123,6 +123,10 @@ class NetworkConfig(BaseModel, ABC):
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
 
+    def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of a codec: grid of what it makes of a volume (D, H, W)."""
+        return shape
+
     def stopped_at(self, number: int) -> NetworkConfig:
         """The configuration up to resolution `number`, 0 being the lowest."""
         del number  # there is one
