@@ -172,6 +172,9 @@ def test_noise_is_what_photons_make_it_and_assumed_where_nobody_counted(
 class Halved:
     """Latents are means of 2^3 voxels, turned over; what is finer is lost."""
 
+    def to(self, device: str) -> Halved:
+        return self
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         depth, height, width = shape
         return depth // 2, height // 2, width // 2

@@ -46,6 +46,7 @@ class Seen:
     x0 : clean volume, without derivatives
     """
 
+    @torch.enable_grad()
     def __init__(self, clean: Clean, x_t: Tensor, t: float, schedule: Schedule) -> None:
         # At T there is no signal, and its share 0 would be divided by.
         t = min(t, LAST_DIVISIBLE)
@@ -123,17 +124,14 @@ class MomentMatching:
         seen = Seen(self.clean, x_t, t, self.schedule)
         root = 1.0 if self.weights is None else self.weights.sqrt()
         left = root * (self.y - self.operator(seen.x0))
-        done: list[tuple[Tensor, Tensor, Tensor]] = []
+        done: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.iterations):
             step = seen.covariance(self.operator.adjoint(root * left))
-            ahead, along = root * self.operator(step) + self.sigma**2 * left, left
-            for before in done:  # conjugate to all before
-                share = _ratio(dot(ahead, before[1]), dot(before[1], before[1]))
-                along, ahead, step = (
-                    new - each(share, old)
-                    for new, old in zip((along, ahead, step), before, strict=True)
-                )
-            done.append((along, ahead, step))
+            ahead = root * self.operator(step) + self.sigma**2 * left
+            for earlier_ahead, earlier in done:
+                share = _ratio(dot(ahead, earlier_ahead), dot(earlier_ahead, earlier_ahead))
+                ahead, step = ahead - each(share, earlier_ahead), step - each(share, earlier)
+            done.append((ahead, step))
             length = _ratio(dot(left, ahead), dot(ahead, ahead))
             x0, left = x0 + each(length, step), left - each(length, ahead)
         return x0
