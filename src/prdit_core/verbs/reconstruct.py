@@ -228,8 +228,8 @@ def classical_volume(
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
     }
-    affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
-    return Volume(problem.hu(last.x)[0, 0].float().cpu().numpy(), affine, metadata)
+    hu = problem.hu(last.x)[0, 0].float().cpu().numpy()
+    return Volume(hu, place_of(measurement), metadata)
 
 
 def classical_settings(
@@ -264,6 +264,15 @@ def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Pr
     prior.check_hu()
     where = str(prior.device) if device is None else device
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
+
+
+def place_of(measurement: Measurement) -> NDArray[np.float64]:
+    """Affine of what is reconstructed; without a place in a patient axial, in the middle."""
+    if measurement.affine is not None:
+        return measurement.affine
+    spec = measurement.spec
+    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
+    return axial_affine(spacing, spec.shape)
 
 
 def determined_hu(problem: Problem, volume: Volume) -> Volume:
@@ -308,10 +317,3 @@ def _solving(
                 lower=problem.lower,
                 iterations=iterations,
             )
-
-
-def _own_affine(measurement: Measurement) -> NDArray[np.float64]:
-    """Of a measurement that has no place in a patient: axial, in the middle."""
-    spec = measurement.spec
-    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
-    return axial_affine(spacing, spec.shape)
