@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_prdit.replay import Moment
 from prdit_core.config import Branch
-from prdit_core.presets import PRESETS
+from prdit_core.presets import SAMPLING_PRESETS
 from prdit_core.provenance import estimate_stamp
 from prdit_core.series import Sums
 
@@ -72,7 +72,7 @@ class Request:
 
 def preset_words(config: SamplingConfig) -> list[str]:
     """Options of the command that give these settings."""
-    for preset_name, preset in PRESETS.items():
+    for preset_name, preset in SAMPLING_PRESETS.items():
         if preset.config == config:
             return ["--preset", preset_name]
     words = ["--preset", "paper"]  # which has no rule of refreshing that could not be undone

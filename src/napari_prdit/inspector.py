@@ -41,18 +41,18 @@ _WORDS_OF_NOISE = (
 )
 
 
-class Source(Protocol):
+class SplitSource(Protocol):
     """Whose prediction is split; it holds everything the result depends on but the model."""
 
     def check(self) -> None:
         """Raise `InputRejected` if it cannot be split, before a model is loaded."""
 
-    def split(self, prior: Prior) -> Result:
+    def split(self, prior: Prior) -> SplitResult:
         """Split it; errors are those of `prdit_core.decompose`."""
 
 
 @dataclass(frozen=True)
-class Result:
+class SplitResult:
     """A split prediction.
 
     Attributes
@@ -85,12 +85,12 @@ class LayerSource:
         """Refuse a layer that lies askew, holds NaN, or is no CT in HU."""
         _ = self.volume
 
-    def split(self, prior: Prior) -> Result:
+    def split(self, prior: Prior) -> SplitResult:
         """Noise the scan and split the prediction; the truth is known."""
         from prdit_core import decompose, energy_shares
 
         found = decompose(prior, self.volume, self.t, seed=self.seed)
-        return Result({"scan": found.scan, **found.parts}, energy_shares(found))
+        return SplitResult({"scan": found.scan, **found.parts}, energy_shares(found))
 
     def levels(self, prior: Prior, ts: Sequence[float]) -> Iterator[EnergyShares]:
         """Energies at several noise levels."""
@@ -120,12 +120,12 @@ class StateSource:
     def check(self) -> None:
         """A state of a walk is what it is."""
 
-    def split(self, prior: Prior) -> Result:
+    def split(self, prior: Prior) -> SplitResult:
         """Split the prediction of that step; nobody knows the truth."""
         from prdit_core import decompose_state, energy_shares
 
         found = decompose_state(prior, self.x_t, self.t)
-        return Result(found.parts, energy_shares(found))
+        return SplitResult(found.parts, energy_shares(found))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Model:
         return load(self.checkpoint, choose_device(self.device)).at_size(self.size)
 
 
-def split_work(model: Model, source: Source, control: Control) -> Generator[Result]:
+def split_work(model: Model, source: SplitSource, control: Control) -> Generator[SplitResult]:
     """Load the model and split one prediction."""
     source.check()
     prior = model.loaded()

@@ -28,14 +28,14 @@ GAP_MM = 10.0
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """A generated volume and the training volume nearest to it, as layers to be placed."""
 
     generated: LayerData
     training: LayerData
 
 
-def nearest_pairs(report: Path) -> Iterator[Pair]:
+def nearest_pairs(report: Path) -> Iterator[LayerPair]:
     """Read the nearest pairs of an evaluation, the nearest first.
 
     Raises
@@ -59,13 +59,13 @@ def nearest_pairs(report: Path) -> Iterator[Pair]:
     nearest_first = sorted(pairs, key=lambda named: named[1].distance)
     for rank, (name, pair) in enumerate(nearest_first, start=1):
         apart = f"{pair.distance:.3g} HU apart"
-        yield Pair(
+        yield LayerPair(
             _layer(found, sets, name, pair.fake, f"{rank} generated: {pair.fake}, {apart}"),
             _layer(found, sets, training, pair.training, f"{rank} training: {pair.training}"),
         )
 
 
-def show_pairs(viewer: ViewerModel, pairs: list[Pair]) -> None:
+def show_pairs(viewer: ViewerModel, pairs: list[LayerPair]) -> None:
     """Add pairs beside each other, the generated volume above its training volume.
 
     Pairs of an earlier evaluation go; other layers stay, and the pairs lie to their right.

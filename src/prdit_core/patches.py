@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Grid = tuple[int, int, int]
+TokenGrid = tuple[int, int, int]
 Box = tuple[slice, slice, slice]  # voxels along (D, H, W)
 
 
-def grid_of(shape: tuple[int, ...], stride: int, padding: int) -> Grid:
+def grid_of(shape: tuple[int, ...], stride: int, padding: int) -> TokenGrid:
     """Number of tokens along (D, H, W).
 
     Raises
@@ -63,7 +63,7 @@ def cut_patches(x: Tensor, patch: int, stride: int) -> Tensor:
     return ordered.reshape(batch, depth * height * width, -1)
 
 
-def assemble_tiles(tokens: Tensor, grid: Grid, stride: int) -> Tensor:
+def assemble_tiles(tokens: Tensor, grid: TokenGrid, stride: int) -> Tensor:
     """Lay predicted tiles side by side; they do not overlap.
 
     Parameters
@@ -80,7 +80,7 @@ def assemble_tiles(tokens: Tensor, grid: Grid, stride: int) -> Tensor:
     return ordered.reshape(tokens.shape[0], -1, depth * stride, height * stride, width * stride)
 
 
-def boxes(shape: Grid, edge: int) -> Iterator[Box]:
+def boxes(shape: TokenGrid, edge: int) -> Iterator[Box]:
     """Boxes of at most `edge` voxels along each axis that fill a volume, row-major."""
     cuts = [[slice(a, min(a + edge, n)) for a in range(0, n, edge)] for n in shape]
     yield from itertools.product(*cuts)

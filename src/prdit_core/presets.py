@@ -30,7 +30,7 @@ class SamplingPreset:
 
 
 FLOOR = 5.2  # held-out phantoms against held-out phantoms
-PRESETS: dict[PresetName, SamplingPreset] = {
+SAMPLING_PRESETS: dict[PresetName, SamplingPreset] = {
     "fast": SamplingPreset(
         config=SamplingConfig(steps=10, sampler="increment"),
         description="10 steps, a first look",
@@ -57,7 +57,7 @@ PRESETS: dict[PresetName, SamplingPreset] = {
 
 def preset_line(name: PresetName) -> str:
     """What a preset is, costs, and how near it comes, in one line."""
-    preset = PRESETS[name]
+    preset = SAMPLING_PRESETS[name]
     return (
         f"{name}: {preset.description}; {preset.times_faster:g}x, "
         f"distance {preset.distance:.1f} +- {preset.error:.1f}"
@@ -66,7 +66,7 @@ def preset_line(name: PresetName) -> str:
 
 def presets_text() -> str:
     """All presets, with what the numbers are."""
-    lines = "\n".join(preset_line(name) for name in PRESETS)
+    lines = "\n".join(preset_line(name) for name in SAMPLING_PRESETS)
     return (
         f"{lines}\n\nMeasured with 64 volumes of the bundled base at 32^3: how many times faster "
         "than 1000 plain evaluations; Frechet distance to held-out phantoms, which is "
@@ -82,7 +82,7 @@ def sampling_preset(name: str) -> SamplingConfig:
     UsageError
         If there is no such preset.
     """
-    for known, preset in PRESETS.items():
+    for known, preset in SAMPLING_PRESETS.items():
         if known == name:
             return preset.config
-    raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}")
+    raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(SAMPLING_PRESETS)}")

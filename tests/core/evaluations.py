@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import thorax
 
+from prdit_core.metrics.evaluation import Evaluation
 from prdit_core.metrics.protocols import PROTOCOLS
+from prdit_core.metrics.wscore import CRITIC_PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,16 @@ def ratio(mean: float) -> dict[str, float]:
     return {"mean": mean, "std": 0.06}
 
 
+def convergence(*failed: str) -> dict[str, Any]:
+    shares = {"change": 0.1, "gradient": 1.0, "held_out_share": 0.8}
+    return {"ok": not failed, "failed": list(failed), **shares}
+
+
+def typed(evaluation: dict[str, Any]) -> Evaluation:
+    """As it is read from evaluation.json."""
+    return Evaluation.model_validate(evaluation)
+
+
 def invented(
     first: str = "base", second: str = "blurred", real: str = "held-out"
 ) -> dict[str, Any]:
@@ -123,12 +135,12 @@ def invented(
             },
         },
         "wscore": {
-            "protocol": {"name": "recommended", "edge": 32, "seeds": 3},
+            "protocol": CRITIC_PROTOCOLS["recommended"].model_dump(mode="json"),
             "names": [first, second],
             "w1": {first: [0.21, 0.24, 0.2], second: [0.6, 0.66, None]},
             "log_ratio": [[ratio(0), ratio(1.05)], [ratio(-1.05), ratio(0)]],
             "reasons": {},
-            "converged": {f"critic of {first} and {second}, seed 1": {"ok": True, "failed": []}},
+            "converged": {f"critic of {first} and {second}, seed 1": convergence()},
         },
         "warnings": ["blurred has 64 volumes; below 100 the FID is unsure"],
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prdit_core.data.resampling import Grid
+from prdit_core.data.resampling import WorkingGrid
 from prdit_core.errors import OutputError
 from prdit_core.files import write_folder_atomically
 
@@ -51,7 +51,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
 def test_a_grid_moves_to_the_nearest_voxel_of_its_source(away: float) -> None:
     """By half a voxel at most; rounding down would move it by up to a whole one."""
     source = np.diag([-2.0, -2.0, 2.0, 1.0])
-    grid = Grid(8, 2.0, np.full(3, 8.0 + 2.0 * away))
+    grid = WorkingGrid(8, 2.0, np.full(3, 8.0 + 2.0 * away))
     moved = grid.on_lattice(source)
     shift = (moved.affine[:3, 3] - grid.affine[:3, 3]) / 2.0
     assert np.abs(shift).max() <= 0.5 + 1e-9

@@ -11,7 +11,7 @@ from toys import TINY, TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
 from prdit_core import SAMPLERS, SamplingConfig
-from prdit_core.models.prdit.evaluation import Evaluation
+from prdit_core.models.prdit.evaluation import PRDiTDenoiser
 from prdit_core.models.prdit.reuse import Reusing
 from prdit_core.noise import Draw, unit_noise
 
@@ -67,7 +67,7 @@ def refreshed(prior: Prior, **settings: object) -> list[int]:
 
 
 def reusing(prior: Prior, **settings: object) -> Reusing:
-    evaluation = Evaluation(prior.network.module, prior.schedule)
+    evaluation = PRDiTDenoiser(prior.network.module, prior.schedule)
     return Reusing(evaluation, configuration(**settings))
 
 

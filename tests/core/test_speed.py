@@ -18,7 +18,7 @@ from prdit_core.errors import UsageError
 from prdit_core.models import linears
 from prdit_core.models.prdit.layers import position_table
 from prdit_core.models.prdit.zoo import model_config
-from prdit_core.presets import PRESETS, PresetName
+from prdit_core.presets import SAMPLING_PRESETS, PresetName
 from prdit_core.verbs import bench
 from prdit_core.verbs.bench import ceiling, gflop
 
@@ -105,7 +105,7 @@ def test_the_preset_paper_walks_as_the_release() -> None:
 
 def test_presets_are_told_where_one_chooses(tmp_path: Path) -> None:
     text = run("generate", "--help").stdout
-    for name, preset in PRESETS.items():
+    for name, preset in SAMPLING_PRESETS.items():
         (line,) = (line for line in text.splitlines() if line.strip().startswith(f"{name}: "))
         assert preset.description in line and f"{preset.distance:.1f}" in line
 
@@ -122,7 +122,7 @@ def test_what_is_given_overrules_the_preset() -> None:
     )
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SAMPLING_PRESETS)
 def test_a_preset_is_recorded_and_gives_the_same_volume_again(name: str, tmp_path: Path) -> None:
     chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
     files = [tmp_path / f"{number}.nii.gz" for number in range(2)]

@@ -14,8 +14,16 @@ from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.intensity import Intensity
 from prdit_core.metrics.critic import Critic, gradient_norms
-from prdit_core.metrics.critic_run import Convergence, Look, Verdict, judge
-from prdit_core.metrics.wscore import PROTOCOLS, CriticStep, WScore, score, wscore_steps
+from prdit_core.metrics.critic_run import CriticCheck, Verdict, judge
+from prdit_core.metrics.wscore import (
+    CRITIC_PROTOCOLS,
+    Convergence,
+    CriticStep,
+    Ratio,
+    WScore,
+    score,
+    wscore_steps,
+)
 from prdit_core.training.encoder import smooth, textured
 from prdit_core.volume import Volume, axial_affine
 
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.metrics.wscore import Protocol
+    from prdit_core.metrics.wscore import CriticProtocol
 
     Volumes = NDArray[np.float32]
 
@@ -32,10 +40,10 @@ EDGE = 8
 FINE = Convergence(True, 0.0, 1.0, 1.0, ())
 
 
-def tiny(**changes: Any) -> Protocol:
+def tiny(**changes: Any) -> CriticProtocol:
     """The recommended protocol in miniature."""
     small = {"edge": EDGE, "batch": 4, "width": 4, "iterations": 10, "seeds": 2}
-    return PROTOCOLS["recommended"].model_copy(update=small | changes)
+    return CRITIC_PROTOCOLS["recommended"].model_copy(update=small | changes)
 
 
 def cloud(count: int = 24, shift: float = 0.0, seed: int = 0) -> Volumes:
@@ -47,7 +55,7 @@ def cloud(count: int = 24, shift: float = 0.0, seed: int = 0) -> Volumes:
 
 
 def scored(
-    real: Volumes, fakes: Mapping[str, Volumes], protocol: Protocol, seed: int = 0
+    real: Volumes, fakes: Mapping[str, Volumes], protocol: CriticProtocol, seed: int = 0
 ) -> WScore:
     *_, last = wscore_steps(real, fakes, protocol, seed=seed)
     assert isinstance(last, WScore)
@@ -124,9 +132,10 @@ def test_ratios_are_means_over_seeds_with_their_spread() -> None:
         [Verdict({"a": 1.0, "b": math.e}, FINE)],
         [Verdict({"a": 1.0, "b": math.e**3}, FINE)],
     ]
-    entry = score(tiny(), ("a", "b"), [("a", "b")], by_seed).as_json()
-    assert entry["log_ratio"][0][1] == pytest.approx({"mean": 2.0, "std": math.sqrt(2)})
-    assert entry["log_ratio"][1][0] == pytest.approx({"mean": -2.0, "std": math.sqrt(2)})
+    found = score(tiny(), ("a", "b"), [("a", "b")], by_seed)
+    spread = pytest.approx(math.sqrt(2))
+    assert found.log_ratio[0][1] == Ratio(pytest.approx(2.0), spread)
+    assert found.log_ratio[1][0] == Ratio(pytest.approx(-2.0), spread)
 
 
 def test_a_model_that_gives_the_real_volumes_back_has_no_distance() -> None:
@@ -145,11 +154,9 @@ def test_a_critic_that_diverges_says_so_early() -> None:
 
 def test_equal_seeds_give_equal_scores_and_others_do_not() -> None:
     fakes = {"a": cloud(shift=0.5), "b": cloud(shift=1)}
-    first, again, other = (
-        scored(cloud(seed=9), fakes, tiny(), seed).as_json() for seed in (1, 1, 2)
-    )
+    first, again, other = (scored(cloud(seed=9), fakes, tiny(), seed) for seed in (1, 1, 2))
     assert first == again
-    assert first["w1"] != other["w1"]
+    assert first.w1 != other.w1
 
 
 def test_progress_counts_all_iterations() -> None:
@@ -160,8 +167,8 @@ def test_progress_counts_all_iterations() -> None:
     assert steps[0].total == 20  # type: ignore[union-attr]
 
 
-def look(mixed: float, learnt: float = 1.0, gradient: float = 1.0) -> Look:
-    return Look(learnt, gradient, {"a": mixed})
+def look(mixed: float, learnt: float = 1.0, gradient: float = 1.0) -> CriticCheck:
+    return CriticCheck(learnt, gradient, {"a": mixed})
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def look(mixed: float, learnt: float = 1.0, gradient: float = 1.0) -> Look:
         ([look(0.0)] * 10, "still changing"),
     ],
 )
-def test_a_critic_that_did_not_converge_is_named(looks: list[Look], why: str) -> None:
+def test_a_critic_that_did_not_converge_is_named(looks: list[CriticCheck], why: str) -> None:
     found = judge(looks)
     assert not found.ok and why in " ".join(found.failed)
 
@@ -208,7 +215,7 @@ def test_nan_is_refused() -> None:
 
 def test_critics_see_averages_of_whole_blocks() -> None:
     hu = np.random.default_rng(0).uniform(-900, 300, (64, 64, 64))
-    seen = PROTOCOLS["recommended"].prepare(Volume(hu, axial_affine((5.0,) * 3, (64,) * 3)))
+    seen = CRITIC_PROTOCOLS["recommended"].prepare(Volume(hu, axial_affine((5.0,) * 3, (64,) * 3)))
     blocks = hu.reshape(32, 2, 32, 2, 32, 2).mean(axis=(1, 3, 5))
     np.testing.assert_allclose(seen, (blocks + 1000) / 700 - 1, atol=1e-5)
     assert seen.dtype == np.float32
@@ -217,11 +224,11 @@ def test_critics_see_averages_of_whole_blocks() -> None:
 @pytest.mark.parametrize("shape", [(16, 16, 16), (48, 48, 48), (32, 32, 64)])
 def test_other_grids_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(InputRejected, match="32\\^3"):
-        PROTOCOLS["recommended"].prepare(Volume(np.zeros(shape), np.eye(4)))
+        CRITIC_PROTOCOLS["recommended"].prepare(Volume(np.zeros(shape), np.eye(4)))
 
 
 def test_the_papers_protocol_has_the_papers_settings() -> None:
-    row = PROTOCOLS["paper"]
+    row = CRITIC_PROTOCOLS["paper"]
     assert (row.batch, row.lr, row.penalty, row.seeds, row.edge) == (40, 1e-5, 10, 3, None)
 
 
@@ -238,7 +245,7 @@ def test_planted_models_are_ordered_rightly() -> None:
         "wrong": np.stack([x[::-1, :, ::-1] + 60 * textured(x.shape, 0.7, rng) for x in others]),
     }
     to_model = Intensity().to_model
-    protocol = PROTOCOLS["recommended"].model_copy(update={"iterations": 40})
+    protocol = CRITIC_PROTOCOLS["recommended"].model_copy(update={"iterations": 40})
     found = scored(to_model(real), {n: to_model(x) for n, x in planted.items()}, protocol)
     means = [np.mean(found.w1[name]) for name in planted]  # type: ignore[arg-type]
     assert means == sorted(means) and means[1] > 2 * max(means[0], 0)

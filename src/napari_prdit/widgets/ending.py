@@ -12,7 +12,7 @@ from napari_prdit.widgets.help import HelpButton, Page
 from napari_prdit.widgets.parts import button
 
 
-class Ending(QWidget):
+class ResultButtons(QWidget):
     """Buttons for the volume that is shown; those that need one are off while there is none.
 
     Signals

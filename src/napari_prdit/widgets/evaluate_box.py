@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 from napari_prdit.activity import Activity
 from napari_prdit.evaluations import Plan, fitted, newest_report, too_few
 from napari_prdit.jobs import Failed, Job
-from napari_prdit.nearest_pairs import Pair, nearest_pairs, show_pairs
+from napari_prdit.nearest_pairs import LayerPair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
 from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
@@ -349,6 +349,6 @@ def _fitted(plan: Plan) -> Generator[Plan]:
     yield fitted(plan)
 
 
-def _read(report: Path) -> Generator[list[Pair]]:
+def _read(report: Path) -> Generator[list[LayerPair]]:
     """Work of a job: volumes take their time."""
     yield list(nearest_pairs(report))

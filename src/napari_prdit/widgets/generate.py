@@ -33,7 +33,7 @@ from napari_prdit.replay import Recording
 from napari_prdit.saving import save_work
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
-from napari_prdit.widgets.ending import Ending
+from napari_prdit.widgets.ending import ResultButtons
 from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.pace_watch import PaceWatch
 from napari_prdit.widgets.parts import duration, scrolled
@@ -321,7 +321,7 @@ class GenerateDock(WorkingDock):
             form.changed.connect(self._settings_changed)
         self.model.refused.connect(self._show_refusal)
         self.paces.measured.connect(self._show_times)
-        self.ending = Ending("generate")
+        self.ending = ResultButtons("generate")
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
         self.ending.another_wanted.connect(self._another)

@@ -18,7 +18,7 @@ from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.checkpoints.catalog import CATALOGUE
 from prdit_core.config import GridName, SamplerName, SamplingConfig
 from prdit_core.errors import PrditError
-from prdit_core.presets import PRESETS, presets_text, sampling_preset
+from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +134,7 @@ class WalkForm(Form):
 
     def __init__(self) -> None:
         super().__init__("Volume")
-        self.preset = choice([*PRESETS, OWN])
+        self.preset = choice([*SAMPLING_PRESETS, OWN])
         self.preset.textActivated.connect(self.take_preset)
         self.steps = number(1, 100_000, 1)
         self.sampler = choice(get_args(SamplerName))
@@ -200,7 +200,7 @@ class WalkForm(Form):
     def _name_preset(self) -> None:
         """Name the preset that the controls make up, if any."""
         now = self.config()
-        names = [name for name, preset in PRESETS.items() if preset.config == now]
+        names = [name for name, preset in SAMPLING_PRESETS.items() if preset.config == now]
         self.preset.setCurrentText(names[0] if names else OWN)
         self.changed.emit()
 

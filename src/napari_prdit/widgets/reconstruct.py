@@ -31,7 +31,7 @@ from napari_prdit.regeneration import (
 )
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
-from napari_prdit.widgets.ending import Ending
+from napari_prdit.widgets.ending import ResultButtons
 from napari_prdit.widgets.generation_forms import ModelForm
 from napari_prdit.widgets.pace_watch import PaceWatch
 from napari_prdit.widgets.parts import bring_into_view, button, duration, scrolled
@@ -281,7 +281,7 @@ class ReconstructDock(WorkingDock):
         self.model.refused.connect(self._show_refusal)
         self.form.steps.valueChanged.connect(lambda _steps: self._show_times())
         self.back = button("Undo", "Bring the result before back, or the scan as it was", self.undo)
-        self.ending = Ending("reconstruct", self.back)
+        self.ending = ResultButtons("reconstruct", self.back)
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
         self.ending.another_wanted.connect(self._another)

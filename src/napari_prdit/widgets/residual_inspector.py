@@ -11,7 +11,7 @@ from napari_prdit.activity import Activity
 from napari_prdit.inspector import (
     LEVELS,
     LayerSource,
-    Result,
+    SplitResult,
     StateSource,
     levels_work,
     split_work,
@@ -120,11 +120,11 @@ class ResidualInspector(WorkingDock):
         return True
 
     def _hear(self, event: Any) -> None:
-        self._finished = isinstance(event, Failed | Result)
+        self._finished = isinstance(event, Failed | SplitResult)
         if isinstance(event, Failed):
             self.message.say(event.message, "error")
             self._activity.end(event.message, "failed")
-        elif isinstance(event, Result):
+        elif isinstance(event, SplitResult):
             self._show_result(event)
         else:
             self._show_level(event)
@@ -135,7 +135,7 @@ class ResidualInspector(WorkingDock):
             self.message.say("stopped")
             self._activity.end()
 
-    def _show_result(self, result: Result) -> None:
+    def _show_result(self, result: SplitResult) -> None:
         self.question.hide_scan()
         self.parts.show_volumes(result.volumes)
         self.shares.show_single(result.shares)

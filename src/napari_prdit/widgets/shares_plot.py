@@ -57,7 +57,7 @@ class SharesPlot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.energy, self.refiner, self.error = Panel(), Panel(), Panel()
+        self.energy, self.refiner, self.error = TitledPlot(), TitledPlot(), TitledPlot()
         self._draw: Callable[[], None] = self._nothing
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -90,7 +90,7 @@ class SharesPlot(QWidget):
         draw()
 
     @property
-    def _panels(self) -> tuple[Panel, ...]:
+    def _panels(self) -> tuple[TitledPlot, ...]:
         return self.energy, self.refiner, self.error
 
     def _nothing(self) -> None:
@@ -129,7 +129,7 @@ class SharesPlot(QWidget):
         legend = dict(zip(colours, named, strict=True))
         whole = [part.summed() for part in energies]
 
-        def curves(panel: Panel, share: str) -> None:
+        def curves(panel: TitledPlot, share: str) -> None:
             """For each size of detail, and for all."""
             bands, together = ([getattr(e, share) for e in found] for found in (energies, whole))
             for colour, values in zip(colours, np.hstack([bands, together]).T, strict=True):
@@ -153,7 +153,7 @@ class SharesPlot(QWidget):
         self.error.setToolTip(ERROR_TOOLTIP)
 
 
-class Panel(QWidget):
+class TitledPlot(QWidget):
     """One plot with a title that is its legend too."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ def bench(
     from prdit_core.checkpoints.catalog import load
     from prdit_core.machine import use_threads
     from prdit_core.models.linears import backend_on
-    from prdit_core.presets import PRESETS
+    from prdit_core.presets import SAMPLING_PRESETS
     from prdit_core.verbs.bench import bench_steps, ceiling
 
     prior = load(checkpoint)
@@ -47,7 +47,7 @@ def bench(
         f"{prior.name} {prior.digest[:12]}, {count} threads, linear layers by "
         f"{backend_on('cpu')}, {possible:.0f} GFLOP/s possible",
         f"{'size':>6}{'evaluation':>13}{'residual':>11}{'GFLOP':>9}{'ceiling':>9}"
-        + "".join(f"{name:>11}" for name in PRESETS),
+        + "".join(f"{name:>11}" for name in SAMPLING_PRESETS),
     ]
     sizes = []
     for found in bench_steps(prior, possible):

@@ -117,7 +117,7 @@ def generate(
     are shared out among the processes.
     """
     from prdit_core.checkpoints.catalog import load
-    from prdit_core.cli.outputs import Outputs, Settings
+    from prdit_core.cli.outputs import Outputs, VolumeSettings
     from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.provenance import SYNTHETIC
@@ -139,7 +139,7 @@ def generate(
     prior = load(checkpoint, own_device(device)).at_size(size)
     outputs.check_writable()
     prior.check_hu()
-    settings = Settings(
+    settings = VolumeSettings(
         config=config,
         checkpoint_sha256=prior.digest,
         shape=list(prior.geometry.shape),

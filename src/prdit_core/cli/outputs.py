@@ -29,7 +29,7 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True)
-class Settings:
+class VolumeSettings:
     """What a generated volume depends on besides seed and index; equals may share a folder."""
 
     config: SamplingConfig

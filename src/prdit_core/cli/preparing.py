@@ -15,7 +15,7 @@ from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
-    from prdit_core.data.outcomes import DataSetWritten, Event, ScanEvent
+    from prdit_core.data.outcomes import DataSetWritten, PreparationEvent, ScanEvent
     from prdit_core.data.transforms import Preset
 
 # Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
@@ -157,7 +157,7 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
     return preset, size
 
 
-def _drain(events: Iterator[Event], what: str, as_json: bool) -> None:
+def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None

@@ -110,7 +110,7 @@ def reconstruct(
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
-    from prdit_core.cli.outputs import Outputs, Settings, refuse_other_report
+    from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
     from prdit_core.config import SamplingConfig
     from prdit_core.data.discovery import SUFFIXES, suffix_of
     from prdit_core.data.io import read_volume
@@ -148,7 +148,7 @@ def reconstruct(
         prior = fitting(load(checkpoint or "demo", place), scan, size)
         wishes = {name: value for name, value in ways.items() if value is not None}
         config = SamplingConfig(**{**dict(WALK), **wishes})
-        generation = Settings(
+        generation = VolumeSettings(
             config=config,
             checkpoint_sha256=prior.digest,
             shape=list(prior.geometry.shape),

@@ -22,7 +22,7 @@ from prdit_core.data.dicom_slices import (
 from prdit_core.data.grid import check_bytes, check_grid, rejected
 from prdit_core.data.hounsfield import LOWEST_HU
 from prdit_core.data.padding import (
-    Mask,
+    VoxelMask,
     check_blanks,
     equal_to_padding,
     touching_edges,
@@ -184,7 +184,7 @@ def _rescale_faults(slices: list[Slice], assumed: Rescale | None) -> Iterator[Fa
 
 def _read_voxels(
     places: list[list[Slice]], shape: tuple[int, int, int], assumed: Rescale | None
-) -> tuple[NDArray[Any], Mask]:
+) -> tuple[NDArray[Any], VoxelMask]:
     """HU of all slices, and where padding became air."""
     rescales = {slice_.rescale or assumed for place in places for slice_ in place}
     whole = all(float(number).is_integer() for pair in rescales if pair for number in pair)
@@ -199,7 +199,7 @@ def _read_voxels(
     return voxels, padding
 
 
-def _hounsfield(header: Slice, assumed: Rescale | None) -> tuple[NDArray[Any], Mask]:
+def _hounsfield(header: Slice, assumed: Rescale | None) -> tuple[NDArray[Any], VoxelMask]:
     """One slice in HU, its own slope and intercept applied once; padding became air."""
     slope, intercept = header.rescale or assumed or (1.0, 0.0)
     pixels = read_pixels(header)

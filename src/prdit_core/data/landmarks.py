@@ -17,7 +17,7 @@ COARSE_MM = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class BodyBox:
     """Low and high corner in LPS millimetres, each (x, y, z)."""
 
     low: Point
@@ -47,9 +47,9 @@ class Landmarks:
     lung_ml : their volume in millilitres
     """
 
-    extent: Box
-    body: Box | None
-    lungs: Box | None
+    extent: BodyBox
+    body: BodyBox | None
+    lungs: BodyBox | None
     lung_ml: float
 
 
@@ -70,18 +70,18 @@ def find_landmarks(image: sitk.Image) -> Landmarks:
     return Landmarks(extent_of(image), _around(body), _around(lungs), lung_ml)
 
 
-def extent_of(image: sitk.Image) -> Box:
+def extent_of(image: sitk.Image) -> BodyBox:
     """The axial box around an image, its outermost voxels included whole."""
     corners = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in image.GetSize()]), -1).reshape(-1, 3)
     points = [image.TransformContinuousIndexToPhysicalPoint(corner.tolist()) for corner in corners]
-    return Box(np.min(points, axis=0), np.max(points, axis=0))
+    return BodyBox(np.min(points, axis=0), np.max(points, axis=0))
 
 
 @dataclass(frozen=True)
 class _Part:
     label: int
     volume_ml: float
-    box: Box
+    box: BodyBox
 
 
 def _coarse_copy(image: sitk.Image) -> sitk.Image:
@@ -143,14 +143,14 @@ def _parts_over(components: sitk.Image, volume_ml: float) -> list[_Part]:
     return sorted(parts, key=lambda part: (-part.volume_ml, part.label))
 
 
-def _box(image: sitk.Image, bounds: tuple[int, ...]) -> Box:
+def _box(image: sitk.Image, bounds: tuple[int, ...]) -> BodyBox:
     """Voxel bounds (first index, then number, of x, y, z) on a coarse copy in mm."""
     low = np.array(image.GetOrigin()) + (np.array(bounds[:3]) - 0.5) * COARSE_MM
-    return Box(low, low + np.array(bounds[3:]) * COARSE_MM)
+    return BodyBox(low, low + np.array(bounds[3:]) * COARSE_MM)
 
 
-def _around(parts: list[_Part]) -> Box | None:
+def _around(parts: list[_Part]) -> BodyBox | None:
     if not parts:
         return None
     low = np.min([part.box.low for part in parts], axis=0)
-    return Box(low, np.max([part.box.high for part in parts], axis=0))
+    return BodyBox(low, np.max([part.box.high for part in parts], axis=0))

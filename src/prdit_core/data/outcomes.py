@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prdit_core.data.datasets import Case
-    from prdit_core.data.sources import Source
+    from prdit_core.data.sources import ScanSource
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class DataSetWritten:
 
 
 ScanEvent = CasePrepared | CaseSkipped | CaseRejected
-Event = ScanEvent | DataSetWritten
-Report = dict[str, list[dict[str, Any]]]
+PreparationEvent = ScanEvent | DataSetWritten
+PreparationReport = dict[str, list[dict[str, Any]]]
 REPORT = "report.json"
 
 
 class ScanTally:
     """What became of the scans so far, in a data set that may have cases already."""
 
-    def __init__(self, scans: Sequence[Source], present: Sequence[Case]) -> None:
+    def __init__(self, scans: Sequence[ScanSource], present: Sequence[Case]) -> None:
         self.names = [scan.name for scan in scans]
         self.done = 0
         self._present = {case.sha256: case.id for case in present}
@@ -102,7 +102,7 @@ class ScanTally:
         """The cases that these scans gave, sorted by id."""
         return sorted((case for case, _ in self._kept.values()), key=lambda case: case.id)
 
-    def report(self, cases: Sequence[Case], earlier: Report) -> Report:
+    def report(self, cases: Sequence[Case], earlier: PreparationReport) -> PreparationReport:
         """What became of these scans and, from the report of earlier commands, of others.
 
         Parameters
@@ -158,7 +158,7 @@ def cases_by_source(folder: Path) -> dict[str, list[str]]:
     return cases
 
 
-def _read_report(path: Path) -> Report:
+def _read_report(path: Path) -> PreparationReport:
     """A report as it stands; an empty one where it is gone or damaged, since little needs it."""
     wanted = {"prepared": "case", "skipped": "same_as", "rejected": "reason"}
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prdit_core.data.grid import rejected
 from prdit_core.data.hounsfield import LOWEST_HU
 
-Mask = NDArray[np.bool_]
+VoxelMask = NDArray[np.bool_]
 
 # The most that a CT scanner's extended scale states.
 MOST_HU = 30710
@@ -20,7 +20,7 @@ _BLANK_HU, _SHARP_KINDS = -1500, 8
 _MAX_STREAKS = 0.0005
 
 
-def equal_to_padding(pixels: NDArray[Any], padding: tuple[int, int] | None) -> Mask:
+def equal_to_padding(pixels: NDArray[Any], padding: tuple[int, int] | None) -> VoxelMask:
     """Which stored pixels have the value, or lie in the range, that a header declares as padding.
 
     Parameters
@@ -38,7 +38,7 @@ def equal_to_padding(pixels: NDArray[Any], padding: tuple[int, int] | None) -> M
     return (pixels >= low) & (pixels <= high)
 
 
-def wrapped_padding(pixels: NDArray[Any], slope: float, intercept: float) -> Mask:
+def wrapped_padding(pixels: NDArray[Any], slope: float, intercept: float) -> VoxelMask:
     """Which unsigned pixels are negative padding whose sign was lost: -2000 stored as 63536.
 
     Read without sign no scanner states such HU, and with it they lie below `LOWEST_HU`.
@@ -47,11 +47,11 @@ def wrapped_padding(pixels: NDArray[Any], slope: float, intercept: float) -> Mas
         return np.zeros(pixels.shape, bool)
     levels = np.arange(2**16)
     unsigned, signed = levels * slope + intercept, (levels - 2**16) * slope + intercept
-    wrapped: Mask = ((unsigned > MOST_HU) & (signed < LOWEST_HU))[pixels]
+    wrapped: VoxelMask = ((unsigned > MOST_HU) & (signed < LOWEST_HU))[pixels]
     return wrapped
 
 
-def touching_edges(axial: Mask) -> Mask:
+def touching_edges(axial: VoxelMask) -> VoxelMask:
     """The parts of a slice's mask that reach its edge, as what fills it up does.
 
     The same value inside the body is tissue, or metal at the end of the scale.
@@ -59,7 +59,7 @@ def touching_edges(axial: Mask) -> Mask:
     if not axial.any():
         return axial
     image = sitk.GetImageFromArray(axial.astype(np.uint8))
-    reaching: Mask = sitk.GetArrayFromImage(sitk.BinaryGrindPeak(image, False, 1, 0)) > 0
+    reaching: VoxelMask = sitk.GetArrayFromImage(sitk.BinaryGrindPeak(image, False, 1, 0)) > 0
     return reaching
 
 
@@ -72,7 +72,7 @@ def without_padding(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     return np.maximum(voxels, voxels.dtype.type(LOWEST_HU)), [note]
 
 
-def check_blanks(voxels: NDArray[Any], padding: Mask, name: str) -> list[str]:
+def check_blanks(voxels: NDArray[Any], padding: VoxelMask, name: str) -> list[str]:
     """Tell padding, sharp or blurred, from bone that a wrong sign bit threw below air.
 
     Padding reaches the edge of its slice, bone does not.

@@ -16,7 +16,7 @@ from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.data.sources import Source, content_hash
+from prdit_core.data.sources import ScanSource, content_hash
 from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.files import write_json
@@ -43,7 +43,7 @@ class Refused:
 
 
 def prepare_scan(
-    folder: Path, preset: Preset, size: int, options: ReadOptions, source: Source
+    folder: Path, preset: Preset, size: int, options: ReadOptions, source: ScanSource
 ) -> Prepared | Refused:
     """Read a scan and write its case, unless that was done before.
 

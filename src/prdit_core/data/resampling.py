@@ -20,7 +20,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])  # and back: it is its own inverse
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class WorkingGrid:
     """A cube of axial voxels: z to superior, y to posterior, x to left.
 
     Attributes
@@ -40,11 +40,11 @@ class Grid:
         x, y, z = (float(value) for value in self.centre_mm)
         return axial_affine((self.spacing_mm,) * 3, (self.edge,) * 3, (x, y, z))
 
-    def pooled(self, factor: int) -> Grid:
+    def pooled(self, factor: int) -> WorkingGrid:
         """The grid after joining `factor` voxels along each axis; its middle stays."""
-        return Grid(self.edge // factor, self.spacing_mm * factor, self.centre_mm)
+        return WorkingGrid(self.edge // factor, self.spacing_mm * factor, self.centre_mm)
 
-    def on_lattice(self, affine: NDArray[np.float64]) -> Grid:
+    def on_lattice(self, affine: NDArray[np.float64]) -> WorkingGrid:
         """Shift by less than a source voxel, so that the first voxel lies on one of the source.
 
         A source of the same spacing is then copied instead of interpolated.
@@ -52,7 +52,7 @@ class Grid:
         first = self.affine[:3, 3]
         index = np.linalg.solve(affine[:3, :3], first - affine[:3, 3])
         nearest = affine[:3, :3] @ np.rint(index) + affine[:3, 3]
-        return Grid(self.edge, self.spacing_mm, self.centre_mm + nearest - first)
+        return WorkingGrid(self.edge, self.spacing_mm, self.centre_mm + nearest - first)
 
 
 def image_of(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
@@ -106,12 +106,12 @@ def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     return image if max(limited) == 1 else sitk.BinShrink(image, limited)
 
 
-def resample(image: sitk.Image, grid: Grid, outside: float) -> NDArray[np.float32]:
+def resample(image: sitk.Image, grid: WorkingGrid, outside: float) -> NDArray[np.float32]:
     """Interpolate linearly on `grid`; voxels the image does not cover become `outside`."""
     return _on_grid(image, grid, sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
-def resample_labels(image: sitk.Image, grid: Grid) -> NDArray[np.uint8]:
+def resample_labels(image: sitk.Image, grid: WorkingGrid) -> NDArray[np.uint8]:
     """Nearest labels on `grid`, 0 outside."""
     return _on_grid(image, grid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
 
@@ -140,7 +140,7 @@ def _pool_sum(x: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def _on_grid(
-    image: sitk.Image, grid: Grid, interpolator: int, outside: float, pixel_type: int
+    image: sitk.Image, grid: WorkingGrid, interpolator: int, outside: float, pixel_type: int
 ) -> NDArray[Any]:
     resampled = sitk.Resample(
         image,

@@ -20,7 +20,7 @@ DETACHED_SUFFIXES = (".mhd", ".nhdr")
 
 
 @dataclass(frozen=True, order=True)
-class Source:
+class ScanSource:
     """One scan.
 
     Attributes
@@ -34,7 +34,7 @@ class Source:
     path: Path
 
 
-def find_sources(places: Iterable[Path]) -> list[Source]:
+def find_sources(places: Iterable[Path]) -> list[ScanSource]:
     """All scans at or below `places`, sorted, so that no listing order matters, each file once.
 
     Raises
@@ -42,7 +42,7 @@ def find_sources(places: Iterable[Path]) -> list[Source]:
     InputRejected
         If a place does not exist, or a folder in it cannot be listed.
     """
-    kept: dict[str, Source] = {}
+    kept: dict[str, ScanSource] = {}
     for source in sorted(_source(place, case) for place in places for case in find_cases(place)):
         kept.setdefault(os.path.realpath(source.path), source)
     return list(kept.values())
@@ -102,6 +102,6 @@ def _files_of(path: Path) -> list[Path]:
     return [path, *(file for file in named if file != path)]
 
 
-def _source(place: Path, case: Path) -> Source:
+def _source(place: Path, case: Path) -> ScanSource:
     place, case = (Path(os.path.abspath(path)) for path in (place, case))
-    return Source(shown(Path(place.name) / case.relative_to(place)), case)
+    return ScanSource(shown(Path(place.name) / case.relative_to(place)), case)

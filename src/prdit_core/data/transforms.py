@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from prdit_core.data.landmarks import Landmarks, find_landmarks
 from prdit_core.data.resampling import (
     LPS_FROM_RAS,
-    Grid,
+    WorkingGrid,
     averaged,
     image_of,
     pool_majority,
@@ -140,7 +140,7 @@ def conform(
     landmarks = find_landmarks(image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine))
     edge = working_edge(preset, size, min(volume.spacing_mm))
     centre, centred_on = _centre(landmarks, preset)
-    grid = Grid(edge, preset.field_of_view_mm / edge, centre).on_lattice(volume.affine)
+    grid = WorkingGrid(edge, preset.field_of_view_mm / edge, centre).on_lattice(volume.affine)
     image = image_of(_clipped(volume, preset.window_hu), volume.affine)
     cube = resample(averaged(image, grid.spacing_mm), grid, OUTSIDE)
     padded_fraction = _fill_with_air(cube, preset)
@@ -225,13 +225,13 @@ def _fill_with_air(cube: NDArray[np.float32], preset: Preset) -> float:
 
 
 def _conformed_labels(
-    labels: NDArray[np.uint8], volume: Volume, grid: Grid, factor: int
+    labels: NDArray[np.uint8], volume: Volume, grid: WorkingGrid, factor: int
 ) -> NDArray[np.uint8]:
     nearest = resample_labels(image_of(labels.astype(np.uint8), volume.affine), grid)
     return pool_majority(nearest, factor)
 
 
-def _notes(landmarks: Landmarks, grid: Grid, padded_fraction: float) -> list[str]:
+def _notes(landmarks: Landmarks, grid: WorkingGrid, padded_fraction: float) -> list[str]:
     notes = []
     if padded_fraction > MUCH_PADDING:
         notes.append(f"{padded_fraction:.0%} of the field of view lies outside the scan: air")

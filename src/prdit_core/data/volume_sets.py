@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prdit_core.data.datasets import Case
     from prdit_core.data.io import ReadOptions
 
-Part = Literal["all", "train", "validation"]
+SetPart = Literal["all", "train", "validation"]
 FEWEST = 2
 _SAME_SPACING = 1e-3  # relative; NIfTI keeps the digits of float32
 
@@ -43,7 +43,7 @@ class VolumeSet:
     (64, 64, 64)
     """
 
-    def __init__(self, path: Path, source: _Source, part: Part) -> None:
+    def __init__(self, path: Path, source: _Source, part: SetPart) -> None:
         self.path, self.part = path, part
         self._source = source
         self.names = source.names
@@ -57,7 +57,7 @@ class VolumeSet:
 
     @classmethod
     def open(
-        cls, folder: str | Path, part: Part = "all", options: ReadOptions = AS_STATED
+        cls, folder: str | Path, part: SetPart = "all", options: ReadOptions = AS_STATED
     ) -> VolumeSet:
         """Find the volumes of a folder; only the first is read.
 
@@ -178,9 +178,9 @@ class _Files:
 class _Prepared:
     """Cases of a prepared data set."""
 
-    def __init__(self, data: PreparedData, part: Part) -> None:
+    def __init__(self, data: PreparedData, part: SetPart) -> None:
         self._data = data
-        parts: dict[Part, tuple[Case, ...]] = {
+        parts: dict[SetPart, tuple[Case, ...]] = {
             "all": data.cases,
             "train": data.train,
             "validation": data.validation,
@@ -196,7 +196,7 @@ class _Prepared:
         return None
 
 
-def _counted(count: int, part: Part) -> str:
+def _counted(count: int, part: SetPart) -> str:
     kind = {"all": "", "train": "training ", "validation": "held-out "}[part]
     return f"{count} {kind}volume{'' if count == 1 else 's'}"
 

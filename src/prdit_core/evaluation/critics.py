@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from prdit_core.evaluation.passes import Pass
     from prdit_core.evaluation.sets import EvaluatedSets
-    from prdit_core.metrics.wscore import Protocol, WScore
+    from prdit_core.metrics.wscore import CriticProtocol, WScore
 
 WScoreChoice = Literal["auto", "on", "off"]
 
 
 def critics_for(
     sets: EvaluatedSets, protocol: str, choice: WScoreChoice
-) -> tuple[Protocol | None, list[str]]:
+) -> tuple[CriticProtocol | None, list[str]]:
     """How critics are trained, or None; and what to say where they should be but cannot.
 
     Raises
@@ -35,9 +35,9 @@ def critics_for(
     """
     if choice == "off":
         return None, []
-    from prdit_core.metrics.wscore import PROTOCOLS
+    from prdit_core.metrics.wscore import CRITIC_PROTOCOLS
 
-    critics = PROTOCOLS[protocol]
+    critics = CRITIC_PROTOCOLS[protocol]
     try:
         _check(sets, critics)
     except PrditError as error:
@@ -49,7 +49,7 @@ def critics_for(
 
 def scores(
     looks: Mapping[str, Pass],
-    critics: Protocol,
+    critics: CriticProtocol,
     *,
     seed: int,
     device: str,
@@ -73,7 +73,7 @@ def scores(
         return found
 
 
-def _check(sets: EvaluatedSets, critics: Protocol) -> None:
+def _check(sets: EvaluatedSets, critics: CriticProtocol) -> None:
     """Raise where critics cannot be trained on these volumes."""
     for name, volumes in sets.judged.items():
         if len(volumes) < critics.least:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from prdit_core.metrics.frechet import Frechet
     from prdit_core.metrics.mmd import Mmd
     from prdit_core.metrics.nearest import Neighbour
-    from prdit_core.metrics.protocols import Protocol
+    from prdit_core.metrics.protocols import EvaluationProtocol
     from prdit_core.metrics.survey import Survey
+    from prdit_core.metrics.wscore import WScore
 
 SHOWN_PAIRS = 4
 
@@ -57,7 +58,7 @@ class Findings:
     """
 
     sets: EvaluatedSets
-    protocol: Protocol
+    protocol: EvaluationProtocol
     encoder: Encoder
     seed: int
     surveys: dict[str, Survey] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Findings:
         """Usual distances to training volumes; None without training volumes."""
         return Scale.of(self.neighbours[REAL]) if REAL in self.neighbours else None
 
-    def evaluation(self, wscore: dict[str, Any] | None, warnings: Sequence[str]) -> Evaluation:
+    def evaluation(self, wscore: WScore | None, warnings: Sequence[str]) -> Evaluation:
         """All findings, with what to be careful about."""
         assert self.floor is not None
         return Evaluation(

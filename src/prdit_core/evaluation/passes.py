@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.metrics.confidence import Measured
     from prdit_core.metrics.encoders import Encoder
-    from prdit_core.metrics.protocols import Protocol
-    from prdit_core.metrics.wscore import Protocol as Critics
+    from prdit_core.metrics.protocols import EvaluationProtocol
+    from prdit_core.metrics.wscore import CriticProtocol
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pass:
 
     name: str
     volumes: VolumeSet
-    protocol: Protocol
+    protocol: EvaluationProtocol
 
     def clipped(self, number: int) -> Volume:
         """Volume `number` in float32."""
@@ -108,7 +108,7 @@ class Pass:
         return self.clipped(number).voxels_hu
 
     def store(
-        self, critics: Critics, file: Path
+        self, critics: CriticProtocol, file: Path
     ) -> Generator[EvaluationStep, None, NDArray[np.float32]]:
         """All volumes as critics see them, (N, D, H, W), mapped from a new file."""
         first = critics.prepare(self.clipped(0))

@@ -41,6 +41,17 @@ class Measured(BaseModel):
     high: FiniteFloat | None
     how: str
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(low, high); None where there are too few volumes to say."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def overlaps(self, other: Measured) -> bool:
+        """Whether the difference of both may be chance."""
+        if self.interval is None or other.interval is None:
+            return True
+        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
+
 
 def half_samples(draw: Draw, seed: int, *counts: int) -> Iterator[tuple[Index, ...]]:
     """Random halves of several sets: `HALVES` times one half of each, every second the others.

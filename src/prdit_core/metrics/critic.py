@@ -48,7 +48,7 @@ class Critic(nn.Module):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class CriticLosses:
     """What one iteration saw.
 
     Attributes
@@ -86,7 +86,7 @@ class CriticTrainer:
         self.key = seed, number, group
         self.optimiser = torch.optim.Adam(critic.parameters(), lr, betas=BETAS)
 
-    def step(self, iteration: int) -> Lesson:
+    def step(self, iteration: int) -> CriticLosses:
         """One step up the objective of Eq. 10."""
         real, fake = self.draw(iteration)
         stream = generator(Draw.CRITIC_PENALTY, *self.key, iteration)
@@ -98,7 +98,7 @@ class CriticTrainer:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        return Lesson(w1.item(), norms.mean().item())
+        return CriticLosses(w1.item(), norms.mean().item())
 
 
 def gradient_norms(critic: Critic, between: Tensor) -> Tensor:

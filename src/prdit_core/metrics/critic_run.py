@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prdit_core.metrics.critic import Critic, CriticTrainer
+from prdit_core.metrics.wscore import Convergence
 from prdit_core.noise import Draw, numpy_generator
 
 if TYPE_CHECKING:
@@ -18,37 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from prdit_core.metrics.critic import Lesson
-    from prdit_core.metrics.wscore_protocols import Protocol
+    from prdit_core.metrics.critic import CriticLosses
+    from prdit_core.metrics.wscore_protocols import CriticProtocol
 
 LOOKS = 10  # times a critic is looked at on volumes it does not learn from
 REAL = ""  # name of the real volumes among the sets
 # What a converged critic keeps: see `Convergence`.
 LARGEST_CHANGE, GRADIENTS, SMALLEST_SHARE = 0.25, (0.75, 1.25), 0.5
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """Whether a critic converged: no proof, but a critic that fails a check proves nothing.
-
-    Attributes
-    ----------
-    ok : all checks passed
-    change : of W1 on held-out volumes of its mix, from the last but one third of training to the
-        last, as a share of the last; at most 0.25
-    gradient : mean norm of the gradient in the last tenth of training; 0.75 to 1.25, since W1 is
-        stretched by it
-    held_out_share : W1 on held-out volumes over W1 on those it learnt from, in the last tenth; at
-        least 0.5, or the critic knows its volumes by heart. Where models are as good as real there
-        is nothing else to learn, and this check fails.
-    failed : sentences, one for each check that failed
-    """
-
-    ok: bool
-    change: float | None
-    gradient: float | None
-    held_out_share: float | None
-    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,12 +37,12 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Look:
+class CriticCheck:
     """A tenth of training.
 
     Attributes
     ----------
-    learnt, gradient : means of its batches, see `Lesson`
+    learnt, gradient : means of its batches, see `CriticLosses`
     held_out : W1 of each model on held-out volumes at its end
     """
 
@@ -121,7 +98,7 @@ class Sets:
         return torch.from_numpy(x.astype(np.float32, copy=False))[:, None].to(self.device)
 
 
-def run_critic(sets: Sets, protocol: Protocol, group: int) -> Iterator[int | Verdict]:
+def run_critic(sets: Sets, protocol: CriticProtocol, group: int) -> Iterator[int | Verdict]:
     """Train a critic; yields the number of each iteration done, and at last the verdict."""
     depth, height, width = sets.volumes[REAL].shape[1:]
     critic = Critic((depth, height, width), protocol.width).to(sets.device)
@@ -134,8 +111,8 @@ def run_critic(sets: Sets, protocol: Protocol, group: int) -> Iterator[int | Ver
         number=sets.number,
         group=group,
     )
-    looks: list[Look] = []
-    lessons: list[Lesson] = []
+    looks: list[CriticCheck] = []
+    lessons: list[CriticLosses] = []
     ends = {round(protocol.iterations * n / LOOKS) for n in range(1, LOOKS + 1)}
     for iteration in range(protocol.iterations):
         lessons.append(trainer.step(iteration))
@@ -150,21 +127,21 @@ def run_critic(sets: Sets, protocol: Protocol, group: int) -> Iterator[int | Ver
 
 
 @torch.no_grad()
-def _look(critic: Critic, sets: Sets, lessons: Sequence[Lesson], size: int) -> Look:
+def _look(critic: Critic, sets: Sets, lessons: Sequence[CriticLosses], size: int) -> CriticCheck:
     means = {
         name: np.mean(
             torch.cat([critic(x) for x in sets.held_out_batches(name, size)]).double().cpu().numpy()
         )
         for name in sets.volumes
     }
-    return Look(
+    return CriticCheck(
         learnt=float(np.mean([lesson.w1 for lesson in lessons])),
         gradient=float(np.mean([lesson.gradient for lesson in lessons])),
         held_out={name: float(means[REAL] - means[name]) for name in sets.models()},
     )
 
 
-def judge(looks: Sequence[Look]) -> Convergence:
+def judge(looks: Sequence[CriticCheck]) -> Convergence:
     """Apply the checks of `Convergence` to the looks of a whole training."""
     third = max(1, len(looks) // 3)
     before, last = (

@@ -198,9 +198,9 @@ def _on_grid(
     x: NDArray[np.float32], affine: NDArray[np.float64], geometry: Geometry, outside: float
 ) -> NDArray[np.float32]:
     """`x` averaged by whole factors and interpolated on a cube about its middle."""
-    from prdit_core.data.resampling import Grid, averaged, image_of, resample
+    from prdit_core.data.resampling import WorkingGrid, averaged, image_of, resample
 
     depth, height, width = x.shape
     middle = affine @ [(width - 1) / 2, (height - 1) / 2, (depth - 1) / 2, 1.0]
-    grid = Grid(geometry.shape[0], geometry.spacing_mm[0], middle[:3])
+    grid = WorkingGrid(geometry.shape[0], geometry.spacing_mm[0], middle[:3])
     return resample(averaged(image_of(x, affine), grid.spacing_mm), grid, outside)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.metrics.confidence import Measured
-from prdit_core.metrics.protocols import Protocol
+from prdit_core.metrics.protocols import EvaluationProtocol
+from prdit_core.metrics.wscore import WScore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +142,7 @@ class Evaluation(_Entry):
     notice: str = NOTICE
     program: str
     seed: int
-    protocol: Protocol
+    protocol: EvaluationProtocol
     encoder: EncoderEntry
     sets: dict[str, SetEntry]
     floor: Floor
@@ -149,8 +150,19 @@ class Evaluation(_Entry):
     real: Description
     nearest_scale: NearestScale | None
     projection: ProjectionEntry
-    wscore: dict[str, Any] | None
+    wscore: WScore | None
     warnings: tuple[str, ...]
+
+    @property
+    def real_name(self) -> str:
+        """What the real set is called."""
+        return next((name for name, entry in self.sets.items() if entry.role == "real"), "real")
+
+    @property
+    def training_name(self) -> str:
+        """What the set that was trained on is called."""
+        named = (name for name, entry in self.sets.items() if entry.role == "training")
+        return next(named, "training")
 
 
 def read_evaluation(file: Path) -> Evaluation:

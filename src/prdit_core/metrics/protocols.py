@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ProtocolName = Literal["paper", "recommended"]
 
 
-class Protocol(BaseModel):
+class EvaluationProtocol(BaseModel):
     """How sets of volumes are compared; recorded whole in every evaluation.
 
     Attributes
@@ -53,18 +53,18 @@ class Protocol(BaseModel):
         return Intensity(window_hu=self.window_hu, model_range=self.encoder_range)
 
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+PROTOCOLS: Mapping[str, EvaluationProtocol] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Protocol(
+            EvaluationProtocol(
                 name="paper",
                 encoder=None,
                 encoder_range=(0.0, 1.0),
                 advised_volumes=1000,
                 wscore="paper",
             ),
-            Protocol(
+            EvaluationProtocol(
                 name="recommended",
                 encoder="phantom",
                 encoder_range=(-1.0, 1.0),

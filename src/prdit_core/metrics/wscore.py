@@ -8,24 +8,25 @@ in the paper, every two models have critics of their own, which learn from the f
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping  # noqa: TC003, since pydantic reads it
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
-from prdit_core.metrics.wscore_protocols import PROTOCOLS, Protocol
+from prdit_core.metrics.wscore_protocols import CRITIC_PROTOCOLS, CriticProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from prdit_core.metrics.critic_run import Convergence, Verdict
+    from prdit_core.metrics.critic_run import Verdict
 
-__all__ = ["PROTOCOLS", "CriticStep", "Protocol", "Ratio", "WScore", "wscore_steps"]
+__all__ = ["CRITIC_PROTOCOLS", "CriticProtocol", "CriticStep", "Ratio", "WScore", "wscore_steps"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,33 @@ class Ratio:
     std: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Convergence:
+    """Whether a critic converged: no proof, but a critic that fails a check proves nothing.
+
+    Attributes
+    ----------
+    ok : all checks passed
+    change : of W1 on held-out volumes of its mix, from the last but one third of training to the
+        last, as a share of the last; at most 0.25
+    gradient : mean norm of the gradient in the last tenth of training; 0.75 to 1.25, since W1 is
+        stretched by it
+    held_out_share : W1 on held-out volumes over W1 on those it learnt from, in the last tenth; at
+        least 0.5, or the critic knows its volumes by heart. Where models are as good as real there
+        is nothing else to learn, and this check fails.
+    failed : sentences, one for each check that failed
+    """
+
+    ok: bool
+    change: float | None
+    gradient: float | None
+    held_out_share: float | None
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class WScore:
-    """What the critics found; the last event.
+    """What the critics found; the last event, and the entry "wscore" of evaluation.json.
 
     Attributes
     ----------
@@ -59,31 +84,18 @@ class WScore:
     converged : whether each critic converged, by its words
     """
 
-    protocol: Protocol
+    protocol: CriticProtocol
     names: tuple[str, ...]
     w1: Mapping[str, tuple[float | None, ...]]
     log_ratio: tuple[tuple[Ratio | None, ...], ...]
     reasons: Mapping[str, str]
     converged: Mapping[str, Convergence]
 
-    def as_json(self) -> dict[str, Any]:
-        """The entry "wscore" of evaluation.json."""
-        return {
-            "protocol": self.protocol.model_dump(mode="json"),
-            "names": list(self.names),
-            "w1": {name: list(values) for name, values in self.w1.items()},
-            "log_ratio": [
-                [None if r is None else asdict(r) for r in row] for row in self.log_ratio
-            ],
-            "reasons": dict(self.reasons),
-            "converged": {words: asdict(found) for words, found in self.converged.items()},
-        }
-
 
 def wscore_steps(
     real: NDArray[np.float32],
     fakes: Mapping[str, NDArray[np.float32]],
-    protocol: Protocol,
+    protocol: CriticProtocol,
     *,
     seed: int = 0,
     device: str = "cpu",
@@ -92,8 +104,8 @@ def wscore_steps(
 
     Parameters
     ----------
-    real : (N, D, H, W) float32 in [-1, 1], as `Protocol.prepare` makes them; may be a memmap. None
-        of them may have trained a model.
+    real : (N, D, H, W) float32 in [-1, 1], as `CriticProtocol.prepare` makes them; may be a memmap.
+        None of them may have trained a model.
     fakes : volumes of each model by name, of the same shape
     seed : equal seeds give equal scores on one machine with as many threads
 
@@ -125,7 +137,7 @@ def wscore_steps(
 
 
 def _check(
-    real: NDArray[np.float32], fakes: Mapping[str, NDArray[np.float32]], protocol: Protocol
+    real: NDArray[np.float32], fakes: Mapping[str, NDArray[np.float32]], protocol: CriticProtocol
 ) -> None:
     if not fakes:
         raise UsageError("a W-score needs the volumes of one model or more")
@@ -149,7 +161,7 @@ def _words(group: Sequence[str], number: int) -> str:
 
 
 def score(
-    protocol: Protocol,
+    protocol: CriticProtocol,
     names: tuple[str, ...],
     groups: Sequence[tuple[str, ...]],
     verdicts: Sequence[Sequence[Verdict]],

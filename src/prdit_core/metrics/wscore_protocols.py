@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prdit_core.volume import Volume
 
 
-class Protocol(BaseModel):
+class CriticProtocol(BaseModel):
     """One way to compute W-scores, recorded with every score.
 
     Attributes
@@ -74,11 +74,11 @@ class Protocol(BaseModel):
 
 # The paper states batch, learning rate, penalty and seeds (A.9.3). It does not state channels,
 # iterations or how much is held out (half, in both rows): those are ours.
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+CRITIC_PROTOCOLS: Mapping[str, CriticProtocol] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Protocol(
+            CriticProtocol(
                 name="paper",
                 edge=None,
                 batch=40,
@@ -88,7 +88,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 iterations=10_000,
                 seeds=3,
             ),
-            Protocol(
+            CriticProtocol(
                 name="recommended",
                 edge=32,
                 batch=8,

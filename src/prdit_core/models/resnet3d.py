@@ -38,7 +38,7 @@ _BLOCK = r"layer([1-4])\.(\d+)\."
 LAYERS = ((64, 1, 1), (128, 2, 1), (256, 1, 2), (512, 1, 4))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3^3 convolutions beside a shortcut."""
 
     expansion = 1
@@ -115,7 +115,7 @@ class ResNet3D(nn.Module):
         design = DESIGNS[depth]
         self.conv1 = nn.Conv3d(1, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(64)
-        kind = Bottleneck if design.bottleneck else Block
+        kind = Bottleneck if design.bottleneck else ResidualBlock
         inner = 64
         for number, (width, stride, dilation) in enumerate(LAYERS, 1):
             blocks = [_first(kind, inner, width, stride, dilation, shortcut)]
@@ -142,7 +142,7 @@ def _conv3(inner: int, width: int, stride: int, dilation: int) -> nn.Conv3d:
 
 
 def _first(
-    kind: type[Block] | type[Bottleneck],
+    kind: type[ResidualBlock] | type[Bottleneck],
     inner: int,
     width: int,
     stride: int,

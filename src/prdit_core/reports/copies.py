@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prdit_core.reports.gallery import pictured
 from prdit_core.reports.markup import Html, joined, paragraph, table, tag
-from prdit_core.reports.numbers import MISSING, Measured, plain
+from prdit_core.reports.numbers import plain, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from prdit_core.metrics.evaluation import (
+        Evaluation,
+        NearestEntry,
+        NearestPair,
+        NearestScale,
+        SetEntry,
+    )
     from prdit_core.reports.gallery import Pictures
 
 LISTED = 20
@@ -27,44 +34,41 @@ SKIPPED = (
 )
 
 
-def copies_section(evaluation: Mapping[str, Any], pictures: Pictures) -> Html:
+def copies_section(evaluation: Evaluation, pictures: Pictures) -> Html:
     """Distances to training, what was flagged in red, and the nearest pairs as pictures."""
-    checked = {n: f["nearest"] for n, f in evaluation["fakes"].items() if f.get("nearest")}
+    checked = checked_sets(evaluation)
     if not checked:
         return paragraph(SKIPPED)
-    pairs = (_pairs(evaluation, name, found, pictures) for name, found in checked.items())
+    pairs = (_pairs(evaluation, name, near, pictures) for name, near in checked.items())
     explained = [paragraph(ABOUT), _limit(evaluation), _distances(evaluation, checked)]
     return joined([*explained, *pairs])
 
 
-def alarms(evaluation: Mapping[str, Any]) -> Html:
+def alarms(evaluation: Evaluation) -> Html:
     """A red box for each set in which something looks like a copy."""
-    found = ((name, fake.get("nearest")) for name, fake in evaluation["fakes"].items())
-    return joined(_flagged(name, near["flagged"]) for name, near in found if near)
+    return joined(_alarm(name, near.flagged) for name, near in checked_sets(evaluation).items())
 
 
-def pictured_pairs(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+def pictured_pairs(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Set and name of all volumes of which pairs are shown."""
-    training = training_name(evaluation)
-    found = [
-        key
-        for name, fake in evaluation["fakes"].items()
-        for pair in (fake.get("nearest") or {}).get("pairs", ())
-        for key in ((name, pair["fake"]), (training, pair["training"]))
+    volumes = [
+        volume
+        for name, near in checked_sets(evaluation).items()
+        for pair in near.pairs
+        for volume in ((name, pair.fake), (evaluation.training_name, pair.training))
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(volumes))
 
 
-def training_name(evaluation: Mapping[str, Any]) -> str:
-    """What the set that was trained on is called."""
-    named = (name for name, entry in evaluation["sets"].items() if entry["role"] == "training")
-    return next(named, "training")
+def checked_sets(evaluation: Evaluation) -> dict[str, NearestEntry]:
+    """The fakes in which copies were looked for."""
+    return {n: fake.nearest for n, fake in evaluation.fakes.items() if fake.nearest is not None}
 
 
-def _flagged(name: str, flagged: Sequence[Mapping[str, Any]]) -> Html:
+def _alarm(name: str, flagged: Sequence[NearestPair]) -> Html:
     lines = [
-        f"{c['fake']} resembles {c['training']} (they differ by {plain(c['distance'])} HU)"
-        for c in flagged
+        f"{copy.fake} resembles {copy.training} (they differ by {plain(copy.distance)} HU)"
+        for copy in flagged
     ]
     if not lines:
         return Html("")
@@ -79,10 +83,10 @@ def _counted(copies: int) -> str:
     return "1 volume looks like a copy" if copies == 1 else f"{copies} volumes look like copies"
 
 
-def _limit(evaluation: Mapping[str, Any]) -> Html:
+def _limit(evaluation: Evaluation) -> Html:
     """Below which distance a volume is flagged."""
-    usual, part = _usual(evaluation), evaluation["protocol"].get("copy_below")
-    if usual is None or part is None:
+    usual, part = _usual(evaluation), evaluation.protocol.copy_below
+    if usual is None:
         return Html("")
     return paragraph(
         f"Flagged is what lies nearer than {plain(part * usual)} HU: {part:g} × the median of the "
@@ -90,53 +94,48 @@ def _limit(evaluation: Mapping[str, Any]) -> Html:
     )
 
 
-def _usual(evaluation: Mapping[str, Any]) -> float | None:
+def _usual(evaluation: Evaluation) -> float | None:
     """Median distance of real volumes."""
-    number = Measured.read((evaluation.get("nearest_scale") or {}).get("median"))
-    return None if number is None else number.value
+    return None if evaluation.nearest_scale is None else evaluation.nearest_scale.median.value
 
 
-def _distances(evaluation: Mapping[str, Any], checked: Mapping[str, Mapping[str, Any]]) -> Html:
-    scale = evaluation.get("nearest_scale")
-    sets = evaluation["sets"]
+def _distances(evaluation: Evaluation, checked: Mapping[str, NearestEntry]) -> Html:
+    scale = evaluation.nearest_scale
     rows = [
-        [name, _median(found), plain(found["least"]), _count(found, sets[name])]
-        for name, found in checked.items()
+        [name, *_of_set(near), _copies(near, evaluation.sets[name])]
+        for name, near in checked.items()
     ]
     if scale is not None:
         real = tag("th", "real, not trained on", class_="floor", scope="row")
-        rows.insert(0, [real, _median(scale), plain(scale["least"]), ""])
+        rows.insert(0, [real, *_of_set(scale), ""])
     return table(["set", "median in HU", "least in HU", "flagged as copies"], rows)
 
 
-def _count(found: Mapping[str, Any], entry: Mapping[str, Any]) -> Html:
-    copies = len(found["flagged"])
-    return tag("td", f"{copies} of {entry['count']:,}", class_="alarm" if copies else "")
+def _of_set(near: NearestScale) -> tuple[str, str]:
+    return with_interval(near.median), plain(near.least)
 
 
-def _median(found: Mapping[str, Any]) -> str:
-    number = Measured.read(found["median"])
-    return MISSING if number is None else str(number)
+def _copies(near: NearestEntry, entry: SetEntry) -> Html:
+    copies = len(near.flagged)
+    return tag("td", f"{copies} of {entry.count:,}", class_="alarm" if copies else "")
 
 
-def _pairs(
-    evaluation: Mapping[str, Any], name: str, found: Mapping[str, Any], pictures: Pictures
-) -> Html:
-    training, flagged = training_name(evaluation), {f["fake"] for f in found["flagged"]}
+def _pairs(evaluation: Evaluation, name: str, near: NearestEntry, pictures: Pictures) -> Html:
+    training, flagged = evaluation.training_name, {pair.fake for pair in near.flagged}
     rows = [
         tag(
             "div",
-            pictured(pictures.get((name, pair["fake"])), f"generated: {pair['fake']}"),
-            pictured(pictures.get((training, pair["training"])), f"training: {pair['training']}"),
-            tag("p", f"they differ by {plain(pair['distance'])} HU", *_against(evaluation, pair)),
-            class_="pair alarm" if pair["fake"] in flagged else "pair",
+            pictured(pictures.get((name, pair.fake)), f"generated: {pair.fake}"),
+            pictured(pictures.get((training, pair.training)), f"training: {pair.training}"),
+            tag("p", f"they differ by {plain(pair.distance)} HU", *_against(evaluation, pair)),
+            class_="pair alarm" if pair.fake in flagged else "pair",
         )
-        for pair in found["pairs"]
+        for pair in near.pairs
     ]
     return joined([tag("h3", f"Nearest pairs of {name}"), *rows]) if rows else Html("")
 
 
-def _against(evaluation: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
+def _against(evaluation: Evaluation, pair: NearestPair) -> list[str]:
     """The distance as a multiple of what is usual for real volumes."""
     usual = _usual(evaluation)
-    return [f"; {pair['distance'] / usual:.2g} × what is usual for real volumes"] if usual else []
+    return [f"; {pair.distance / usual:.2g} × what is usual for real volumes"] if usual else []

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from prdit_core.metrics.evaluation import Description, Spectrum
     from prdit_core.reports.looks import Look
 
-    Curves = Mapping[str, Mapping[str, Any]]
+    Curves = Mapping[str, Description]
 
 STYLE: Any = {
     "font.size": 9,
@@ -45,9 +46,9 @@ def histograms(curves: Curves, looks: Mapping[str, Look]) -> Html:
     """Share of the voxels by HU, `histogram` of each set."""
     with _figure("histograms", 3.0, 1) as (figure, (axes,)):
         for name, look in looks.items():
-            found = curves[name]["histogram"]
-            shares = np.maximum(np.asarray(found["share"], dtype=float), LEAST_SHARE)
-            axes.stairs(shares, found["edges_hu"], baseline=None, **_line(look))
+            histogram = curves[name].histogram
+            shares = np.maximum(np.asarray(histogram.share), LEAST_SHARE)
+            axes.stairs(shares, histogram.edges_hu, baseline=None, **_line(look))
         axes.set_yscale("log")
         _label(axes, "HU (air -1000, water 0)", "share of all voxels")
         return _inline(figure, "Histogram of HU of each set")
@@ -56,12 +57,12 @@ def histograms(curves: Curves, looks: Mapping[str, Look]) -> Html:
 def spectra(curves: Curves, looks: Mapping[str, Look], real: str) -> Html:
     """Energy by size of detail: of each set, and that of the fakes against the real one's."""
     with _figure("spectra", 3.2, 2) as (figure, (left, right)):
-        limits = curves[real]["spectrum"]["limits_mm"]
-        base = _energies(curves[real])
+        limits = curves[real].spectrum.limits_mm
+        base = np.asarray(curves[real].spectrum.energy)
         for name, look in looks.items():
-            energy = _energies(curves[name])
+            energy = np.asarray(curves[name].spectrum.energy)
             left.plot(energy, **_marker(look), **_line(look))
-            _span(left, curves[name]["spectrum"], look)
+            _span(left, curves[name].spectrum, look)
             ratio = np.divide(energy, base, out=np.full_like(energy, np.nan), where=base > 0)
             right.plot(ratio, **_marker(look), **_line(look))
         left.set_yscale("log")
@@ -137,12 +138,12 @@ def _marker(look: Look) -> dict[str, Any]:
     return {"marker": look.marker, "markersize": 5, **face}
 
 
-def _span(axes: Axes, spectrum: Mapping[str, Any], look: Look) -> None:
+def _span(axes: Axes, spectrum: Spectrum, look: Look) -> None:
     """The interval about a curve, where there is one."""
-    if spectrum["low"] is not None:
-        low = np.maximum(spectrum["low"], np.finfo(np.float32).tiny)  # it may reach below 0
+    if spectrum.low is not None and spectrum.high is not None:
+        low = np.maximum(spectrum.low, np.finfo(np.float32).tiny)  # it may reach below 0
         at = range(len(low))
-        axes.fill_between(at, low, spectrum["high"], color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(at, low, spectrum.high, color=look.colour, alpha=0.15, linewidth=0)
 
 
 def _label(axes: Axes, x: str, y: str) -> None:
@@ -150,10 +151,6 @@ def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y)
     axes.grid(True)
     axes.set_axisbelow(True)
-
-
-def _energies(curve: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.asarray(curve["spectrum"]["energy"], dtype=np.float64)
 
 
 def _bands(limits: Sequence[float | None]) -> list[str]:

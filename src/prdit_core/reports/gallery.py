@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from prdit_core.intensity import Intensity
 from prdit_core.pictures import Panel, planes
-from prdit_core.reports.looks import real_name
 from prdit_core.reports.markup import Html, image, joined, paragraph, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from prdit_core.metrics.evaluation import Evaluation
     from prdit_core.volume import Volume
 
     Pictures = Mapping[tuple[str, str], str]
@@ -25,11 +24,10 @@ EDGE, FEWEST = 160, 96
 # So many sets fit on a page of a few MB at the full edge.
 SETS = 5
 GAP = 3
-_WINDOW_HU = Intensity().window_hu
 
 
 def draw_all(
-    evaluation: Mapping[str, Any], volumes: Iterable[tuple[str, str, Volume]]
+    evaluation: Evaluation, volumes: Iterable[tuple[str, str, Volume]]
 ) -> dict[tuple[str, str], str]:
     """A picture of each volume as the source of an image, by set and volume.
 
@@ -37,14 +35,16 @@ def draw_all(
     ----------
     volumes : (name of its set, its own name, the volume), of which one is kept at a time
     """
-    window = tuple(evaluation["protocol"].get("window_hu") or _WINDOW_HU)
-    edge = max(FEWEST, round(EDGE * min(1.0, (SETS / len(evaluation["sets"])) ** 0.5)))
-    return {(of, name): _source(volume, window, edge) for of, name, volume in volumes}
+    edge = max(FEWEST, round(EDGE * min(1.0, (SETS / len(evaluation.sets)) ** 0.5)))
+    return {
+        (of, name): _source(volume, evaluation.protocol.window_hu, edge)
+        for of, name, volume in volumes
+    }
 
 
-def gallery(evaluation: Mapping[str, Any], pictures: Pictures) -> Html:
+def gallery(evaluation: Evaluation, pictures: Pictures) -> Html:
     """The first volumes of the real set and of each fake."""
-    sets = [real_name(evaluation), *evaluation["fakes"]]
+    sets = [evaluation.real_name, *evaluation.fakes]
     return joined(_row(name, pictures) for name in sets)
 
 
@@ -63,9 +63,9 @@ def _row(name: str, pictures: Pictures) -> Html:
     return joined([tag("h3", name), content])
 
 
-def _source(volume: Volume, window: tuple[float, ...], edge: int) -> str:
+def _source(volume: Volume, window: tuple[float, float], edge: int) -> str:
     """Three planes beside each other as an inline PNG."""
-    panel = Panel(volume.voxels_hu, volume.spacing_mm, (window[0], window[1]), "")
+    panel = Panel(volume.voxels_hu, volume.spacing_mm, window, "")
     cuts = [_small(plane.convert("L"), edge) for plane in planes(panel)]
     width = sum(cut.width for cut in cuts) + GAP * (len(cuts) - 1)
     strip = Image.new("L", (width, max(cut.height for cut in cuts)))

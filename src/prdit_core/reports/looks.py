@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prdit_core.reports.markup import Html, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from prdit_core.metrics.evaluation import Evaluation
 
 # After Okabe and Ito, for the colour-blind; each can be told from white and from nearly black.
 COLOURS = ("#d55e00", "#2a8fd0", "#009e73", "#c65d96", "#b8860b", "#8172c9")
@@ -37,22 +39,16 @@ class Look:
 REAL = Look(INK, "", "o")
 
 
-def looks(evaluation: Mapping[str, Any]) -> dict[str, Look]:
+def looks(evaluation: Evaluation) -> dict[str, Look]:
     """Looks of the real set and of all fakes, in the order of the tables."""
-    return {real_name(evaluation): REAL} | {
+    return {evaluation.real_name: REAL} | {
         name: Look(
             COLOURS[i % len(COLOURS)],
             DASHES[i // len(COLOURS) % len(DASHES)],
             list(MARKERS)[i % len(MARKERS)],
         )
-        for i, name in enumerate(evaluation["fakes"])
+        for i, name in enumerate(evaluation.fakes)
     }
-
-
-def real_name(evaluation: Mapping[str, Any]) -> str:
-    """What the real set is called."""
-    named = (name for name, entry in evaluation["sets"].items() if entry["role"] == "real")
-    return next(named, "real")
 
 
 def legend(sets: Iterable[tuple[str, Look]]) -> Html:

@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prdit_core.reports.markup import Html, joined, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+    from prdit_core.metrics.confidence import Measured
 
 MISSING = "n/a"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BAR, _BAR_HEIGHT = 110.0, 12.0
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A number, the interval it lies in with its confidence, and where that comes from.
+def span(number: Measured) -> tuple[float, float]:
+    """The lowest and the highest that have to be drawn."""
+    ends = (number.value, *(number.interval or ()))
+    return min(ends), max(ends)
 
-    Attributes
-    ----------
-    interval : None where there were too few volumes to say
-    """
 
-    value: float
-    interval: tuple[float, float] | None
-    how: str
-
-    @classmethod
-    def read(cls, entry: Mapping[str, Any] | None) -> Measured | None:
-        """A number of evaluation.json; None where it could not be had."""
-        if entry is None or entry.get("value") is None:
-            return None
-        low, high = entry.get("low"), entry.get("high")
-        known = None if low is None or high is None else (float(low), float(high))
-        return cls(float(entry["value"]), known, str(entry.get("how", "")))
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The lowest and the highest that have to be drawn."""
-        ends = (self.value, *(self.interval or ()))
-        return min(ends), max(ends)
-
-    def overlaps(self, other: Measured) -> bool:
-        """Whether their difference may be chance."""
-        if self.interval is None or other.interval is None:
-            return True
-        return self.interval[0] <= other.interval[1] and other.interval[0] <= self.interval[1]
-
-    def __str__(self) -> str:
-        return f"{plain(self.value)} ({spanned(self.interval)})"
+def with_interval(number: Measured) -> str:
+    """A number and its interval in words."""
+    return f"{plain(number.value)} ({interval_in_words(number.interval)})"
 
 
 def plain(value: float) -> str:
@@ -66,7 +40,7 @@ def plain(value: float) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
-def spanned(interval: tuple[float, float] | None) -> str:
+def interval_in_words(interval: tuple[float, float] | None) -> str:
     """An interval in words."""
     return "unsure" if interval is None else f"{plain(interval[0])} to {plain(interval[1])}"
 
@@ -98,7 +72,7 @@ def measured_cell(
         return tag("td", MISSING, class_="missing")
     words = {"best": "best", "tied": "≈ best"}.get(mark, "")
     badge = tag("span", words, class_="badge") if words else Html("")
-    interval = tag("span", spanned(number.interval), class_="interval")
+    interval = tag("span", interval_in_words(number.interval), class_="interval")
     value = tag("span", plain(number.value), class_="value")
     parts = joined([value, badge, interval, _drawn(number, scale, guide)])
     return tag("td", parts, class_=f"measured {mark}".strip(), title=number.how)

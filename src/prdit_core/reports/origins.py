@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.provenance import SYNTHETIC
 from prdit_core.reports.markup import Html, joined, paragraph, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from prdit_core.metrics.evaluation import Evaluation
 
 SHARING = (
     "This page holds pictures of the real volumes, and of training volumes where pairs are shown. "
@@ -17,30 +18,31 @@ SHARING = (
 )
 
 
-def method(evaluation: Mapping[str, Any]) -> Html:
+def method(evaluation: Evaluation) -> Html:
     """Encoder, whether its numbers compare with published ones, and the protocol."""
-    encoder, protocol = evaluation["encoder"], evaluation["protocol"]
+    encoder, protocol = evaluation.encoder, evaluation.protocol
     terms = [
-        ("encoder", f"{encoder['name']}, {encoder['features']:,} features of each volume"),
-        ("volumes are prepared", encoder["preparation"]),
-        ("compares with the paper?", encoder["comparable"]),
-        ("protocol", f"{protocol['name']}, seed {evaluation['seed']}"),
+        ("encoder", f"{encoder.name}, {encoder.features:,} features of each volume"),
+        ("volumes are prepared", encoder.preparation),
+        ("compares with the paper?", encoder.comparable),
+        ("protocol", f"{protocol.name}, seed {evaluation.seed}"),
     ]
     rows = [part for term, words in terms for part in (tag("dt", term), tag("dd", words))]
-    return joined([tag("dl", *rows), _all_of("Protocol in full", protocol)])
+    return joined([tag("dl", *rows), _all_of("Protocol in full", protocol.model_dump(mode="json"))])
 
 
-def footer(evaluation: Mapping[str, Any]) -> Html:
+def footer(evaluation: Evaluation) -> Html:
     """What it was made with, and what it is not for."""
-    hashes = [f"encoder {evaluation['encoder']['name']}: SHA-256 {evaluation['encoder']['sha256']}"]
+    encoder = evaluation.encoder
+    hashes = [f"encoder {encoder.name}: SHA-256 {encoder.sha256}"]
     hashes += [
-        f"checkpoint of {name}: SHA-256 {entry['checkpoint_sha256']}"
-        for name, entry in evaluation["sets"].items()
-        if entry.get("checkpoint_sha256")
+        f"checkpoint of {name}: SHA-256 {entry.checkpoint_sha256}"
+        for name, entry in evaluation.sets.items()
+        if entry.checkpoint_sha256
     ]
     lines = tag("ul", *(tag("li", line) for line in hashes), class_="hashes")
-    made = f"Made by prdit-core {evaluation['program']}; all numbers are in evaluation.json."
-    notice = tag("p", tag("strong", str(evaluation.get("notice") or SYNTHETIC)))
+    made = f"Made by prdit-core {evaluation.program}; all numbers are in evaluation.json."
+    notice = tag("p", tag("strong", evaluation.notice))
     return tag("footer", notice, paragraph(SHARING), paragraph(made), lines)
 
 

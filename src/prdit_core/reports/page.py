@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prdit_core.files import write_text
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.reports import figures
 from prdit_core.reports.copies import alarms, copies_section
 from prdit_core.reports.gallery import draw_all, gallery
-from prdit_core.reports.looks import legend, looks, real_name
+from prdit_core.reports.looks import legend, looks
 from prdit_core.reports.markup import Html, joined, paragraph, tag
 from prdit_core.reports.origins import footer, method
 from prdit_core.reports.summary import sentences
@@ -19,8 +19,9 @@ from prdit_core.reports.tissues import tissues_table
 from prdit_core.reports.wscore import wscore_section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from prdit_core.metrics.evaluation import Description, Evaluation
     from prdit_core.reports.gallery import Pictures
     from prdit_core.volume import Volume
 
@@ -58,13 +59,12 @@ GALLERY = (
 
 
 def write_report(
-    evaluation: Mapping[str, Any], pictures: Iterable[tuple[str, str, Volume]], file: Path
+    evaluation: Evaluation, pictures: Iterable[tuple[str, str, Volume]], file: Path
 ) -> Path:
     """Write the page of an evaluation.
 
     Parameters
     ----------
-    evaluation : content of evaluation.json
     pictures : (name of its set, its own name, the volume) of what is shown, read one at a time:
         up to `gallery.SHOWN` volumes of the real set and of each fake, and `pictured_pairs`
 
@@ -76,13 +76,13 @@ def write_report(
     return write_text(file, page(evaluation, draw_all(evaluation, pictures)))
 
 
-def page(evaluation: Mapping[str, Any], pictures: Pictures) -> str:
+def page(evaluation: Evaluation, pictures: Pictures) -> str:
     """The whole page; pictures are sources of images by set and volume."""
     body = [
         tag("header", tag("h1", TITLE), paragraph(_subtitle(evaluation))),
         _box("At a glance", sentences(evaluation), "glance"),
         alarms(evaluation),
-        _box("To be careful about", evaluation["warnings"], "warning"),
+        _box("To be careful about", evaluation.warnings, "warning"),
         *_sections(evaluation, pictures),
         footer(evaluation),
     ]
@@ -91,7 +91,7 @@ def page(evaluation: Mapping[str, Any], pictures: Pictures) -> str:
     return f"<!DOCTYPE html>\n{whole}\n"
 
 
-def _sections(evaluation: Mapping[str, Any], pictures: Pictures) -> list[Html]:
+def _sections(evaluation: Evaluation, pictures: Pictures) -> list[Html]:
     """What leads to each section, and all of them, in the order in which newcomers ask."""
     contents = {
         "What was compared": [sets_table(evaluation), method(evaluation)],
@@ -115,36 +115,36 @@ def _anchor(title: str) -> str:
     return title.partition(":")[0].lower().replace(" ", "-")
 
 
-def _pairs_of_models(evaluation: Mapping[str, Any]) -> list[Html]:
-    found = evaluation.get("wscore")
-    return [wscore_section(found) if found else paragraph(NO_WSCORE)]
+def _pairs_of_models(evaluation: Evaluation) -> list[Html]:
+    scored = evaluation.wscore
+    return [paragraph(NO_WSCORE) if scored is None else wscore_section(scored)]
 
 
-def _histograms(evaluation: Mapping[str, Any]) -> list[Html]:
+def _histograms(evaluation: Evaluation) -> list[Html]:
     look = looks(evaluation)
     drawing = figures.histograms(_curves(evaluation), look)
     return [paragraph(HISTOGRAMS), legend(look.items()), drawing]
 
 
-def _spectra(evaluation: Mapping[str, Any]) -> list[Html]:
+def _spectra(evaluation: Evaluation) -> list[Html]:
     look = looks(evaluation)
-    drawing = figures.spectra(_curves(evaluation), look, real_name(evaluation))
+    drawing = figures.spectra(_curves(evaluation), look, evaluation.real_name)
     return [legend(look.items()), drawing]
 
 
-def _projection(evaluation: Mapping[str, Any]) -> list[Html]:
-    look, found = looks(evaluation), evaluation["projection"]
-    drawing = figures.projection(found["points"], found["explained"], look)
-    return [legend(look.items()), drawing, paragraph(f"Method: {found['method']}.")]
+def _projection(evaluation: Evaluation) -> list[Html]:
+    look, plane = looks(evaluation), evaluation.projection
+    drawing = figures.projection(plane.points, plane.explained, look)
+    return [legend(look.items()), drawing, paragraph(f"Method: {plane.method}.")]
 
 
-def _curves(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _curves(evaluation: Evaluation) -> dict[str, Description]:
     """Histogram and spectrum by set."""
-    return {real_name(evaluation): evaluation["real"], **evaluation["fakes"]}
+    return {evaluation.real_name: evaluation.real, **evaluation.fakes}
 
 
-def _subtitle(evaluation: Mapping[str, Any]) -> str:
-    sets = f"{', '.join(evaluation['fakes'])} against {real_name(evaluation)}"
+def _subtitle(evaluation: Evaluation) -> str:
+    sets = f"{', '.join(evaluation.fakes)} against {evaluation.real_name}"
     return f"{sets}. Generated volumes are {SYNTHETIC}."
 
 

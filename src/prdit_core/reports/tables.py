@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from prdit_core.reports.markup import Html, joined, paragraph, table, tag
-from prdit_core.reports.numbers import Measured, measured_cell
+from prdit_core.reports.numbers import measured_cell, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from prdit_core.metrics.confidence import Measured
+    from prdit_core.metrics.evaluation import Evaluation, Fake
 
 FLOOR = "real against real"
 ROLES = {"real": "real, to compare with", "fake": "generated", "training": "what was trained on"}
@@ -18,40 +21,58 @@ ROLES = {"real": "real, to compare with", "fake": "generated", "training": "what
 
 @dataclass(frozen=True)
 class Column:
-    """A measure of the main table; `good` says which values are, `meaning` what it tells."""
+    """A measure of the main table.
 
-    key: str
+    Attributes
+    ----------
+    of_fake, of_real : the number of a fake, and what real volumes have among themselves
+    good : which values are
+    meaning : what it tells
+    """
+
     title: str
+    of_fake: Callable[[Fake], Measured | None]
+    of_real: Callable[[Evaluation], Measured | None]
     good: Literal["low", "as real"]
     meaning: str
 
 
 COLUMNS = (
     Column(
-        "fid_unbiased",
         "corrected FID",
+        lambda fake: fake.fid_unbiased,
+        lambda evaluation: evaluation.floor.fid_unbiased,
         "low",
         "Distance of the two clouds of features, taken as Gaussian. Corrected for the number of "
         "volumes: the one to compare sets of different sizes by.",
     ),
     Column(
-        "fid",
         "FID",
+        lambda fake: fake.fid,
+        lambda evaluation: evaluation.floor.fid,
         "low",
         "The same as papers compute it. The fewer volumes, the larger it comes out, so the row of "
         "halves of the real set can lie above a good model.",
     ),
     Column(
-        "mmd_unbiased",
         "unbiased MMD",
+        lambda fake: fake.mmd_unbiased,
+        lambda evaluation: evaluation.floor.mmd_unbiased,
         "low",
         "Distance of the two clouds without any assumption on their shape. Around 0 where they "
         "are the same; below 0 is chance.",
     ),
-    Column("mmd", "MMD", "low", "The same as papers compute it; never quite 0."),
     Column(
-        "ms_ssim",
+        "MMD",
+        lambda fake: fake.mmd,
+        lambda evaluation: evaluation.floor.mmd,
+        "low",
+        "The same as papers compute it; never quite 0.",
+    ),
+    Column(
         "MS-SSIM",
+        lambda fake: fake.ms_ssim,
+        lambda evaluation: evaluation.real.ms_ssim,
         "as real",
         "How much volumes of one set resemble each other; lower is more diverse. Best is as in "
         "the real set: above it, a model repeats itself; below it, it may add noise.",
@@ -59,35 +80,34 @@ COLUMNS = (
 )
 
 
-def sets_table(evaluation: Mapping[str, Any]) -> Html:
+def sets_table(evaluation: Evaluation) -> Html:
     """Which sets of volumes took part; of a folder only its name, since pages are shared."""
-    sets = sorted(evaluation["sets"].items(), key=lambda named: list(ROLES).index(named[1]["role"]))
+    sets = sorted(evaluation.sets.items(), key=lambda named: list(ROLES).index(named[1].role))
     head = ["set", "what it is", "volumes", "voxels (z, y, x)", "spacing in mm", "folder"]
     rows = (
         [
             name,
-            ROLES[entry["role"]],
-            f"{entry['count']:,}",
-            " × ".join(map(str, entry["shape"])),
-            " × ".join(f"{edge:g}" for edge in entry["spacing_mm"]),
-            PurePath(str(entry.get("path") or "")).name,
+            ROLES[entry.role],
+            f"{entry.count:,}",
+            " × ".join(map(str, entry.shape)),
+            " × ".join(f"{edge:g}" for edge in entry.spacing_mm),
+            PurePath(entry.path).name,
         ]
         for name, entry in sets
     )
     return table(head, rows)
 
 
-def shown_columns(evaluation: Mapping[str, Any]) -> list[Column]:
+def shown_columns(evaluation: Evaluation) -> list[Column]:
     """Measures that any set has."""
-    entries = [evaluation["floor"], *evaluation["fakes"].values()]
-    return [c for c in COLUMNS if any(Measured.read(entry.get(c.key)) for entry in entries)]
+    return [column for column in COLUMNS if any(_numbers(evaluation, column))]
 
 
-def distances_table(evaluation: Mapping[str, Any]) -> Html:
+def distances_table(evaluation: Evaluation) -> Html:
     """Each fake against the real set, below the real set against itself."""
     columns = shown_columns(evaluation)
     cells = [_column_cells(evaluation, column) for column in columns]
-    names = [tag("th", FLOOR, class_="floor", scope="row"), *evaluation["fakes"]]
+    names = [tag("th", FLOOR, class_="floor", scope="row"), *evaluation.fakes]
     rows = ([name, *(column[i] for column in cells)] for i, name in enumerate(names))
     arrows = {"low": "lower is better", "as real": "best as in real"}
     head = [
@@ -97,15 +117,9 @@ def distances_table(evaluation: Mapping[str, Any]) -> Html:
     return joined([table(["set", *head], rows, "distances"), _meanings(evaluation, columns)])
 
 
-def floor_of(evaluation: Mapping[str, Any], column: Column) -> Measured | None:
-    """What the real volumes have among themselves."""
-    entry = evaluation["real"] if column.good == "as real" else evaluation["floor"]
-    return Measured.read(entry.get(column.key))
-
-
-def fakes_of(evaluation: Mapping[str, Any], column: Column) -> dict[str, Measured | None]:
+def fakes_of(evaluation: Evaluation, column: Column) -> dict[str, Measured | None]:
     """What the fakes have."""
-    return {n: Measured.read(fake.get(column.key)) for n, fake in evaluation["fakes"].items()}
+    return {name: column.of_fake(fake) for name, fake in evaluation.fakes.items()}
 
 
 def ranked(
@@ -121,10 +135,10 @@ def ranked(
     return marks | {best: "best"}
 
 
-def _column_cells(evaluation: Mapping[str, Any], column: Column) -> list[Html]:
-    floor, fakes = floor_of(evaluation, column), fakes_of(evaluation, column)
+def _column_cells(evaluation: Evaluation, column: Column) -> list[Html]:
+    floor, fakes = column.of_real(evaluation), fakes_of(evaluation, column)
     known = [number for number in (floor, *fakes.values()) if number is not None]
-    ends = [0.0, *(end for number in known for end in number.span)]
+    ends = [0.0, *(end for number in known for end in span(number))]
     scale = min(ends), max(ends)
     marks = ranked(fakes, column, floor)
     guide = None if floor is None else floor.value
@@ -134,11 +148,14 @@ def _column_cells(evaluation: Mapping[str, Any], column: Column) -> list[Html]:
     ]
 
 
-def _meanings(evaluation: Mapping[str, Any], columns: list[Column]) -> Html:
+def _meanings(evaluation: Evaluation, columns: list[Column]) -> Html:
     """What each column means, and where the intervals come from."""
-    entries = [evaluation["floor"], evaluation["real"], *evaluation["fakes"].values()]
-    numbers = (Measured.read(entry.get(c.key)) for c in columns for entry in entries)
-    hows = dict.fromkeys(number.how for number in numbers if number is not None and number.how)
+    numbers = (number for column in columns for number in _numbers(evaluation, column))
+    hows = dict.fromkeys(number.how for number in numbers if number is not None)
     terms = [part for c in columns for part in (tag("dt", c.title), tag("dd", c.meaning))]
     sources = paragraph(f"Intervals: {'; '.join(hows)}.") if hows else Html("")
     return joined([tag("dl", *terms), sources])
+
+
+def _numbers(evaluation: Evaluation, column: Column) -> list[Measured | None]:
+    return [column.of_real(evaluation), *fakes_of(evaluation, column).values()]

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prdit_core.models.families import family_of
 from prdit_core.models.linears import Linear
-from prdit_core.presets import PRESETS
+from prdit_core.presets import SAMPLING_PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +113,9 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
         residual=residual,
         gflop=work,
         ceiling=work / evaluation / possible,
-        volume={name: preset.config.steps * evaluation for name, preset in PRESETS.items()},
+        volume={
+            name: preset.config.steps * evaluation for name, preset in SAMPLING_PRESETS.items()
+        },
     )
 
 

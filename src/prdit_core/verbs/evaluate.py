@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from prdit_core.evaluation.sets import EvaluatedSets
     from prdit_core.metrics.encoders import Encoder
-    from prdit_core.metrics.protocols import Protocol
+    from prdit_core.metrics.protocols import EvaluationProtocol
 
 
 def evaluate_steps(
@@ -70,7 +70,7 @@ def evaluate_steps(
         return
     judged = {name: looks[name] for name in sets.judged}
     scored = yield from scores(judged, critics, seed=seed, device=device, scratch=scratch)
-    yield found.evaluation(scored.as_json(), warnings)
+    yield found.evaluation(scored, warnings)
 
 
 def evaluate(
@@ -97,7 +97,7 @@ def evaluate(
     return last
 
 
-def find_protocol(name: str) -> Protocol:
+def find_protocol(name: str) -> EvaluationProtocol:
     """The protocol of that name; raises `UsageError` where there is none."""
     if name not in PROTOCOLS:
         raise UsageError(f"protocol {name!r} is not known; choose one of {', '.join(PROTOCOLS)}")
@@ -105,7 +105,7 @@ def find_protocol(name: str) -> Protocol:
 
 
 def protocol_encoder(
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     device: str,
     name: str | None = None,
     depth: int | None = None,

@@ -22,7 +22,7 @@ from prdit_core.data.outcomes import (
     CaseRejected,
     CaseSkipped,
     DataSetWritten,
-    Event,
+    PreparationEvent,
     ScanTally,
     update_report,
 )
@@ -54,7 +54,7 @@ __all__ = [
     "CaseRejected",
     "CaseSkipped",
     "DataSetWritten",
-    "Event",
+    "PreparationEvent",
     "phantom_steps",
     "phantoms",
     "preprocess",
@@ -77,7 +77,7 @@ def preprocess_steps(
     validation_fraction: float = 0.1,
     seed: int = 0,
     workers: int = 1,
-) -> Iterator[Event]:
+) -> Iterator[PreparationEvent]:
     """Make a prepared data set of all scans at or below `sources`.
 
     Scans are added to those that are in the data set already, prepared with the same settings,
@@ -172,7 +172,7 @@ def phantom_steps(
     out: str | Path,
     validation_fraction: float = 0.1,
     workers: int = 1,
-) -> Iterator[Event]:
+) -> Iterator[PreparationEvent]:
     """Make `count` phantoms with labels as a prepared data set of preset chest-320.
 
     Phantom i depends on seed and i alone. The same call goes on where it was stopped; a higher
@@ -261,5 +261,5 @@ def _growth_notes(members: Membership) -> list[str]:
     return [f"{count} {text}" for text, count in counts.items() if count]
 
 
-def _last(steps: Iterator[Event]) -> DataSetWritten:
+def _last(steps: Iterator[PreparationEvent]) -> DataSetWritten:
     return [event for event in steps if isinstance(event, DataSetWritten)][-1]

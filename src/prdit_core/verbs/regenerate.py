@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from prdit_core.checkpoints.expected_data import expected_data
-from prdit_core.data.resampling import Grid, averaged, image_of, pool_mean, resample
+from prdit_core.data.resampling import WorkingGrid, averaged, image_of, pool_mean, resample
 from prdit_core.data.transforms import OUTSIDE, conform
 from prdit_core.errors import UsageError
 from prdit_core.inverse.operators.mask import mask_of
@@ -94,7 +94,7 @@ def forget(prior: Prior, scan: Volume, region: NDArray[Any]) -> Forgotten:
     conformed = conform(scan, expected.preset, expected.size)
     edge = conformed.record["working_edge"]
     centre = np.array(conformed.record["centre_mm"])
-    grid = Grid(edge, expected.preset.field_of_view_mm / edge, centre)
+    grid = WorkingGrid(edge, expected.preset.field_of_view_mm / edge, centre)
     left = image_of((~region).astype(np.float32), scan.affine)
     share = pool_mean(resample(averaged(left, grid.spacing_mm), grid, 0.0), edge // expected.size)
     known = share >= _KNOWN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prdit_core.files import write_json
 
@@ -19,14 +19,14 @@ CONTENT, PAGE = "evaluation.json", "report.html"
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportFiles:
     """The files of an evaluation."""
 
     content: Path
     page: Path
 
 
-def write_report(evaluation: Evaluation, sets: EvaluatedSets, out: Path) -> Report:
+def write_report(evaluation: Evaluation, sets: EvaluatedSets, out: Path) -> ReportFiles:
     """Write evaluation.json and report.html into the folder `out`; equal content, equal bytes.
 
     Raises
@@ -38,17 +38,16 @@ def write_report(evaluation: Evaluation, sets: EvaluatedSets, out: Path) -> Repo
     """
     from prdit_core.reports.page import write_report as write_page
 
-    content = evaluation.model_dump(mode="json")
-    page = write_page(content, _pictured(content, sets), out / PAGE)
-    return Report(write_json(out / CONTENT, content), page)
+    page = write_page(evaluation, _pictured(evaluation, sets), out / PAGE)
+    return ReportFiles(write_json(out / CONTENT, evaluation.model_dump(mode="json")), page)
 
 
-def _pictured(content: dict[str, Any], sets: EvaluatedSets) -> Iterator[tuple[str, str, Volume]]:
+def _pictured(evaluation: Evaluation, sets: EvaluatedSets) -> Iterator[tuple[str, str, Volume]]:
     """Set, name and volume of all that the page shows: the first of each set, and nearest pairs."""
     from prdit_core.reports.copies import pictured_pairs
     from prdit_core.reports.gallery import SHOWN
 
     first = [(name, volume) for name, of in sets.judged.items() for volume in of.names[:SHOWN]]
-    for name, volume in dict.fromkeys([*first, *pictured_pairs(content)]):
+    for name, volume in dict.fromkeys([*first, *pictured_pairs(evaluation)]):
         volumes = sets.all[name]
         yield name, volume, volumes.read(volumes.find(volume))

@@ -45,7 +45,7 @@ class EncoderSaved:
     path: Path
 
 
-Event = PhantomMade | EncoderStep | EncoderSaved
+EncoderEvent = PhantomMade | EncoderStep | EncoderSaved
 
 
 def train_encoder_steps(
@@ -55,7 +55,7 @@ def train_encoder_steps(
     phantoms: int = PHANTOMS,
     seed: int = 0,
     threads: int | None = None,
-) -> Iterator[Event]:
+) -> Iterator[EncoderEvent]:
     """Train an encoder and yield every event.
 
     Parameters

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PRDiTDenoiser:
     """A PRDiT on a noising process, without gradients.
 
     Attributes
@@ -112,14 +112,14 @@ class PRDiTNetwork(Network):
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """The network itself, or one that evaluates its residual only when a rule says so."""
         del key  # nothing is random in it
-        evaluation = Evaluation(self.module, schedule, config.precision)
+        evaluation = PRDiTDenoiser(self.module, schedule, config.precision)
         if config.refresh_every is None and config.refresh_change is None:
             return evaluation
         return Reusing(evaluation, config)
 
-    def parts(self, schedule: Schedule) -> Evaluation:
+    def parts(self, schedule: Schedule) -> PRDiTDenoiser:
         """Local Denoiser, Global Residual DiT and refiners."""
-        return Evaluation(self.module, schedule)
+        return PRDiTDenoiser(self.module, schedule)
 
     def stopped_at(self, number: int) -> PRDiTNetwork:
         """The chain with its first `number` refiners."""

@@ -14,7 +14,7 @@ from prdit_core.models.prdit.layers import Modulation, PlainNorm, modulate, posi
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig, Norm
-    from prdit_core.patches import Grid
+    from prdit_core.patches import TokenGrid
 
 
 class Perceptron(nn.Module):
@@ -101,11 +101,11 @@ class GlobalResidualDiT(nn.Module):
         self.norm = PlainNorm(width, "layer")  # stays LayerNorm in the "rms" variant
         self.out = Linear(width, config.tile_width)
 
-    def embed(self, v: Tensor, grid: Grid) -> Tensor:
+    def embed(self, v: Tensor, grid: TokenGrid) -> Tensor:
         """Noisy patches (B, N, d) to positioned tokens (B, N, h)."""
         return cast("Tensor", self.embedding(v)) + position_table(grid, self.width).to(v.device)
 
-    def forward(self, v: Tensor, c_global: Tensor, grid: Grid) -> Tensor:
+    def forward(self, v: Tensor, c_global: Tensor, grid: TokenGrid) -> Tensor:
         """Residual tiles.
 
         Parameters

@@ -14,7 +14,7 @@ from prdit_core.models.linears import Linear
 
 if TYPE_CHECKING:
     from prdit_core.config import Norm
-    from prdit_core.patches import Grid
+    from prdit_core.patches import TokenGrid
 
 TIME_FEATURES = 256
 RMS_EPS = 1e-5
@@ -107,7 +107,7 @@ class TimeEmbedding(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def position_table(grid: Grid, width: int) -> Tensor:
+def position_table(grid: TokenGrid, width: int) -> Tensor:
     """Fixed sinusoidal positions, (1, N, width) float32; x (the last axis) first.
 
     Coordinates are (i + 0.5) / G, frequencies rise geometrically from 2 pi to 0.95 pi G.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prdit_core.config import ModelConfig, Shows
-    from prdit_core.patches import Box, Grid
+    from prdit_core.patches import Box, TokenGrid
 
 
 class Parts(NamedTuple):
@@ -138,7 +138,7 @@ class PRDiT(nn.Module):
         ):
             yield refiner, own.shows, state, time
 
-    def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, Grid, Tensor]:
+    def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, TokenGrid, Tensor]:
         """Noisy patches that the base sees, their grid, and their time."""
         config = self.config
         state, time = self._states(x, t)[0]

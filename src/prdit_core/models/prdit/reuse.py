@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from prdit_core.config import SamplingConfig
     from prdit_core.models.contracts import Prediction
-    from prdit_core.models.prdit.evaluation import Evaluation
+    from prdit_core.models.prdit.evaluation import PRDiTDenoiser
 
 
 class Reusing:
@@ -29,7 +29,7 @@ class Reusing:
     refreshes : times the residual was evaluated
     """
 
-    def __init__(self, evaluation: Evaluation, config: SamplingConfig) -> None:
+    def __init__(self, evaluation: PRDiTDenoiser, config: SamplingConfig) -> None:
         self.evaluation = evaluation
         self.config = config
         self.refreshes = 0
