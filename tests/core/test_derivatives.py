@@ -123,6 +123,13 @@ def test_pigdm_is_exact_where_voxels_are_independent_and_equal_and_nowhere_else(
         assert (float(away) < 1e-5) == exact
 
 
+def test_where_no_noise_is_left_nothing_is_conditioned(toy: Toy) -> None:
+    """Heun's method looks at t = 0 too, where eps would be 0 / 0."""
+    x = states(toy)
+    before = Prediction(x, x.flip(0))
+    assert Posterior(CIRCLE, matching(toy, 3))(before, x, 0.0) is before
+
+
 @pytest.mark.slow
 def test_moment_matching_samples_the_posterior(toy: Toy) -> None:
     score = toy.score(samples(toy, Posterior(CIRCLE, matching(toy, 6)), 0.0, draws=8_000))
