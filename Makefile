@@ -22,6 +22,7 @@ DICOM_PACKAGES = dicom3tools
 # DEMO_BASE=demo keeps the base that is bundled and trains the refiners alone.
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
+DEMO_UNSEEN ?= 40
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
@@ -97,6 +98,12 @@ endif
 	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
+	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128
+	$(PRDIT) phantoms --count 16 --size 64 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-64
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-128 \
+		--out $(DEMO_PUBLISHED)/calibration.json
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-64 --overwrite \
+		--out $(DEMO_PUBLISHED)/calibration.json
 
 demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
 	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64

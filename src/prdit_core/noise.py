@@ -70,6 +70,7 @@ class Draw(Enum):
     RENOISE = 23, "torch"
     TILES = 24, "torch"
     VALIDATED_TILES = 25, "torch"
+    CALIBRATION = 15, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from trainings import closed_after, resumed, train, trained, unlike
 
+import prdit_core
+from prdit_core import machine
+from prdit_core.checkpoints.catalog import newest
+from prdit_core.checkpoints.store import read_header
 from prdit_core.config import SamplingConfig
-from prdit_core.errors import UsageError
+from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.models.contracts import Key
 from prdit_core.models.families import parameter_count
-from prdit_core.models.patch.config import PatchConfig, patch_config
-from prdit_core.models.patch.denoiser import PatchDenoiser, PatchNetwork, separated
+from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
+from prdit_core.models.patch.denoiser import (
+    PatchDenoiser,
+    PatchNetwork,
+    patch_memory,
+    separated,
+)
 from prdit_core.models.patch.seen import View, border_shape
 from prdit_core.models.patch.tiles import (
     context,
@@ -26,13 +36,16 @@ from prdit_core.models.patch.tiles import (
 )
 from prdit_core.models.patch.unet import UNet3d, initialise
 from prdit_core.noise import Draw, generator
+from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import VPLinearSchedule
-from prdit_core.training.batches import Batch
-from prdit_core.training.families.patch import TileError
+from prdit_core.training.batches import Batch, Batches
+from prdit_core.training.families.patch import PatchRecipe, TileError
+from prdit_core.verbs.preprocess import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
 TINY = PatchConfig(
@@ -247,3 +260,103 @@ def test_the_network_sees_the_noisy_tile_the_noisy_volume_and_the_place() -> Non
     torch.testing.assert_close(seen[1:2], context(x[None], 2)[0])
     assert seen[2:].shape == (3, 4, 4, 4)
     assert seen[2, 0, 0, 0] == pytest.approx(2 * 2 / 7 - 1)
+
+
+# ------------------------------------------------------------------------- training as a whole
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "8"
+    phantoms(5, size=8, seed=0, out=folder, validation_fraction=0.2)
+    return folder
+
+
+def settings(data: Path, run: Path, **more: Any) -> PatchTraining:
+    given = {"iterations": 4, "batch_size": 2, "tiles": 2, "factor": 2, "lr": 1e-3, "threads": 1}
+    paces = {"save_every": 2, "preview_every": 4, "precision": "32-true"}
+    return PatchTraining(data=data, run=run, **(given | paces | more))
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    once = trained(settings(data, tmp_path / "once"))
+    config = settings(data, tmp_path / "run")
+    closed_after(config, 4)
+    assert unlike(resumed(config), once) == []
+    halves = trained(settings(data, tmp_path / "halves", micro_batch=1))
+    assert halves.keys() == once.keys()
+    assert len(list((tmp_path / "once" / "previews").iterdir())) == 1
+
+
+def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+    """Tiles and noise belong to the place of a volume in the batch, not to who holds it."""
+    batches = [Batches(Source(), 0, 2, rank, 2)[3] for rank in (0, 1)]
+    whole = Batches(Source(), 0, 2)[3]
+    error = TileError(random_network(), VPLinearSchedule(), seed=0, tiles=2, draw=Draw.TILES)
+    together = error(whole).objective
+    apart = torch.cat([error(batch).objective for batch in batches])
+    torch.testing.assert_close(apart, together, rtol=1e-5, atol=1e-6)
+
+
+class Source:
+    names = ("a", "b", "c")
+
+    def read(self, number: int) -> NDArray[np.float32]:
+        return np.random.default_rng(number).uniform(-1, 1, (8, 8, 8)).astype(np.float32)
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss_and_the_model_generates(data: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path / "run", iterations=60, lr=3e-3, save_every=60)
+    train(config)
+    lines = read_lines(config.run / "metrics.jsonl")
+    totals = [line["loss"]["total"] for line in lines if line["kind"] == "train"]
+    assert np.mean(totals[-15:]) < 0.7 * np.mean(totals[:5])
+    prior = prdit_core.load(config.run)
+    walk = SamplingConfig(steps=6, sampler="ddim-even", grid="exact", renoise=2)
+    volume = prdit_core.generate(prior, walk, seed=1)
+    again = prdit_core.generate(prior, walk, seed=1)
+    np.testing.assert_array_equal(volume.voxels_hu, again.voxels_hu)
+    assert volume.metadata["renoise"] == 2
+    steps = list(prdit_core.generate_steps(prior, walk, seed=1))
+    branched = list(prdit_core.branch_steps(prior, steps[3].x0, 3, walk, seed=2))
+    assert [step.index for step in branched] == [3, 4, 5]
+    assert not torch.equal(branched[-1].x0, steps[-1].x0)
+    assert prior.parts is None
+
+
+def test_it_goes_on_from_its_own_kind_only(data: Path, tmp_path: Path) -> None:
+    train(settings(data, tmp_path / "run", target="noise", inputs="no-context"))
+    begun = {"start": str(tmp_path / "run"), "iterations": 1, "factor": None}
+    train(settings(data, tmp_path / "more", **begun))
+    header = read_header(newest(tmp_path / "more"))
+    assert isinstance(header.model, PatchConfig)
+    assert (header.model.target, header.model.inputs) == ("noise", "no-context")
+    for change, words in (
+        ({"target": "v"}, "has target noise, not v"),
+        ({"model": "demo"}, "leave out --model"),
+        ({"start": "demo"}, "is no patch prior but prdit"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            train(settings(data, tmp_path / "other", **(begun | change)))
+    with pytest.raises(UsageError, match="no multiples of the factor 3"):
+        train(settings(data, tmp_path / "other", factor=3))
+
+
+def test_training_that_cannot_fit_is_refused_with_what_would(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(data, tmp_path / "run", micro_batch=1)
+    network = patch_config("small", (8, 8, 8), factor=2)
+    enough = PatchRecipe().memory(config, network, (8, 8, 8))
+    monkeypatch.setattr(machine, "_physical_memory", lambda: enough)
+    with pytest.raises(MemoryLimit, match="--micro-batch 1 would fit"):
+        train(settings(data, tmp_path / "run"))
+    train(config)
+
+
+def test_memory_of_large_volumes_is_bounded_by_the_tiles_at_once() -> None:
+    """Of the paper's network at 256^3: weights, 16 tiles of 32^3, and some volumes."""
+    config = patch_config("paper", (256, 256, 256))
+    assert patch_memory(config, 16) < 3 * 2**30
+    assert patch_memory(config, 512) > 5 * patch_memory(config, 16)

@@ -9,12 +9,14 @@ import typer
 
 from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.generating import Device, Json, Threads
-from prdit_core.config import SamplerName
+from prdit_core.config import CouplingName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
+    from prdit_core.inverse.calibration import Calibration
+    from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
@@ -22,7 +24,7 @@ Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
 # Which methods an option is for.
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
-    **dict.fromkeys(("steps", "sampler", "k"), ("prior",)),
+    **dict.fromkeys(("steps", "sampler", "k", "coupling", "calibration"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -61,13 +63,23 @@ def reconstruct(
         SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
     ] = None,
     k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
+    coupling: Annotated[
+        CouplingName | None,
+        typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `calibrate` wrote, for couplings prox and pigdm. [beside the weights]"
+        ),
+    ] = None,
     iterations: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=100_000,
-            help="Of conjugate gradients at every step of prior [5], or of cg [20], sirt [200], "
-            "tv [50].",
+            help="Of conjugate gradients at every step of prior [5 of coupling cg], or of cg [20], "
+            "sirt [200], tv [50].",
         ),
     ] = None,
     tv_strength: Annotated[
@@ -103,19 +115,20 @@ def reconstruct(
         "seed": seed,
     }
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
+    given |= {"coupling": coupling, "calibration": calibration}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
-    from prdit_core.config import SamplingConfig
     from prdit_core.data.discovery import SUFFIXES, suffix_of
     from prdit_core.data.io import read_volume
     from prdit_core.data.sources import named, refuse_overlap
     from prdit_core.files import write_folder_atomically
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.scans import open_measurement
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.verbs.assess import assess, check_truth
-    from prdit_core.verbs.reconstruct import CONSISTENCY_ITERATIONS, WALK, fitting, problem_of
+    from prdit_core.verbs.reconstruct import fitting, problem_of
     from prdit_core.verbs.ways import WithPrior, classical
 
     if suffix_of(out) in SUFFIXES and not out.is_dir():
@@ -139,9 +152,11 @@ def reconstruct(
     place, used = choose_device(device), use_threads(threads)
     work: Way
     if method == "prior":
-        prior = fitting(load(checkpoint or "demo", place), scan, size)
-        wishes = {name: value for name, value in ways.items() if value is not None}
-        config = SamplingConfig(**{**dict(WALK), **wishes})
+        name = checkpoint or "demo"
+        prior = fitting(load(name, place), scan, size)
+        how = coupling or "cg"
+        coupled = Coupling(how, iterations, _calibration(how, calibration, name, prior))
+        config = coupled.walk(**{n: value for n, value in ways.items() if value is not None})
         generation = VolumeSettings(
             config=config,
             checkpoint_sha256=prior.digest,
@@ -151,9 +166,8 @@ def reconstruct(
             linear=backend_on(prior.device.type),
             branches=None,
         )
-        own = CONSISTENCY_ITERATIONS if iterations is None else iterations
         problem = problem_of(prior, scan, None)
-        work = WithPrior(problem, prior, config, own, seed, generation.recorded())
+        work = WithPrior(problem, prior, config, coupled, seed, generation.recorded())
     else:
         work = classical(
             scan,
@@ -191,6 +205,21 @@ def reconstruct(
         ],
         json,
     )
+
+
+def _calibration(
+    coupling: CouplingName, file: Path | None, checkpoint: str, prior: Prior
+) -> Calibration | None:
+    """Error of the network for a coupling that needs it, out of a file or beside the weights."""
+    from prdit_core.inverse.calibration import calibration_beside, read_calibration
+    from prdit_core.inverse.couplings import COUPLINGS
+
+    if not COUPLINGS[coupling].needs_error:
+        if file is None:
+            return None
+        needy = ", ".join(row.name for row in COUPLINGS.values() if row.needs_error)
+        raise UsageError(f"--calibration is for the couplings {needy}, not for {coupling}")
+    return calibration_beside(checkpoint, prior) if file is None else read_calibration(file, prior)
 
 
 def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:
