@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
+    from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
@@ -69,6 +70,7 @@ _HOMES = {
     "TrainStep": "training.events",
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
+    "astra_geometry": "inverse.astra",
     "branch_steps": "verbs.generate",
     "calibrate": "verbs.calibrate",
     "calibrate_steps": "verbs.calibrate",
@@ -125,6 +127,7 @@ __all__ = [
     "TrainStep",
     "Volume",
     "VolumeSet",
+    "astra_geometry",
     "branch_steps",
     "calibrate",
     "calibrate_steps",

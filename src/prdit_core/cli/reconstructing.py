@@ -9,6 +9,7 @@ import typer
 
 from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.generating import Device, Json, Threads
+from prdit_core.cli.reading import reads_projections
 from prdit_core.config import CouplingName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
@@ -16,6 +17,7 @@ from prdit_core.files import shown
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
     from prdit_core.inverse.calibration import Calibration
+    from prdit_core.inverse.scans import RawOptions
     from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
@@ -34,10 +36,15 @@ FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.
 
 
 @door
+@reads_projections
 def reconstruct(
     measurement: Annotated[
         str,
-        typer.Argument(help=".npz of `simulate` or your own, or DXchange HDF5.", metavar="FILE"),
+        typer.Argument(
+            help=".npz of `simulate` or your own, DXchange HDF5, or TIFF: a stack, a folder, or a "
+            "pattern in quotes.",
+            metavar="FILE",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for volumes, and a summary of them.")],
     method: Annotated[
@@ -86,10 +93,6 @@ def reconstruct(
         float | None,
         typer.Option(help="Of total variation. [usual for the views, or tuned on a phantom]"),
     ] = None,
-    axis: Annotated[
-        float | None,
-        typer.Option(help="Bin of HDF5 projections that sees the axis of rotation. [searched]"),
-    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Volume on the same grid, to measure errors against.")
     ] = None,
@@ -98,6 +101,8 @@ def reconstruct(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made with other settings.")
     ] = False,
+    *,
+    raw: RawOptions,
     json: Json = False,
 ) -> None:
     """Reconstruct volumes from a measurement, with a model or classically.
@@ -140,10 +145,11 @@ def reconstruct(
         outputs = Outputs(out / f"{method}.nii.gz", seed=seed, first=0, count=1)
     summary = out / (f"summary_seed-{seed}" if method == "prior" else f"summary_{method}")
     written = [summary, *map(outputs.volume_file, outputs.indices)]
-    inputs = [named(measurement), *([] if truth is None else [named(truth)])]
+    stated = (truth, raw.flats, raw.darks, raw.geometry)
+    inputs = [named(measurement), *(named(file) for file in stated if file is not None)]
     for file in (out, *written):
         refuse_overlap(inputs, file)
-    scan = open_measurement(inputs[0], axis_bin=axis)
+    scan = open_measurement(inputs[0], raw)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
     known = None if truth is None else read_volume(truth)

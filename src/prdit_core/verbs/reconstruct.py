@@ -226,13 +226,15 @@ def classical_volume(
     Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
     """
     measurement = problem.measurement
+    hu = problem.hu(last.x)[0, 0].float().cpu().numpy()
     metadata = {
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
+        **({} if measurement.length == "mm" else {"window_hu": _relative_window(hu)}),
     }
     affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
-    return Volume(problem.hu(last.x)[0, 0].float().cpu().numpy(), affine, metadata)
+    return Volume(hu, affine, metadata)
 
 
 def classical_settings(
@@ -311,6 +313,11 @@ def _solving(
                 lower=problem.lower,
                 iterations=iterations,
             )
+
+
+def _relative_window(hu: NDArray[np.float32]) -> tuple[float, float]:
+    """What to show of numbers that are no true HU: from air to nearly the largest."""
+    return -1000.0, max(-999.0, float(np.percentile(hu, 99.9)))
 
 
 def _own_affine(measurement: Measurement) -> NDArray[np.float64]:
