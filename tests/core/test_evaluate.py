@@ -273,8 +273,8 @@ def test_sets_too_small_for_critics_are_said_to_be(sets: EvaluatedSets) -> None:
 def test_critics_see_every_volume_of_every_set(
     sets: EvaluatedSets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    small = wscore_module.PROTOCOLS["recommended"].model_copy(update={"edge": 8, "batch": 2})
-    monkeypatch.setattr(wscore_module, "PROTOCOLS", {"recommended": small})
+    small = wscore_module.CRITIC_PROTOCOLS["recommended"].model_copy(update={"edge": 8, "batch": 2})
+    monkeypatch.setattr(wscore_module, "CRITIC_PROTOCOLS", {"recommended": small})
     seen: dict[str, Any] = {}
 
     class Scored:

@@ -121,7 +121,7 @@ def test_a_setting_of_another_family_is_refused(tmp_path: Path) -> None:
     refused = run(*words, "--crop", 8, code=2)
     assert "stage mean has no --crop" in refused.stderr
     refused = run("train", "--stage", "men", *words[3:], code=2)
-    assert "stage 'men' is none of local, global, refine, finetune, mean" in refused.stderr
+    assert f"stage 'men' is none of {', '.join(STAGES)}" in refused.stderr
 
 
 # ------------------------------------------------------------------------- a codec beside it
