@@ -152,7 +152,7 @@ def held_out_losses(prior: prdit_core.Prior, data: PreparedData, file: Path) -> 
     if file.exists():
         return json.loads(file.read_text())
     judge = JointError(prior.network.module, prior.schedule)
-    event = validate(judge, prior, Volumes(data, data.validation, prior.intensity), 0, 0)
+    event = validate(judge, Volumes(data, data.validation, prior.intensity), 0, 0)
     found = {**event.levels, "all": [event.losses["x0"], event.losses["eps"]]}
     file.write_text(json.dumps(found))
     return found

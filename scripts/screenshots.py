@@ -65,7 +65,7 @@ def reconstruct(viewer: Viewer) -> None:
     dock.region.paint()
     dock.region.form.region.chosen.data[46:66, 40:66, 72:98] = 1
     dock.region.regenerate()
-    wait(lambda: not dock.region.job.running)
+    done(dock.region)
     settle(3)  # the side views open one by one
 
 
@@ -75,10 +75,10 @@ def few_views(viewer: Viewer) -> None:
     dock = opened(viewer, "Reconstruct and edit")
     dock.model.size_choice.choose(64)
     dock.samples.reconstruct()
-    wait(lambda: not dock.samples.job.running)
+    done(dock.samples)
     for method in ("fbp", "sirt"):
         dock.samples.compare(method)
-        wait(lambda: not dock.samples.job.running)
+        done(dock.samples)
     dock.samples.table.choose("mean")
     settle(3)  # the side views open one by one
 
@@ -183,6 +183,13 @@ def wait(finished: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not done within {PATIENCE_S} s")
         settle(0.1)
+
+
+def done(panel: Any) -> None:
+    """Wait for the work of a panel, which must not fail."""
+    wait(lambda: not panel.job.running)
+    if panel.message.kind == "error":
+        raise RuntimeError(panel.message.text())
 
 
 def settle(seconds: float = 1.0) -> None:

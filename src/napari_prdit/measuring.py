@@ -58,7 +58,7 @@ class Scanner:
 
 
 @dataclass(frozen=True)
-class Task:
+class ScanTask:
     """What a measurement lacks, and which settings make it so.
 
     Attributes
@@ -93,31 +93,31 @@ class Task:
         return BlurSpec(shape=shape, sigma=scanner.blur, radius=radius)
 
 
-TASKS: Mapping[str, Task] = {
-    "few views": Task(
+TASKS: Mapping[str, ScanTask] = {
+    "few views": ScanTask(
         "Few views",
         "A scanner took only a few X-ray views around the patient. What lies between them?",
         _RAYS,
         Scanner(views=8),
     ),
-    "limited angle": Task(
+    "limited angle": ScanTask(
         "Limited angle",
         "The scanner could not go all the way round: views from a wedge are missing.",
         _RAYS,
         Scanner(views=40, arc_deg=120),
     ),
-    "low dose": Task(
+    "low dose": ScanTask(
         "Low dose",
         "Enough views, but few photons: the data are noisy.",
         _RAYS,
         Scanner(views=60, dose=LOW_DOSE),
     ),
-    "super-resolution": Task(
+    "super-resolution": ScanTask(
         "Super-resolution",
         "Each block of voxels was averaged into one. What did the fine voxels look like?",
         ("factor",),
     ),
-    "deblur": Task(
+    "deblur": ScanTask(
         "Deblur",
         "The volume was blurred. What did it look like before?",
         ("blur",),
@@ -160,7 +160,7 @@ class Simulation:
     scan: LayerData
     checkpoint: str
     size: int | None
-    task: Task
+    task: ScanTask
     scanner: Scanner
 
     def measured(self) -> Measured:

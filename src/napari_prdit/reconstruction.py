@@ -101,37 +101,26 @@ def reconstruct_work(
     measured = request.source.measured()
     yield measured
     prior = loaded(request.checkpoint, request.size, request.device)
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.verbs.assess import assess
     from prdit_core.verbs.reconstruct import WALK, fitting, prior_steps, prior_volume, problem_of
 
     prior = fitting(prior, measured.measurement, request.size)
     problem = problem_of(prior, measured.measurement, None)
     config = WALK.model_copy(update={"steps": request.steps})
+    coupling = Coupling("cg", request.iterations)
     finished: list[Volume] = []
     for number in range(request.count):
 
         def volume_of(step: SampleStep, index: int = number) -> Volume:
             return prior_volume(
-                prior,
-                problem,
-                config,
-                step,
-                iterations=request.iterations,
-                seed=request.seed,
-                index=index,
+                prior, problem, config, coupling, step, seed=request.seed, index=index
             )
 
         def picture(step: SampleStep) -> Frame:
             return Frame(MODEL, volume_of(step))
 
-        walk = prior_steps(
-            prior,
-            problem,
-            config,
-            iterations=request.iterations,
-            seed=request.seed,
-            index=number,
-        )
+        walk = prior_steps(prior, problem, config, coupling, seed=request.seed, index=number)
         walk = misfits.along(walk, problem)
         last = yield from watched(walk, picture, control, frames, number, request.count)
         volume = volume_of(last)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MEASURED = "measured"
 _SHOWN_PERCENTILE = 99.5
-# Of a volume whose numbers are no HU.
-_RANGE_PERCENTILES = (1.0, 99.9)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,10 @@ LOOKS: Mapping[str, Look] = {
         "model, one sample",
         "One volume that fits the data. Others fit as well; click through the samples.",
     ),
-    MEAN: Look("model, mean", "The mean of all samples: nearer to the truth than each of them."),
+    MEAN: Look(
+        "model, mean",
+        "The mean of all samples: smoother, and often nearer to the truth than one of them.",
+    ),
     SPREAD: Look(
         "uncertainty",
         "How much the samples differ (standard deviation): bright where the data leave it open. "
@@ -151,9 +152,6 @@ def _name(key: str, volume: Volume) -> str:
 
 
 def _window(volume: Volume) -> tuple[float, float]:
-    if str(volume.metadata.get("hu", "")).startswith("relative"):
-        low, high = np.percentile(volume.voxels_hu, _RANGE_PERCENTILES).tolist()
-        return low, max(high, low + 1.0)
     low, high = volume.metadata.get("window_hu", CHEST_WINDOW_HU)
     return low, high
 

@@ -27,6 +27,7 @@ Shows = Literal["voxels", "averages"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
+CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 GridName = Literal["exact", "log-snr", "release"]
 SamplerName = Literal[
     "increment",
@@ -37,6 +38,8 @@ SamplerName = Literal[
     "resynthesis",
     "noise-only",
     "conventional-hot",
+    "ddim",
+    "ddim-even",
 ]
 
 
@@ -121,6 +124,10 @@ class NetworkConfig(BaseModel, ABC):
     def sizes(self, edge: int) -> tuple[int, ...]:
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
+
+    def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of a codec: grid of what it makes of a volume (D, H, W)."""
+        return shape
 
     def stopped_at(self, number: int) -> NetworkConfig:
         """The configuration up to resolution `number`, 0 being the lowest."""
@@ -244,6 +251,9 @@ class SamplingConfig(BaseModel):
     refresh_change : it is evaluated when the local x0 has changed by this much of its norm since,
         summed over steps; with neither rule at every step
     precision : of the network
+    eta : fresh noise of a stochastic sampler, by its own rule; None: the sampler's own
+    renoise : how often a patch prior looks at a state, each time over other tiles and with new
+        noise (the paper's K)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -255,6 +265,17 @@ class SamplingConfig(BaseModel):
     refresh_every: int | None = Field(default=None, ge=1)
     refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
+    eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    renoise: int = Field(default=1, ge=1, le=64)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of eta and renoise where they say nothing: older records stay as they are."""
+        content: dict[str, Any] = dump(self)
+        for name, usual in (("eta", None), ("renoise", 1)):
+            if content.get(name) == usual:
+                content.pop(name, None)
+        return content
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,7 @@ def test_the_best_checkpoint_is_kept_besides_the_newest_two(
 
     losses = iter([0.5, 0.1, 0.4, 0.3, 0.2])
 
-    def scripted(
-        judge: object, prior: object, held_out: object, iteration: int, seed: int
-    ) -> Validated:
+    def scripted(judge: object, held_out: object, iteration: int, seed: int) -> Validated:
         return Validated(iteration, dict.fromkeys(("x0", "eps", "total"), next(losses)), {})
 
     monkeypatch.setattr(verb, "validate", scripted)
@@ -160,7 +158,7 @@ def test_validation_measures_the_averaged_weights_on_held_out_cases(
     prepared, prior = PreparedData.open(data), load(newest(tmp_path / "run"))
     module = prior.network.module
     judge = JointError(module, prior.schedule)
-    again = validate(judge, prior, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
+    again = validate(judge, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
     recorded = read_header(newest(tmp_path / "run")).record
     assert again.losses["total"] == pytest.approx(recorded["validation_loss"], rel=1e-6)
     assert recorded["preset"]["window_hu"] == [-1000, 400]

@@ -13,10 +13,10 @@ from napari_prdit.measuring import (
     DOSES,
     MeasurementFile,
     Scanner,
+    ScanTask,
     Setting,
     Simulation,
     Source,
-    Task,
 )
 from napari_prdit.reconstruction import ITERATIONS, SAMPLES, STEPS
 from napari_prdit.widgets.fold import Fold
@@ -43,7 +43,7 @@ class MeasurementForm(QWidget):
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self.task: Task | None = None
+        self.task: ScanTask | None = None
         self.data = Form("What is measured")
         self.source = SourceChoice(viewer)
         self.data.add("scan", self.source, "A CT scan in HU, which a scanner is simulated to see")
@@ -64,7 +64,7 @@ class MeasurementForm(QWidget):
         for chosen in (self.source.picked, self.file.changed):
             chosen.connect(lambda *_: self.changed.emit())
 
-    def take(self, task: Task | None) -> None:
+    def take(self, task: ScanTask | None) -> None:
         """Offer what a task heeds, at its usual settings; None: a file says it all."""
         self.task = task
         rows = self.data.rows

@@ -45,7 +45,7 @@ from prdit_core.errors import PrditError
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_prdit.measuring import Source, Task
+    from napari_prdit.measuring import ScanTask, Source
     from napari_prdit.widgets.generation_forms import ModelForm
     from prdit_core.verbs.reconstruct import ClassicalMethod
 
@@ -74,7 +74,7 @@ class ReconstructionPanel(WorkPanel):
         self._working_at = MODEL
         self._build()
 
-    def take(self, task: Task | None) -> None:
+    def take(self, task: ScanTask | None) -> None:
         """Offer the settings of a task; None: those of a file."""
         self.form.take(task)
         for method in OF_RAYS:

@@ -16,7 +16,7 @@ HEADINGS = ("shown", "PSNR", "misfit")
 TIPS = (
     "Click a row to see it; the arrow keys flip through them",
     "Peak signal-to-noise ratio against the truth: grey from 0 to 1, both clipped to the window "
-    "of the model. Higher is nearer",
+    "of the model. Higher is nearer. Of parts: their size, root mean square in HU",
     "Share of the data that the volume does not explain. A small one is no sign of truth",
 )
 _KEY = Qt.ItemDataRole.UserRole

@@ -17,16 +17,13 @@ from prdit_core.training.loop import Tally, joined, sums_by_level
 if TYPE_CHECKING:
     from torch import nn
 
-    from prdit_core.models.prior import Prior
     from prdit_core.training.batches import Source
 
 CASES = 8  # at most; the first by id
 
 
 @torch.no_grad()
-def validate(
-    judge: nn.Module, prior: Prior, held_out: Source, iteration: int, seed: int
-) -> Validated:
+def validate(judge: nn.Module, held_out: Source, iteration: int, seed: int) -> Validated:
     """Losses at the middle of each span of t.
 
     Every volume and level has noise of its own that is the same at every validation, so that
@@ -35,7 +32,6 @@ def validate(
     Parameters
     ----------
     judge : objective of the network that is validated, see `Task.judge`
-    prior : gives shape and device
 
     Raises
     ------
@@ -43,12 +39,13 @@ def validate(
         If a loss is not finite.
     """
     told, times = [], []
+    device = next(judge.parameters()).device
     for number, case in enumerate(held_out.names[:CASES]):
-        x0 = torch.from_numpy(held_out.read(number))[None, None].to(prior.device)
+        x0 = torch.from_numpy(held_out.read(number))[None, None].to(device)
         for level in range(LEVELS):
-            noise = unit_noise(prior.shape, Draw.VALIDATION, seed, 0, number, level)
-            t = torch.tensor([T * (level + 0.5) / LEVELS], device=prior.device)
-            batch = Batch(x0, noise.to(prior.device), t, (case,), level, (number,))
+            noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
+            t = torch.tensor([T * (level + 0.5) / LEVELS], device=device)
+            batch = Batch(x0, noise.to(device), t, (case,), level, (number,))
             told.append(judge(batch).told)
             times.append(t)
     sums = sums_by_level(joined(told), torch.cat(times)).cpu()

@@ -190,13 +190,10 @@ class _Run:
 
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
-        module = self._averaged()
-        judge, prior = self.trainer.task.judge(module), self._prior(module, iteration)
+        judge = self.trainer.task.judge(self._averaged())
         held_out = self._volumes(self.data.validation)
         seed = self.settings.config.seed
-        return by_first(
-            self.trainer.fabric, lambda: validate(judge, prior, held_out, iteration, seed)
-        )
+        return by_first(self.trainer.fabric, lambda: validate(judge, held_out, iteration, seed))
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
@@ -257,8 +254,10 @@ class _Run:
 
     def _prior(self, module: nn.Module, iteration: int) -> Prior:
         header = self._header({})
+        face = family_of(header.model).face
+        assert face is not None  # stages of codecs are shown otherwise
         return Prior(
-            network=family_of(header.model).face(module),
+            network=face(module),
             schedule=header.schedule,
             intensity=header.intensity,
             geometry=header.geometry,
