@@ -338,12 +338,12 @@ def test_only_the_tiles_noise_is_learnt(target: str) -> None:
     alpha, sigma = schedule.alpha(300.0), schedule.sigma(300.0)
     wanted = cut(noise if target == "noise" else alpha * noise - sigma * clean, start, config.tile)
     losses = error(batch)
-    assert float(losses.objective) == pytest.approx(float(wanted.square().mean()), rel=1e-5)
+    torch.testing.assert_close(losses.objective.mean(), wanted.square().mean(), rtol=1e-5, atol=0)
     losses.objective.sum().backward()
     gradient = error.network.answer.grad
     torch.testing.assert_close(gradient, -2 * wanted / wanted.numel(), rtol=1e-4, atol=1e-6)
     right = TileError(Perfect(config, wanted), schedule, seed=5, tiles=1, draw=Draw.TILES)
-    assert float(right(batch).objective) < 1e-10
+    assert float(right(batch).objective.detach()) < 1e-10
 
 
 def test_the_network_sees_the_noisy_tile_the_noisy_volume_and_the_place() -> None:
@@ -372,6 +372,7 @@ def settings(data: Path, run: Path, **more: Any) -> PatchTraining:
     return PatchTraining(data=data, run=run, **(given | paces | more))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) -> None:
     once = trained(settings(data, tmp_path / "once"))
     config = settings(data, tmp_path / "run")
