@@ -22,10 +22,14 @@ DICOM_PACKAGES = dicom3tools
 # DEMO_BASE=demo keeps the base that is bundled and trains the refiners alone.
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
+DEMO_UNSEEN ?= 40
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
 DEMO_REFINED_64 ?= 6000
+PATCH_WORK ?= work/patch
+PATCH_ITERATIONS ?= 40000
+PATCH_PUBLISHED ?= src/prdit_core/bundled/demo-patch
 DEMO_REFINED_128 ?= 6000
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
@@ -38,7 +42,7 @@ IN_TWO = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PRDIT = .venv/bin/prdit-core
 
 .DEFAULT_GOAL := help
-.PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model
+.PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model demo-patch
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -94,6 +98,19 @@ endif
 	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
+	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128
+	$(PRDIT) phantoms --count 16 --size 64 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-64
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-128 \
+		--out $(DEMO_PUBLISHED)/calibration.json
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-64 --overwrite \
+		--out $(DEMO_PUBLISHED)/calibration.json
+
+demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
+	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) train --stage patch --model demo --run $(PATCH_WORK)/run --data $(DEMO_WORK)/data-64 --seed 0 \
+		--batch-size 8 --iterations $(PATCH_ITERATIONS) --lr 1e-3 --lr-schedule cosine \
+		--save-every 500 --preview-every 2000 --precision 32-true --resume
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(PATCH_WORK)/run $(PATCH_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

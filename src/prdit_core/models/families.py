@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig
+from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
 
+    from prdit_core.models.codec import Codec
     from prdit_core.models.contracts import Network
 
 # Of headers that name none: they were written before there was another.
@@ -28,14 +30,16 @@ class Family:
     title : what users read
     config : its configurations
     build : the bare network of a configuration, its weights not yet filled
-    face : a bare network in evaluation mode as the house sees it
+    face : a bare network in evaluation mode as the house sees it; None: it predicts nothing
+    codec : the same as a codec; None: it is none
     """
 
     name: str
     title: str
     config: type[NetworkConfig]
     build: Callable[[Any], nn.Module]
-    face: Callable[[Any], Network]
+    face: Callable[[Any], Network] | None
+    codec: Callable[[Any], Codec] | None = None
 
 
 def _build_prdit(config: ModelConfig) -> nn.Module:
@@ -50,8 +54,24 @@ def _prdit(module: Any) -> Network:
     return PRDiTNetwork(module)
 
 
+def _build_patch(config: PatchConfig) -> nn.Module:
+    from prdit_core.models.patch.unet import UNet3d
+
+    return UNet3d(config)
+
+
+def _patch(module: Any) -> Network:
+    from prdit_core.models.patch.denoiser import PatchNetwork
+
+    return PatchNetwork(module)
+
+
 FAMILIES = {
-    family.name: family for family in (Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),)
+    family.name: family
+    for family in (
+        Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),
+        Family("patch", "3D patch prior", PatchConfig, _build_patch, _patch),
+    )
 }
 
 
