@@ -201,7 +201,7 @@ def test_volumes_are_generated_and_then_compared(
     assert words_after(compare, "--fake") == f"run my run={folder / 'size-8-steps-3'}"
     assert words_after(compare, "--out") == str(folder / "report-1")
 
-    box.child.said.emit("real: features 3 of 8")
+    box.child.printed.emit("real: features 3 of 8")
     assert box.message.text() == "real: features 3 of 8"
     finished_report(run)
     box.child.end(0)

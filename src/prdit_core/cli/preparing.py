@@ -161,7 +161,7 @@ def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None
-    told = _Told()
+    outcomes = _Outcomes()
     partial: PartialFailure | None = None
     with stoppable() as stop, progress(not as_json) as bar:
         task = bar.add_task(what, total=None)
@@ -171,12 +171,12 @@ def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None
                     written = event
                     continue
                 bar.update(task, completed=event.index + 1, total=event.total)
-                told.add(event)
+                outcomes.add(event)
                 stop.raise_if_asked()
         except PartialFailure as failure:
             partial = failure
     if written is not None:
-        _tell(written, vars(told), as_json)
+        _tell(written, vars(outcomes), as_json)
     if partial is not None:
         raise partial
 
@@ -194,7 +194,7 @@ def _tell(written: DataSetWritten, scans: dict[str, Any], as_json: bool) -> None
 
 
 @dataclass
-class _Told:
+class _Outcomes:
     """What there is to say about single scans, said at once and kept for the JSON."""
 
     rejected: list[dict[str, str]] = field(default_factory=list)
