@@ -203,6 +203,8 @@ def test_what_cannot_be_walked_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"--renoise 2 needs .*ddim.* not increment-2"):
         network.denoiser(VPLinearSchedule(), SamplingConfig(renoise=2), Key(0, 0))
     network.denoiser(VPLinearSchedule(), SamplingConfig(renoise=2, sampler="ddim"), Key(0, 0))
+    with pytest.raises(UsageError, match="no residual to reuse"):
+        network.denoiser(VPLinearSchedule(), SamplingConfig(refresh_every=2), Key(0, 0))
     denoiser = network.denoiser(VPLinearSchedule(), SamplingConfig(), Key(0, 0))
     with pytest.raises(UsageError, match=r"knows volumes of \(8, 8, 8\)"):
         denoiser(torch.zeros(1, 1, 8, 8, 12), 500.0)
