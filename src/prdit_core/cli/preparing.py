@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
@@ -25,7 +25,6 @@ SIZES = "Voxels along each edge: 8, 16, 32, 64, 128 or 256."
 Size = Annotated[int, typer.Option(help=SIZES)]
 Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
 Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
 
 
