@@ -43,7 +43,7 @@ PATIENCE_MS = 60_000
 class FakeChild(QObject):
     """Notes what it is asked for, and ends when the test says so."""
 
-    said = Signal(str)
+    printed = Signal(str)
     ended = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -65,7 +65,7 @@ class FakeChild(QObject):
     def end(self, code: int, *lines: str) -> None:
         self.running = False
         for line in lines:
-            self.said.emit(line)
+            self.printed.emit(line)
         self.ended.emit(code, "")
 
 
