@@ -30,7 +30,7 @@ class PatchConfig(NetworkConfig):
     attention : levels that have attention, 0 being that of full resolution
     groups : of every GroupNorm
     target : what is predicted of a tile: "noise" (the paper), or "v" = alpha eps - sigma x0 (ours)
-    inputs : what is seen beside the tile; all but "all" are the paper's ablations (Tables 3, 4)
+    inputs : what is seen beside the tile; "no-context" is the paper's ablation (Table 3)
     air : model units of what lies around the volume
     largest : model units that a predicted volume does not go beyond; `air` is the least
     """

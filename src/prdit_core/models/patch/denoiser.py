@@ -166,8 +166,11 @@ class PatchNetwork(Network):
         Raises
         ------
         UsageError
-            If a state is to be looked at several times by a sampler that keeps it.
+            If a state is to be looked at several times by a sampler that keeps it, or a part that
+            this family has not is to be reused.
         """
+        if config.refresh_every is not None or config.refresh_change is not None:
+            raise UsageError("a patch prior has no residual to reuse; leave --refresh-* out")
         if config.renoise > 1 and config.sampler not in ANEW:
             raise UsageError(
                 f"--renoise {config.renoise} needs a sampler that builds the state anew from clean "
