@@ -13,9 +13,9 @@ from napari_prdit.jobs import Job, Mailbox
 from napari_prdit.preferences import preferences
 from napari_prdit.preview import Refresher
 from napari_prdit.widgets.contact_sheet import ContactSheet
-from napari_prdit.widgets.parts import duration
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
+from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -52,7 +52,7 @@ class WorkPanel(QWidget):
         self.viewer, self.model, self._title = viewer, model, title
         self.frames: Mailbox[Any] = Mailbox()
         self.job = Job(self)
-        self.job.told.connect(self._hear)
+        self.job.yielded.connect(self._hear)
         self.job.ended.connect(self._end)
         self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.activity = Activity()
