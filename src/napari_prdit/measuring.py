@@ -5,7 +5,6 @@ Nothing here needs torch before something is measured.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_prdit.layers import LayerData
-    from prdit_core.inverse.measurement import Measurement
-    from prdit_core.inverse.operators.contract import Shape, Spacing, Spec
+    from prdit_core import Measurement
+    from prdit_core.config import OperatorName
     from prdit_core.volume import Volume
 
 Setting = Literal["views", "arc", "dose", "noise seed", "factor", "blur"]
@@ -65,12 +64,14 @@ class ScanTask:
     ----------
     words : for a list to choose from
     explains : what is asked, in a sentence or two
+    operator : that measures
     settings : that it heeds
     scanner : its usual settings
     """
 
     words: str
     explains: str
+    operator: OperatorName
     settings: tuple[Setting, ...]
     scanner: Scanner = field(default_factory=Scanner)
 
@@ -79,47 +80,39 @@ class ScanTask:
         """Whether projections are measured, so that there is a sinogram."""
         return "views" in self.settings
 
-    def spec(self, scanner: Scanner, shape: Shape, spacing_mm: Spacing) -> Spec:
-        """The operator that measures a volume of this grid."""
-        from prdit_core.inverse.operators.blur import BlurSpec
-        from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
-        from prdit_core.inverse.scanners import parallel_scan
-
-        if self.has_rays:
-            return parallel_scan(shape, spacing_mm, scanner.views, float(scanner.arc_deg))
-        if "factor" in self.settings:
-            return SuperResolutionSpec(shape=shape, factor=scanner.factor)
-        radius = math.ceil(3 * scanner.blur)
-        return BlurSpec(shape=shape, sigma=scanner.blur, radius=radius)
-
 
 TASKS: Mapping[str, ScanTask] = {
     "few views": ScanTask(
         "Few views",
         "A scanner took only a few X-ray views around the patient. What lies between them?",
+        "parallel",
         _RAYS,
         Scanner(views=8),
     ),
     "limited angle": ScanTask(
         "Limited angle",
         "The scanner could not go all the way round: views from a wedge are missing.",
+        "parallel",
         _RAYS,
         Scanner(views=40, arc_deg=120),
     ),
     "low dose": ScanTask(
         "Low dose",
         "Enough views, but few photons: the data are noisy.",
+        "parallel",
         _RAYS,
         Scanner(views=60, dose=LOW_DOSE),
     ),
     "super-resolution": ScanTask(
         "Super-resolution",
         "Each block of voxels was averaged into one. What did the fine voxels look like?",
+        "super-resolution",
         ("factor",),
     ),
     "deblur": ScanTask(
         "Deblur",
         "The volume was blurred. What did it look like before?",
+        "blur",
         ("blur",),
     ),
 }
@@ -167,13 +160,20 @@ class Simulation:
         """Projections come from voxels twice as fine as those that are reconstructed."""
         from prdit_core.checkpoints.expected_data import expected_by
         from prdit_core.data.transforms import conform
-        from prdit_core.verbs.simulate import coarser, simulate
+        from prdit_core.verbs.simulate import coarser, simulate, spec_for
 
         expected = expected_by(self.checkpoint, self.size)
         finer = 2 if self.task.has_rays else 1
         conformed = conform(scan_of(*self.scan[:2]), expected.preset, expected.size * finer)
         target = coarser(conformed.volume) if self.task.has_rays else conformed.volume
-        spec = self.task.spec(self.scanner, target.shape, target.spacing_mm)
+        spec = spec_for(
+            self.task.operator,
+            target,
+            views=self.scanner.views,
+            arc_deg=float(self.scanner.arc_deg),
+            factor=self.scanner.factor,
+            sigma=self.scanner.blur,
+        )
         photons = DOSES[self.scanner.dose] if self.task.has_rays else None
         measurement = simulate(conformed.volume, spec, photons=photons, seed=self.scanner.seed)
         return Measured(measurement, target, tuple(conformed.notes))
@@ -187,7 +187,7 @@ class MeasurementFile:
 
     def measured(self) -> Measured:
         """Read and judged."""
-        from prdit_core.inverse.scans import open_measurement
+        from prdit_core import open_measurement
 
         if not self.path:
             raise UsageError("choose a measurement file first, or drop one on the field")
@@ -197,11 +197,9 @@ class MeasurementFile:
 
 def described(measured: Measured) -> str:
     """What was measured, and how far it can be believed, in a sentence or two."""
-    from prdit_core.inverse.operators.projector import ViewsSpec
-
-    spec = measured.measurement.spec
+    spec, sinogram = measured.measurement.spec, measured.measurement.sinogram
     grid = " x ".join(map(str, spec.shape))
-    views = f"{spec.views} {spec.kind} views of " if isinstance(spec, ViewsSpec) else ""
+    views = "" if sinogram is None else f"{sinogram.shape[1]} {spec.kind} views of "
     what = f"{views}{grid} voxels"
     if measured.truth is None:
         return f"Measured: {what}."

@@ -11,14 +11,12 @@ from napari_prdit.writer import named_file
 from prdit_core.provenance import ESTIMATE
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.measuring import Source
-    from prdit_core import SampleStep
-    from prdit_core.inverse.measurement import Measurement
-    from prdit_core.inverse.problem import Problem
+    from prdit_core import Measurement, SampleStep
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.reconstruct import ClassicalMethod
     from prdit_core.volume import Volume
@@ -85,12 +83,14 @@ class Misfits:
 
     curves: list[list[float]] = field(default_factory=list)
 
-    def along(self, walk: Iterator[SampleStep], problem: Problem) -> Iterator[SampleStep]:
+    def along(
+        self, walk: Iterator[SampleStep], misfit: Callable[[Any], float]
+    ) -> Iterator[SampleStep]:
         """The walk, and with it one more curve."""
         curve: list[float] = []
         self.curves.append(curve)
         for step in walk:
-            curve.append(problem.misfit(step.x0))
+            curve.append(misfit(step.x0))
             yield step
 
 
@@ -101,7 +101,7 @@ def reconstruct_work(
     measured = request.source.measured()
     yield measured
     prior = loaded(request.checkpoint, request.size, request.device)
-    from prdit_core.inverse.couplings import Coupling
+    from prdit_core import Coupling
     from prdit_core.verbs.assess import assess
     from prdit_core.verbs.reconstruct import WALK, fitting, prior_steps, prior_volume, problem_of
 
@@ -121,7 +121,7 @@ def reconstruct_work(
             return Frame(MODEL, volume_of(step))
 
         walk = prior_steps(prior, problem, config, coupling, seed=request.seed, index=number)
-        walk = misfits.along(walk, problem)
+        walk = misfits.along(walk, problem.misfit)
         last = yield from watched(walk, picture, control, frames, number, request.count)
         volume = volume_of(last)
         if not finished or ESTIMATE not in volume.metadata:
@@ -201,6 +201,6 @@ def ending_of_method(assessment: Assessment) -> str:
 
 def save_measurement_work(measurement: Measurement, place: Path) -> Generator[Saved]:
     """Write a measurement as .npz; a file that is there is not replaced unless it was named."""
-    from prdit_core.inverse.measurement import write_measurement
+    from prdit_core import write_measurement
 
     yield Saved(write_measurement(measurement, named_file(str(place), (".npz",))))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_prdit.layers import LayerData
     from napari_prdit.measuring import Measured
-    from prdit_core.inverse.measurement import Measurement
+    from prdit_core import Measurement
     from prdit_core.volume import Volume
 
 MEASURED = "measured"
@@ -100,14 +100,11 @@ def measured_layer(measurement: Measurement) -> LayerData:
     Projections, (slices, views, bins), are a sinogram for each slice: views run down and bins to
     the right, both stretched to the edges of the volume, so their mm mean nothing.
     """
-    from prdit_core.inverse.operators.projector import ViewsSpec
-    from prdit_core.inverse.operators.slices import SlicesSpec
     from prdit_core.verbs.reconstruct import place_of
 
-    spec, values = measurement.spec, measurement.values
-    rays = isinstance(spec, ViewsSpec)
-    if rays and not isinstance(spec, SlicesSpec):
-        values = values.swapaxes(0, 1)
+    sinogram = measurement.sinogram
+    rays, spec = sinogram is not None, measurement.spec
+    values = measurement.values if sinogram is None else sinogram
     place = placement(place_of(measurement))
     wide = np.multiply(spec.shape, place["scale"])
     scale = wide / values.shape
