@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +24,7 @@ from prdit_core.models.prdit.evaluation import PRDiTNetwork
 from prdit_core.models.prior import Prior
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
+from prdit_core.sampling.corrector import ancestral_noise
 from prdit_core.sampling.grid import TimeGrid, time_grid
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
 from prdit_core.schedule import (
@@ -108,6 +110,16 @@ def test_the_default_settings_find_the_distribution(process: str) -> None:
     grid = time_grid(config.grid, config.steps, toy.schedule)
     last = walk(toy, config.sampler, grid, config.k)
     assert toy.distance(last.x0) < 0.03
+
+
+@pytest.mark.parametrize(("t", "t_to"), [(900.0, 850.0), (500.0, 100.0), (3.0, 1.0)])
+def test_ancestral_noise_is_that_of_equation_7(t: float, t_to: float) -> None:
+    """Any smaller amount would give the right distribution too, but another sampler."""
+    schedule = CosineSchedule()
+    a, a_to = schedule.alpha(t) ** 2, schedule.alpha(t_to) ** 2
+    expected = math.sqrt((1 - a_to) / (1 - a)) * math.sqrt(1 - a / a_to)
+    assert ancestral_noise(t, t_to, schedule) == pytest.approx(expected, rel=1e-6)
+    assert ancestral_noise(0.0, 0.0, schedule) == 0.0
 
 
 @pytest.mark.parametrize("process", SCHEDULES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
@@ -36,7 +36,6 @@ Threads = Annotated[
         help="CPU threads; part of the seed. Default: $PRDIT_THREADS, else all cores.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def chosen(preset: PresetName, wishes: dict[str, Any]) -> SamplingConfig:
