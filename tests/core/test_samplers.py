@@ -171,6 +171,56 @@ def test_with_heads_that_agree_resynthesis_is_the_increment() -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("process", ["vp", "cosine"])
+def test_ddim_has_its_own_rule_of_fresh_noise_and_the_patch_priors(process: str) -> None:
+    """One step in numbers: x = a x0 + sqrt(s^2 - f^2) eps + f z at the next time."""
+    schedule = VPLinearSchedule() if process == "vp" else SCHEDULES["cosine"]
+    x0, eps, z = (unit_noise(SHAPE, Draw.START, 5, number).double() for number in range(3))
+    t, t_next, eta = 600.0, 400.0, 0.7
+    a, s, a_next, s_next = (
+        part(time) for time in (t, t_next) for part in (schedule.alpha, schedule.sigma)
+    )
+    if process == "vp":  # DDIM, eq. 16, in its own words
+        own = (1 - a_next**2) / (1 - a**2) * (1 - a**2 / a_next**2)
+    else:
+        own = (s_next / s) ** 2 * (s**2 - (a / a_next * s_next) ** 2)
+    for name, given, fresh in (
+        ("ddim", None, 0.0),
+        ("ddim", eta, eta * own**0.5),
+        ("ddim-even", None, 0.4 * s_next),
+        ("ddim-even", eta, eta * s_next),
+    ):
+        (step,) = sample_steps(
+            lambda x, t: Prediction(x0, eps),
+            schedule,
+            a * x0 + s * eps,
+            sampler=SAMPLERS[name],
+            grid=TimeGrid((t, t_next)),
+            eta=given,
+            noise=lambda _: z,
+        )
+        std = schedule.noise_std
+        expected = a_next * x0 + (s_next**2 - fresh**2) ** 0.5 * eps + fresh * std * z
+        torch.testing.assert_close(step.x, expected, rtol=0, atol=1e-6)
+
+
+def test_without_fresh_noise_ddim_is_resynthesis_and_eta_is_for_samplers_that_have_it() -> None:
+    toy, grid = two_modes(SCHEDULES["cosine"]), time_grid("exact", 30, CIRCLE)
+    a, b = (walk(toy, name, grid).x for name in ("ddim", "resynthesis"))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    steps = sample_steps(
+        toy.denoise,
+        toy.schedule,
+        a,
+        sampler=SAMPLERS["heun"],
+        grid=grid,
+        eta=0.0,
+        noise=lambda _: a,
+    )
+    with pytest.raises(UsageError, match="eta is for stochastic samplers; heun"):
+        next(steps)
+
+
 def test_k_is_real_and_at_least_one() -> None:
     toy = two_modes(SCHEDULES["cosine"])
     for k in (0.5, float("nan"), float("inf")):

@@ -38,10 +38,10 @@ Threads = Annotated[
 ]
 
 
-def chosen(preset: PresetName, wishes: dict[str, Any]) -> SamplingConfig:
-    """A preset with what the user wants otherwise; None is no wish."""
+def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
+    """A preset of a family with what the user wants otherwise; None is no wish."""
     own = {name: value for name, value in wishes.items() if value is not None}
-    return SamplingConfig(**{**dict(sampling_preset(preset)), **own})
+    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
 
 
 @door
@@ -141,11 +141,11 @@ def generate(
         "eta": eta,
         "renoise": renoise,
     }
-    config = chosen(preset, wishes)
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
     prior = load(checkpoint, own_device(device)).at_size(size)
+    config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
     prior.check_hu()
     settings = VolumeSettings(
