@@ -32,9 +32,11 @@ from prdit_core.models.prdit.zoo import model_config
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.engine import launch
+from prdit_core.training.families.prdit.network import prepare
+from prdit_core.training.families.prdit.recipe import task_of
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.loop import Trainer
 from prdit_core.training.rate import Rate
-from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 
 # Processes fork from one that has only imported, which saves each of them seconds.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["prdit_core.training.loop", "prdit_core.training.stages"])
+FORKS.set_forkserver_preload(
+    ["prdit_core.training.loop", "prdit_core.training.families.prdit.recipe"]
+)
 TINY = ModelConfig(patch=4, stride=2, padding=1, width=24, depth=1, heads=2)
 MIB = 2**20
 
@@ -73,7 +77,7 @@ class Case:
 
     @property
     def network(self) -> ModelConfig:
-        return STAGES[self.stage].model_config(model_config(self.model))
+        return PRDIT_STAGES[self.stage].model_config(model_config(self.model))
 
 
 REFERENCE = Variant("float32, SDPA")
@@ -94,12 +98,11 @@ QUICK = (Case("small", "global", 16, batch=2, rounds=2, variants=ALL),)
 
 
 def make_trainer(network: ModelConfig, stage: StageName, batch: int, variant: Variant) -> Trainer:
-    row = STAGES[stage]
+    row = PRDIT_STAGES[stage]
     model = prepare(network, row, 0, None)
     set_up(model, variant)
     return Trainer(
-        model,
-        CosineSchedule(noise_std=0.5),
+        task_of(model, CosineSchedule(noise_std=0.5)),
         launch("cpu", variant.precision, "ddp"),
         rate=Rate("constant", row.learning_rate(network.depth), 1),
         clip=row.clip,
@@ -124,7 +127,9 @@ def make_batch(edge: int, volumes: int) -> Batch:
     x0 = 2 * torch.rand(shape, generator=stream) - 1
     noise = torch.randn(shape, generator=stream)
     t = 1000 * (1 - torch.rand(volumes, generator=stream))
-    return Batch(x0, noise, t, tuple(f"volume {number}" for number in range(volumes)))
+    return Batch(
+        x0, noise, t, tuple(f"volume {n}" for n in range(volumes)), 0, tuple(range(volumes))
+    )
 
 
 def peak_memory() -> int:
@@ -136,13 +141,13 @@ def peak_memory() -> int:
 def measure(pipe: Connection, case: Case, variant: Variant) -> None:
     """Answer the number of an iteration with its seconds, and None with the peak memory."""
     use_threads()
-    make_trainer(TINY, "global", 2, variant).advance(make_batch(8, 2), 0)
+    make_trainer(TINY, "global", 2, variant).advance(make_batch(8, 2))
     before = peak_memory()
     trainer = make_trainer(case.network, case.stage, case.batch, variant)
     batch = make_batch(case.edge, case.batch)
     for iteration in iter(pipe.recv, None):
         begun = time.perf_counter()
-        trainer.advance(batch, iteration)
+        trainer.advance(batch._replace(iteration=iteration))
         pipe.send(time.perf_counter() - begun)
     pipe.send(peak_memory() - before)
 
@@ -174,7 +179,7 @@ def estimate(case: Case, variant: Variant) -> str:
     needed = training_memory(
         case.network,
         (case.edge,) * 3,
-        trains=STAGES[case.stage].trains,
+        trains=PRDIT_STAGES[case.stage].trains,
         volumes=variant.micro_batch or case.batch,
         activations=variant.activations,
     )

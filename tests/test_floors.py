@@ -96,3 +96,23 @@ def test_a_room_may_not_import_upwards_or_its_neighbour() -> None:
     assert not may_import("models", "sampling")
     assert not may_import("models", "data")
     assert not may_import("verbs", "cli")
+
+
+# Where a family's own classes and functions may be named: its folders, and the two tables.
+OWN_FOLDERS = ("models", "training/families")
+RELEASES = "prdit_core/checkpoints/releases/"  # which make configurations of what they read
+TABLES = {"prdit_core/models/families.py", "prdit_core/training/stages.py"}
+FAMILIES = sorted(path.name for path in (SOURCE / "prdit_core/models").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("path", CORE + PLUGIN, ids=name)
+def test_a_family_is_named_in_its_own_rooms_and_two_tables_only(path: Path) -> None:
+    where = path.relative_to(SOURCE)
+    for family in FAMILIES:
+        own = [f"prdit_core/{folder}/{family}" for folder in OWN_FOLDERS]
+        if str(where) in TABLES or str(where).startswith((*own, RELEASES)):
+            continue
+        rooms = tuple(f"prdit_core.{folder.replace('/', '.')}.{family}" for folder in OWN_FOLDERS)
+        assert not [
+            one for one in imports_of(path) if f"{one}.".startswith(tuple(f"{r}." for r in rooms))
+        ]

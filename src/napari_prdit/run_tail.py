@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,7 +104,7 @@ class LossHistory:
         """One line of metrics."""
         self._iterations.append(line["iteration"])
         for name, values in self._losses.items():
-            values.append(line["loss"][name])
+            values.append(line["loss"].get(name, math.nan))
 
     def clear(self) -> None:
         """Forget all."""

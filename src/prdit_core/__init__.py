@@ -14,7 +14,7 @@ wait_briefly()  # here, because whatever loads torch imports this package first
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
-    from prdit_core.checkpoints.importer import import_official
+    from prdit_core.checkpoints.releases.prdit.importer import import_official
     from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
@@ -77,7 +77,7 @@ _HOMES = {
     "export_dicom": "verbs.export",
     "generate": "verbs.generate",
     "generate_steps": "verbs.generate",
-    "import_official": "checkpoints.importer",
+    "import_official": "checkpoints.releases.prdit.importer",
     "load": "checkpoints.catalog",
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",

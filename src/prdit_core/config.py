@@ -122,6 +122,10 @@ class NetworkConfig(BaseModel, ABC):
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
 
+    def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of a codec: grid of what it makes of a volume (D, H, W)."""
+        return shape
+
     def stopped_at(self, number: int) -> NetworkConfig:
         """The configuration up to resolution `number`, 0 being the lowest."""
         del number  # there is one
@@ -291,68 +295,80 @@ class Branch:
         return cls(int(found[1]) - 1, int(found[2]))
 
 
-class TrainConfig(BaseModel):
-    """Settings of one training run; None means the paper's value for the stage and depth.
+class TrainingConfig(BaseModel):
+    """Settings that every training run has; None means the stage's own value.
 
-    Attributes
-    ----------
-    stage : "local" (stage 1), "global" (stage 2), "refine" (stage 3: a refiner on top of a model
-        of half the resolution) or "finetune" (everything, at a small rate)
-    model : ``small`` or a name such as ``PRDiT-B/12/4``; None takes that of a whole model at
-        `start`, else chooses small below 128^3. For "refine" its patches and width are those of
-        the refiner, also by numbers as in ``8/4/2/192`` (patch/stride/padding/width); None takes
-        those of the model below
-    start : checkpoint to go on from; only the stage "local" can do without
-    objective : what the network predicts: "image-and-noise" (PRDiT) or "velocity", which is
-        flow matching (PRDiT-FM)
-    batch_size : volumes per iteration over all processes, never more than there are training cases
-    micro_batch : volumes one process holds at once; gradients are accumulated over the batch
-    activations : of the global part's blocks; "recompute" computes them twice to hold fewer
-    consistency : weight of the low-frequency consistency term of a chain (3.4); None: 0.1
-    crop : edge of the box that a refiner is trained on at each iteration, somewhere in the volume;
-        None: the whole volume (the paper)
-    sees, shows : of a new refiner, as in `RefinerConfig`; None: "noise", "voxels" (the paper)
-    lower_sizes : "finetune": weight of the loss at every lower resolution of a chain, which keeps
-        them models of their own; None: the highest alone (the paper)
-    lr_schedule : "cosine" falls from `lr` to zero over `iterations`, which then must not change;
-        None: "constant" (the paper)
-    noise_std : standard deviation of the process's noise; None: 0.5, or 1 for flow matching
-    precision : "auto" is bf16-mixed (the paper's) where the device computes it fast, else 32-true
-    ema_decay : final decay of the averaged weights; it warms up as (1 + i) / (10 + i)
-    preview_every : iterations between pictures
-    save_every : iterations between checkpoints; each is validated first
-    strategy : how several processes share the work; "fsdp" also splits the weights
-    workers : processes that prepare batches ahead; 0 prepares them in turn. Same bytes either way
-    threads : CPU threads, part of the seed; None: $PRDIT_THREADS, else all cores
+    The words below each are what the command and the plugin tell of it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    stage: str
+    """What to train: a name of the table of stages."""
+    data: Path
+    """Prepared data of `preprocess` or `phantoms`."""
+    run: Path
+    """Run folder; all results go there."""
+    start: str | None = None
+    """Run, checkpoint or demo to start from; only the first stage of a family needs none."""
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Optimiser steps. [the paper's]"""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of weights, data order and noise."""
+    batch_size: int = Field(default=16, ge=1, le=65_536)
+    """Volumes per step, of all processes; never more than there are training cases."""
+    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    """Volumes a process holds at once; gradients are accumulated. [all of its share]"""
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate. [the paper's]"""
+    lr_schedule: RateName | None = None
+    """cosine falls to zero over the iterations, which then must not change. [constant]"""
+    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Largest norm of the gradient. [the paper's]"""
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    """Final decay of the averaged weights; it warms up as (1 + i) / (10 + i)."""
+    precision: Precision = "auto"
+    """auto: bf16 (the papers') where the device is fast at it, else float32."""
+    preview_every: int = Field(default=1000, ge=1)
+    """Steps between pictures."""
+    save_every: int = Field(default=1000, ge=1)
+    """Steps between checkpoints, each validated."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    strategy: Strategy = "ddp"
+    """For several processes (torchrun, srun); fsdp also splits weights."""
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that prepare batches ahead. Same bytes with any number."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """CPU threads, part of the seed. [$PRDIT_THREADS, else all cores]"""
+
+
+class TrainConfig(TrainingConfig):
+    """Settings of one training run of PRDiT; None means the paper's value for stage and depth."""
 
     stage: StageName
-    data: Path
-    run: Path
-    model: str | None = None
-    start: str | None = None
-    objective: Output | None = None
+    """local: stage 1; global: stage 2, on top of stage 1; refine: stage 3, doubles the resolution
+    of a model; finetune: all of a model, at a small rate."""
     iterations: int | None = Field(default=None, ge=1, le=100_000_000)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    batch_size: int = Field(default=16, ge=1, le=65_536)
-    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    """Optimiser steps. [local 104000, global 130000, refine 250000, finetune 50000]"""
+    model: str | None = None
+    """small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4; for refine the patches
+    of the refiner, also as patch/stride/padding/width such as 8/4/2/192. [that of the start]"""
+    objective: Output | None = None
+    """velocity is flow matching (PRDiT-FM). [image-and-noise]"""
     activations: Activations = "keep"
-    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    lr_schedule: RateName | None = None
-    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    """recompute: less memory, about a third slower."""
     consistency: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
+    """Weight of the low-frequency term of a chain (3.4); 0 leaves it out. [0.1]"""
     crop: int | None = Field(default=None, ge=2, le=4096)
+    """refine: edge of the box trained on per step. [the whole volume, as in the paper]"""
     sees: Sees | None = None
+    """refine: below also shows the refiner the prediction below it. [noise, as in the paper]"""
     shows: Shows | None = None
+    """refine: averages instead of every second voxel for what lies below. [voxels, as in the
+    paper]"""
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
+    """finetune: weight of the loss at every lower resolution of a chain, which keeps them models of
+    their own. [0, as in the paper]"""
     noise_std: float | None = Field(default=None, gt=0, le=100, allow_inf_nan=False)
-    precision: Precision = "auto"
-    preview_every: int = Field(default=1000, ge=1)
-    save_every: int = Field(default=1000, ge=1)
-    device: str = "auto"
-    strategy: Strategy = "ddp"
-    workers: int = Field(default=0, ge=0, le=64)
-    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Standard deviation of the process's noise. [0.5; 1 for flow matching]"""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from prdit_core.checkpoints.official import renamed_state
+from prdit_core.checkpoints.releases.prdit.names import renamed_state
 from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.models.prdit.network import PRDiT
 

@@ -31,9 +31,9 @@ def first_step(bench: dict[str, Any], name: str) -> tuple[float, float]:
     trainer = bench["make_trainer"](bench["TINY"], "global", 2, variant)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in trainer.network.parameters():
+        for weight in trainer.task.network.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=generator)
-    tally, norm = trainer.advance(bench["make_batch"](8, 2), 0)
+    tally, norm = trainer.advance(bench["make_batch"](8, 2))
     return tally.loss()["total"], norm
 
 

@@ -39,12 +39,14 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.checkpointing import RAW
-from prdit_core.training.crop import Crop
 from prdit_core.training.events import Previewed, Started
+from prdit_core.training.families.prdit.crop import Crop
+from prdit_core.training.families.prdit.network import prepare
+from prdit_core.training.families.prdit.objective import inconsistency
+from prdit_core.training.families.prdit.recipe import task_of
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.loop import Trainer
-from prdit_core.training.objective import inconsistency
 from prdit_core.training.rate import Rate
-from prdit_core.training.stages import STAGES, prepare
 from prdit_core.verbs.preprocess import phantoms
 
 if TYPE_CHECKING:
@@ -90,19 +92,18 @@ def trainer(
     torch.set_num_threads(1)
     below = config.refined_by(*config.refiners[:-1]) if stage == "refine" else config
     begun = (below, network(below).state_dict())
+    made = prepare(config, PRDIT_STAGES[stage], 0, begun)
     return Trainer(
-        prepare(config, STAGES[stage], 0, begun),
-        CosineSchedule(noise_std=0.5),
+        task_of(made, CosineSchedule(noise_std=0.5), **more),
         Fabric(accelerator="cpu", devices=1, precision="32-true"),
         rate=Rate("constant", lr, 1),
         clip=1.0,
         decay=0.99,
         micro_batch=micro_batch,
-        **more,
     )
 
 
-def batch(edge: int, volumes: int = 4, seed: int = 0) -> Batch:
+def batch(edge: int, volumes: int = 4, seed: int = 0, iteration: int = 0) -> Batch:
     """Smooth volumes with something fine on them."""
     stream = torch.Generator().manual_seed(seed)
     low = torch.rand(volumes, 1, edge // 4, edge // 4, edge // 4, generator=stream)
@@ -110,12 +111,12 @@ def batch(edge: int, volumes: int = 4, seed: int = 0) -> Batch:
     x0[..., ::2] += 0.5
     noise = torch.randn(x0.shape, generator=stream)
     t = 1000 * (1 - torch.rand(volumes, generator=stream))
-    return Batch(x0, noise, t, tuple(map(str, range(volumes))))
+    return Batch(x0, noise, t, tuple(map(str, range(volumes))), iteration, tuple(range(volumes)))
 
 
 def gradients(work: Trainer) -> dict[str, Tensor]:
     """Of the weights that train, before the optimiser has taken and dropped them."""
-    return {n: w.grad for n, w in work.network.named_parameters() if w.grad is not None}
+    return {n: w.grad for n, w in work.task.network.named_parameters() if w.grad is not None}
 
 
 # ------------------------------------------------------------------------- what trains
@@ -143,7 +144,9 @@ def test_refining_trains_the_last_refiner_only(
 def test_refining_starts_at_the_upsampled_prediction() -> None:
     work = trainer("refine", chain(2))
     x, t = states(16, 16, 16)
-    assert torch.equal(work.network(x, t), upsample(network(chain(1))(downsample(x), t), "voxels"))
+    assert torch.equal(
+        work.task.network(x, t), upsample(network(chain(1))(downsample(x), t), "voxels")
+    )
 
 
 def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path
 
 def test_refining_learns_what_the_base_cannot_show() -> None:
     work = trainer("refine", chain(1), lr=3e-3, consistency=0.1)
-    losses = [work.advance(batch(8, seed=n), n)[0].loss()["x0"] for n in range(120)]
+    losses = [work.advance(batch(8, seed=n, iteration=n))[0].loss()["x0"] for n in range(120)]
     assert np.mean(losses[-20:]) < 0.7 * np.mean(losses[:10])
 
 
@@ -192,7 +195,7 @@ def test_consistency_pulls_at_the_finer_image_only() -> None:
 def test_consistency_is_minimised_and_not_told() -> None:
     """Its weight changes the gradient, but the losses are those of Eq. 3, which compare."""
     found = {
-        weight: trainer("refine", chain(1), consistency=weight).advance(batch(8), 0)
+        weight: trainer("refine", chain(1), consistency=weight).advance(batch(8))
         for weight in (0.0, 0.1, 10.0)
     }
     plain = found[0.0][0].loss()
@@ -205,12 +208,12 @@ def test_the_gradient_is_that_of_the_error_plus_the_weighed_inconsistency(box: i
     """Computed anew from the whole prediction, of which a crop looks at a part."""
     crop = None if box is None else Crop(seed=3, edge=box, multiple=2)
     work = trainer("refine", chain(1), consistency=0.7, crop=crop, lr=1e-12)
-    given, kept = batch(8), {}
-    work.optimiser.register_step_pre_hook(lambda *_: kept.update(gradients(work)))
+    given, kept = batch(8, iteration=5), {}
+    work.turns[0].optimiser.register_step_pre_hook(lambda *_: kept.update(gradients(work)))
     work.clip = 1e9
-    work.advance(given, 5)
+    work.advance(given)
 
-    model = prepare(chain(1), STAGES["refine"], 0, (TINY, network(TINY).state_dict()))
+    model = prepare(chain(1), PRDIT_STAGES["refine"], 0, (TINY, network(TINY).state_dict()))
     at = (slice(0, 8),) * 3 if crop is None else crop.box(5, (8, 8, 8))
     half = tuple(slice(part.start // 2, part.stop // 2) for part in at)
     angle = (torch.pi / 2000 * given.t)[:, None, None, None, None]
@@ -240,9 +243,9 @@ def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
     def advanced(weight: float) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Gradients and losses."""
         work, kept = trainer("finetune", config, lower_sizes=weight, lr=1e-12), {}
-        work.optimiser.register_step_pre_hook(lambda *_: kept.update(gradients(work)))
+        work.turns[0].optimiser.register_step_pre_hook(lambda *_: kept.update(gradients(work)))
         work.clip = 1e9
-        return kept, work.advance(batch(16), 5)[0].loss()
+        return kept, work.advance(batch(16, iteration=5))[0].loss()
 
     (alone, told), (every, told_too) = advanced(0.0), advanced(0.7)
     assert told == told_too
@@ -299,7 +302,7 @@ def test_boxes_are_places_of_the_volume_and_depend_on_seed_and_iteration_only() 
 @pytest.mark.parametrize("crop", [None, Crop(seed=0, edge=4, multiple=2)])
 def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole(crop: Crop | None) -> None:
     works = [trainer("refine", chain(1), micro_batch=m, crop=crop, consistency=1) for m in (5, 2)]
-    results = [work.advance(batch(8, 5), 0) for work in works]
+    results = [work.advance(batch(8, 5)) for work in works]
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
     assert results[0][0].loss() == pytest.approx(results[1][0].loss(), rel=1e-5)
 
@@ -447,7 +450,7 @@ def test_a_refiner_has_patches_of_its_own_and_sees_what_it_is_told_to(
     work = trainer("refine", TINY.refined_by(own))
     x, t = states(8, 8, 8)
     low, earlier = shown(x, t, "averages")
-    assert torch.equal(work.network(x, t), upsample(network(TINY)(low, earlier), "averages"))
+    assert torch.equal(work.task.network(x, t), upsample(network(TINY)(low, earlier), "averages"))
 
 
 def test_the_base_of_a_chain_goes_on_alone(data: Path, whole: Path, tmp_path: Path) -> None:
@@ -559,7 +562,7 @@ def test_memory_of_training_follows_what_is_kept() -> None:
     config = small.refined_by(cut, cut)
 
     def needed(stage: str, edge: int, crop: int | None = None) -> int:
-        trains = STAGES[stage].trained(config)
+        trains = PRDIT_STAGES[stage].trained(config)
         return training_memory(
             config, (edge, edge, edge), trains=trains, volumes=1, activations="keep", crop=crop
         )

@@ -18,7 +18,8 @@ from prdit_core.models.prdit.memory import memory_needed
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.models.prdit.zoo import SMALL, model_config
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
-from prdit_core.training.stages import STAGES, freeze, prepare
+from prdit_core.training.families.prdit.network import freeze, prepare
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def test_parameter_counts_of_the_paper(name: str, millions: float) -> None:
 def test_stage_two_trains_what_the_paper_says() -> None:
     with torch.device("meta"):
         model = PRDiT(model_config("PRDiT-B/12/4"))
-    freeze(model, STAGES["global"])
+    freeze(model, PRDIT_STAGES["global"])
     trained = sum(w.numel() for w in model.parameters() if w.requires_grad)
     assert trained / 1e6 == pytest.approx(54.07, abs=0.006)
 
@@ -112,14 +113,14 @@ def test_the_start_predicts_exactly_zero_and_depends_on_the_seed() -> None:
 
 
 def test_a_local_part_is_shared_only_with_its_like() -> None:
-    local = prepare(TINY.model_copy(update={"depth": 0}), STAGES["local"], 0, None)
+    local = prepare(TINY.model_copy(update={"depth": 0}), PRDIT_STAGES["local"], 0, None)
     begun = (local.config, local.state_dict())
-    model = prepare(TINY, STAGES["global"], 0, begun)
+    model = prepare(TINY, PRDIT_STAGES["global"], 0, begun)
     for name, weight in local.state_dict().items():
         assert torch.equal(model.state_dict()[name], weight)
     for change in ({"width": 48}, {"norm": "rms"}, {"channels": 2}):
         with pytest.raises(UsageError, match=next(iter(change))):
-            prepare(TINY.model_copy(update=change), STAGES["global"], 0, begun)
+            prepare(TINY.model_copy(update=change), PRDIT_STAGES["global"], 0, begun)
 
 
 def test_a_volume_that_cannot_fit_is_refused_before_it_starts(

@@ -8,10 +8,11 @@ import numpy as np
 import recorded
 import torch
 
-from prdit_core.checkpoints.official import renamed
+from prdit_core.checkpoints.releases.prdit.names import renamed
 from prdit_core.schedule import CosineSchedule, LinearSchedule, T
+from prdit_core.training.families.prdit.network import freeze
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.objective import add_noise, losses
-from prdit_core.training.stages import STAGES, freeze
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,8 @@ def test_forward_process_and_losses(parity: Path) -> None:
     np.testing.assert_allclose(x_t.numpy(), numbers["x_t"], atol=1e-6)
     model = recorded.network(recorded.load(parity / f"{numbers['model']}.npz"), "prdit")
     found = losses(model(x_t, t), x0, eps, t, RELEASE, "image-and-noise")
-    np.testing.assert_allclose(found.x0.detach().numpy(), numbers["img_loss"], rtol=1e-5)
-    np.testing.assert_allclose(found.eps.detach().numpy(), numbers["noise_loss"], rtol=1e-5)
+    np.testing.assert_allclose(found["x0"].detach().numpy(), numbers["img_loss"], rtol=1e-5)
+    np.testing.assert_allclose(found["eps"].detach().numpy(), numbers["noise_loss"], rtol=1e-5)
 
 
 def test_gradients_of_stage_two(parity: Path) -> None:
@@ -36,9 +37,9 @@ def test_gradients_of_stage_two(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_train_grad.npz")
     x0, eps, t = (recorded.tensor(batch[name]) for name in ("x0", "noise", "t"))
     model = recorded.network(recorded.load(parity / f"{batch['model']}.npz"), "prdit").train()
-    freeze(model, STAGES["global"])
+    freeze(model, PRDIT_STAGES["global"])
     output = model(add_noise(RELEASE, x0, eps, t), t)
-    total = losses(output, x0, eps, t, RELEASE, "image-and-noise").total.mean()
+    total = losses(output, x0, eps, t, RELEASE, "image-and-noise")["total"].mean()
     total.backward()
     np.testing.assert_allclose(total.item(), numbers["total_loss"], rtol=1e-5)
     found = {name: weight.grad for name, weight in model.named_parameters()}
@@ -56,7 +57,7 @@ def test_what_stage_three_trains(parity: Path) -> None:
     """Base frozen, the refiner's time embedding and local part trained (A.8)."""
     numbers = recorded.load(parity / "sr_model.npz")
     model = recorded.network(numbers, "prdit").train()
-    freeze(model, STAGES["refine"])
+    freeze(model, PRDIT_STAGES["refine"])
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert trained == {renamed(str(name)) for name in numbers["trainable_keys"]}
 
@@ -72,4 +73,4 @@ def test_flow_matching_process_and_loss(parity: Path) -> None:
     model = recorded.network(recorded.load(parity / f"{numbers['model']}.npz"), "fm")
     asked = torch.tensor([schedule.network_time(float(t)) for t in ours])
     found = losses(model(x_t, asked), x0, eps, ours, schedule, "velocity")
-    np.testing.assert_allclose(found.total.detach().numpy(), numbers["loss"], rtol=2e-5)
+    np.testing.assert_allclose(found["total"].detach().numpy(), numbers["loss"], rtol=2e-5)

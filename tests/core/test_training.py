@@ -13,12 +13,14 @@ from toys import TINY
 
 from prdit_core.errors import NumericalError
 from prdit_core.schedule import CosineSchedule
+from prdit_core.training import contracts
 from prdit_core.training.batches import Batch, Batches, split
 from prdit_core.training.ema import Ema
+from prdit_core.training.families.prdit.network import prepare
+from prdit_core.training.families.prdit.recipe import task_of
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.loop import Trainer, run_loop, sums_by_level
-from prdit_core.training.objective import Losses
 from prdit_core.training.rate import Rate
-from prdit_core.training.stages import STAGES, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,12 +52,11 @@ def batch(iteration: int, seed: int = 0, size: int = 2) -> Batch:
 
 def trainer(lr: float = 1e-3, micro_batch: int = 4, clip: float = 1.0) -> Trainer:
     torch.set_num_threads(1)
-    stage = STAGES["local"]
+    stage = PRDIT_STAGES["local"]
     network = prepare(stage.model_config(TINY), stage, 0, None)
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
     return Trainer(
-        network,
-        CosineSchedule(noise_std=0.5),
+        task_of(network, CosineSchedule(noise_std=0.5)),
         fabric,
         rate=Rate("constant", lr, 1),
         clip=clip,
@@ -137,9 +138,9 @@ def test_a_falling_rate_is_that_of_each_step() -> None:
     work.rate = Rate("cosine", 1e-3, 4)
     moved = []
     for number in range(4):
-        before = work.network.local.out.weight.detach().clone()
-        work.advance(batch(0), number)
-        moved.append(float((work.network.local.out.weight.detach() - before).abs().median()))
+        before = work.task.network.local.out.weight.detach().clone()
+        work.advance(batch(0)._replace(iteration=number))
+        moved.append(float((work.task.network.local.out.weight.detach() - before).abs().median()))
     steps = run(trainer(), 2)
     assert [step.lr for step in steps] == [1e-3, 1e-3]
     rates = [work.rate.at(number) for number in range(4)]
@@ -148,29 +149,29 @@ def test_a_falling_rate_is_that_of_each_step() -> None:
 
 def test_a_loss_that_is_not_finite_poisons_nothing() -> None:
     work = trainer()
-    work.advance(batch(0), 0)
-    before = {name: w.clone() for name, w in work.network.state_dict().items()}
+    work.advance(batch(0))
+    before = {name: w.clone() for name, w in work.task.network.state_dict().items()}
     average = {name: w.clone() for name, w in work.ema.weights.items()}
     bad = batch(1)
     bad.x0[0, 0, 0, 0, 0] = torch.nan
     with pytest.raises(NumericalError, match=rf"iteration 2.*cases {bad.cases[0]}\)"):
-        work.advance(bad, 1)
-    assert all(torch.equal(w, before[name]) for name, w in work.network.state_dict().items())
+        work.advance(bad)
+    assert all(torch.equal(w, before[name]) for name, w in work.task.network.state_dict().items())
     assert all(torch.equal(w, average[name]) for name, w in work.ema.weights.items())
-    work.advance(batch(2), 2)
+    work.advance(batch(2))
 
 
 def test_the_state_of_the_optimiser_survives_a_round_trip() -> None:
     one, two = trainer(), trainer()
     for iteration in range(3):
-        one.advance(batch(iteration), iteration)
-    raw = {name: w.clone() for name, w in one.network.state_dict().items()}
+        one.advance(batch(iteration))
+    raw = {name: w.clone() for name, w in one.task.network.state_dict().items()}
     ema = {name: w.clone() for name, w in one.ema.weights.items()}
     two.restore(raw, ema, {name: w.clone() for name, w in one.moments().items()})
     for work in (one, two):
-        work.advance(batch(3), 3)
-    for name, weight in one.network.state_dict().items():
-        assert torch.equal(weight, two.network.state_dict()[name]), name
+        work.advance(batch(3))
+    for name, weight in one.task.network.state_dict().items():
+        assert torch.equal(weight, two.task.network.state_dict()[name]), name
     for name, moment in one.moments().items():
         assert torch.equal(moment, two.moments()[name]), name
 
@@ -189,7 +190,7 @@ def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole() -> None:
     parts = list(split(batch(0, size=5), 2))
     assert [len(part.cases) for part in parts] == [2, 2, 1]
     one, two = trainer(micro_batch=5), trainer(micro_batch=2)
-    results = [work.advance(batch(0, size=5), 0) for work in (one, two)]
+    results = [work.advance(batch(0, size=5)) for work in (one, two)]
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-5)
     assert results[0][0].loss() == pytest.approx(results[1][0].loss(), rel=1e-5)
     for name, weight in one.weights().items():
@@ -198,8 +199,8 @@ def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole() -> None:
 
 def test_losses_are_told_by_noise_level() -> None:
     t = torch.tensor([0.1, 200.0, 200.1, 1000.0])
-    found = Losses(x0=torch.tensor([1.0, 3, 5, 7]), eps=torch.ones(4), total=torch.zeros(4))
-    sums = sums_by_level(found, t)
+    told = {"x0": torch.tensor([1.0, 3, 5, 7]), "eps": torch.ones(4), "total": torch.zeros(4)}
+    sums = sums_by_level(told, t)
     assert sums[0].tolist() == [4, 5, 0, 0, 7] and sums[3].tolist() == [2, 1, 0, 0, 1]
 
 
@@ -219,7 +220,7 @@ def test_the_loop_ends_after_the_iteration_in_which_it_is_asked_to() -> None:
 def test_computing_activations_twice_changes_no_gradient() -> None:
     found = []
     for activations in ("keep", "recompute"):
-        model = prepare(TINY, STAGES["global"], 0, None)
+        model = prepare(TINY, PRDIT_STAGES["global"], 0, None)
         assert model.global_residual is not None
         model.global_residual.activations = activations
         torch.manual_seed(0)
@@ -230,3 +231,97 @@ def test_computing_activations_twice_changes_no_gradient() -> None:
     assert found[0].keys() == found[1].keys()
     assert any(gradient.any() for gradient in found[0].values())
     assert all(torch.equal(gradient, found[1][name]) for name, gradient in found[0].items())
+
+
+# ------------------------------------------------------------------------- two players
+
+
+class Number(torch.nn.Module):
+    """One weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = torch.nn.Parameter(torch.zeros(1))
+        self.register_buffer("seen", torch.zeros(1))
+
+
+class Chases(torch.nn.Module):
+    """Error of one number against another, which gets no gradient of it."""
+
+    def __init__(self, own: Number, other: Number, sign: float, kind: str) -> None:
+        super().__init__()
+        self.own, self.hidden, self.sign, self.kind = own, (other,), sign, kind
+
+    def forward(self, batch: Batch) -> contracts.Losses:
+        self.own.seen += len(batch.cases)
+        gap = batch.x0.flatten(1).mean(1) + self.own.value - self.sign * self.hidden[0].value
+        return contracts.Losses({self.kind: gap.square()}, gap.square() + 0 * self.hidden[0].value)
+
+
+def duel(lr: float = 0.1) -> Trainer:
+    one, two = Number(), Number()
+    players = (
+        contracts.Player("", one, Chases(one, two, 1.0, "total"), ("total",), torch.optim.SGD),
+        contracts.Player("rival", two, Chases(two, one, -1.0, "own"), ("own",), torch.optim.SGD),
+    )
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    rate = Rate("constant", lr, 1)
+    task = contracts.Task(players, lambda network: network)
+    return Trainer(task, fabric, rate=rate, clip=1e9, decay=0.0, micro_batch=1)
+
+
+def test_two_players_step_once_each_at_the_same_weights() -> None:
+    """Gradients of both are those at the old weights, in closed form, and none leaks across."""
+    work, given = duel(), batch(0, size=2)
+    mean = float(given.x0.flatten(1).mean(1).mean())
+    a = b = 0.0
+    for iteration in range(3):
+        tally, _ = work.advance(given._replace(iteration=iteration))
+        assert set(tally.loss()) == {"total", "own"}
+        a, b = a - 0.2 * (mean + a - b), b - 0.2 * (mean + b + a)
+        assert float(work.weights()["value"]) == pytest.approx(a, rel=1e-5)
+        assert float(work.weights()["rival.value"]) == pytest.approx(b, rel=1e-5)
+    assert float(work.averaged()["seen"]) == 6  # buffers are taken as they are
+    assert set(work.averaged()) == {"value", "seen"}
+
+
+def test_neither_player_steps_where_one_of_them_cannot() -> None:
+    work = duel()
+    work.advance(batch(0))
+    before = {name: weight.clone() for name, weight in work.weights().items()}
+    with torch.no_grad():
+        work.turns[1].player.network.value.fill_(torch.nan)
+    with pytest.raises(NumericalError, match=r"iteration 2.*nothing was updated"):
+        work.advance(batch(1))
+    assert torch.equal(work.weights()["value"], before["value"])
+
+
+def test_both_players_survive_a_round_trip() -> None:
+    one, two = duel(), duel()
+    for iteration in range(3):
+        one.advance(batch(iteration))
+    raw = {name: weight.clone() for name, weight in one.weights().items()}
+    two.restore(raw, one.averaged(), one.moments())
+    for work in (one, two):
+        work.advance(batch(3))
+    for name, weight in one.weights().items():
+        assert torch.equal(weight, two.weights()[name]), name
+
+
+def test_bf16_rounds_neither_times_nor_volumes_on_their_way_in() -> None:
+    """Engines round all floats that a forward is called with: 437.2 would become 438."""
+    seen: list[Batch] = []
+
+    class Looks(Chases):
+        def forward(self, batch: Batch) -> contracts.Losses:
+            seen.append(batch)
+            return super().forward(batch)
+
+    one, two = Number(), Number()
+    player = contracts.Player("", one, Looks(one, two, 1, "total"), ("total",), torch.optim.SGD)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    task, rate = contracts.Task((player,), lambda network: network), Rate("constant", 1e-3, 1)
+    work = Trainer(task, fabric, rate=rate, clip=1.0, decay=0.9, micro_batch=4)
+    given = batch(0)
+    work.advance(given)
+    assert torch.equal(seen[0].t, given.t) and torch.equal(seen[0].x0, given.x0)

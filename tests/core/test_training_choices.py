@@ -23,7 +23,7 @@ from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.prdit.zoo import model_config
 from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule, LinearSchedule
-from prdit_core.training.stages import STAGES
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.verbs.generate import generate
 from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
@@ -135,9 +135,7 @@ def test_the_best_checkpoint_is_kept_besides_the_newest_two(
 
     losses = iter([0.5, 0.1, 0.4, 0.3, 0.2])
 
-    def scripted(
-        _: object, prior: object, held_out: object, iteration: int, seed: int
-    ) -> Validated:
+    def scripted(judge: object, held_out: object, iteration: int, seed: int) -> Validated:
         return Validated(iteration, dict.fromkeys(("x0", "eps", "total"), next(losses)), {})
 
     monkeypatch.setattr(verb, "validate", scripted)
@@ -150,6 +148,7 @@ def test_validation_measures_the_averaged_weights_on_held_out_cases(
     data: Path, tmp_path: Path
 ) -> None:
     from prdit_core.data.datasets import PreparedData
+    from prdit_core.training.families.prdit.objective import JointError
     from prdit_core.training.validation import validate
     from prdit_core.training.volumes import Volumes
 
@@ -158,7 +157,8 @@ def test_validation_measures_the_averaged_weights_on_held_out_cases(
     assert line["iteration"] == 2 and len(line["levels"]["x0"]) == 5
     prepared, prior = PreparedData.open(data), load(newest(tmp_path / "run"))
     module = prior.network.module
-    again = validate(module, prior, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
+    judge = JointError(module, prior.schedule)
+    again = validate(judge, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
     recorded = read_header(newest(tmp_path / "run")).record
     assert again.losses["total"] == pytest.approx(recorded["validation_loss"], rel=1e-6)
     assert recorded["preset"]["window_hu"] == [-1000, 400]
@@ -168,12 +168,12 @@ def test_training_that_cannot_fit_is_refused_with_what_would(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def needed(volumes: int) -> int:
-        model = STAGES["local"].model_config(model_config("small"))
+        model = PRDIT_STAGES["local"].model_config(model_config("small"))
         size = (8, 8, 8)
         return training_memory(model, size, trains=("",), volumes=volumes, activations="keep")
 
     monkeypatch.setattr(machine, "_physical_memory", lambda: needed(2))
-    with pytest.raises(MemoryLimit, match="--micro-batch 2 --activations keep would fit"):
+    with pytest.raises(MemoryLimit, match="--micro-batch 2 would fit"):
         train(config(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     train(config(data, tmp_path / "run", micro_batch=2))
@@ -189,7 +189,7 @@ def test_memory_grows_with_what_is_held() -> None:
         return training_memory(
             model,
             (128, 128, 128),
-            trains=STAGES[stage].trains,
+            trains=PRDIT_STAGES[stage].trains,
             volumes=volumes,
             activations=activations,
         )

@@ -373,7 +373,7 @@ NONSENSE = {
     f"seed = {2**63}": "seed",
     "threads = 0": "threads",
     "workers = -1": "workers",
-    'stage = "both"': "stage: must be 'local', 'global', 'refine' or 'finetune', not 'both'",
+    'stage = "both"': "stage 'both' is none of local, global, refine, finetune",
     'model = "PRDiT-B/12"': "PRDiT-B/12",
     'device = "cuda:9"': "cuda:9",
 }

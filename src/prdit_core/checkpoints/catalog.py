@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prdit_core.checkpoints.store import HEADER, read_header, read_weights
+from prdit_core.checkpoints.store import HEADER, read_codec, read_header, read_weights
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
 from prdit_core.models.families import family_of
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from prdit_core.checkpoints.store import Header
+    from prdit_core.config import NetworkConfig
+    from prdit_core.models.codec import Codec
     from prdit_core.models.prior import Prior
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
@@ -142,15 +146,25 @@ def load(name_or_path: str | Path, device: str = "cpu") -> Prior:
 
 
 def assemble(header: Header, path: Path, name: str) -> Prior:
-    """Build the prior that a header describes from the weights beside it."""
+    """Build the prior that a header describes from the weights beside it.
+
+    Raises
+    ------
+    UsageError
+        If it holds no network that predicts, but a codec alone.
+    """
+    from prdit_core.models.codec import Identity
     from prdit_core.models.prior import Prior
 
-    weights = read_weights(path, header)  # before the network, whose size a header may lie about
-    family = family_of(header.model)
-    module = family.build(header.model)
-    module.load_state_dict(weights, strict=True)
+    face = family_of(header.model).face
+    if face is None:
+        title = family_of(header.model).title
+        raise UsageError(f"{name} is a codec ({title}): it makes no volumes of its own")
+    module = _filled(header.model, read_weights(path, header))
+    decoder = read_codec(path, header)
     return Prior(
-        network=family.face(module.eval().requires_grad_(False)),
+        network=face(module),
+        codec=Identity() if decoder is None else _codec(header, decoder),
         schedule=header.schedule,
         intensity=header.intensity,
         geometry=header.geometry,
@@ -158,3 +172,18 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
         digest=header.digest,
         record=header.record,
     )
+
+
+def _filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:
+    """Network in evaluation mode; its weights were read first, for a header may lie about sizes."""
+    module = family_of(config).build(config)
+    module.load_state_dict(weights, strict=True)
+    return module.eval().requires_grad_(False)
+
+
+def _codec(header: Header, weights: dict[str, Tensor]) -> Codec:
+    assert header.codec is not None  # else it has no weights
+    codec = family_of(header.codec).codec
+    if codec is None:
+        raise CheckpointError(f"family {header.codec.family} is no codec")
+    return codec(_filled(header.codec, weights))

@@ -7,19 +7,35 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import find
-from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
+from prdit_core.checkpoints.store import (
+    read_codec,
+    read_header,
+    read_weights,
+    save_checkpoint,
+)
 from prdit_core.models.tensor_files import check_finite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 
 def publish(source: str | Path, out: str | Path) -> Path:
     """Write the averaged weights of `source` as float16 to the checkpoint folder `out`."""
     path = find(source)
     header = read_header(path)
-    weights = {name: weight.half() for name, weight in read_weights(path, header).items()}
-    check_finite(weights, "in half precision")
-    return save_checkpoint(Path(out), header, weights)
+    weights, codec = _halved(read_weights(path, header)), read_codec(path, header)
+    return save_checkpoint(Path(out), header, weights, None if codec is None else _halved(codec))
+
+
+def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    halved = {name: weight.half() for name, weight in weights.items()}
+    check_finite(halved, "in half precision")
+    return halved
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -37,10 +38,12 @@ from prdit_core.schedule import AnySchedule
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pydantic import SerializerFunctionWrapHandler
     from torch import Tensor
 
 HEADER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
+CODEC_WEIGHTS = "codec.safetensors"
 FORMAT_VERSION = 1
 AnyNetworkConfig = Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(configuration)]
 
@@ -54,6 +57,8 @@ class Header(BaseModel):
 
     Attributes
     ----------
+    model : the network that predicts, or a codec alone
+    codec : what the model's states are decoded by; None: they are voxels
     record : how it came about (stage, iterations, data, versions) or where it was imported from
     files : SHA-256 of each payload
     """
@@ -66,17 +71,29 @@ class Header(BaseModel):
     schedule: AnySchedule
     intensity: Intensity
     geometry: Geometry
+    codec: AnyNetworkConfig | None = None
     record: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits(self) -> Header:
-        if any(edge % self.model.edge_multiple for edge in self.geometry.shape):
+        shape = self.geometry.shape
+        if self.codec is not None:
+            shape = self.codec.grid(shape)
+        if any(edge % self.model.edge_multiple for edge in shape):
             raise ValueError(
                 f"volumes of {self.geometry.shape} do not fit the model: edges must be multiples "
                 f"of {self.model.edge_multiple}"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of a codec where there is none: digests of older checkpoints stay valid."""
+        content: dict[str, Any] = dump(self)
+        if self.codec is None:
+            content.pop("codec", None)
+        return content
 
     def stopped_at(self, number: int) -> Header:
         """The part up to resolution `number` of a chain, out of the same files."""
@@ -91,6 +108,8 @@ class Header(BaseModel):
         """SHA-256 over all that changes what the model generates: weights, process, units, grid."""
         decisive = self.model_dump(mode="json", exclude={"record", "files"})
         decisive["weights"] = self.files[WEIGHTS]
+        if self.codec is not None:
+            decisive["codec weights"] = self.files[CODEC_WEIGHTS]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -98,6 +117,7 @@ def save_checkpoint(
     path: Path,
     header: Header,
     weights: Mapping[str, Tensor],
+    codec: Mapping[str, Tensor] | None = None,
     add: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all.
@@ -105,12 +125,14 @@ def save_checkpoint(
     Parameters
     ----------
     header : its `files` are filled in here
-    weights : in the number format they shall have on disk
+    weights, codec : in the number format they shall have on disk; `codec` if the header has one
     add : writes further payloads into the folder, which are hashed as well
     """
 
     def fill(folder: Path) -> None:
         save_tensors(weights, folder / WEIGHTS)
+        if codec is not None:
+            save_tensors(codec, folder / CODEC_WEIGHTS)
         add(folder)
         files = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
         content = header.model_copy(update={"files": files}).model_dump(mode="json")
@@ -144,8 +166,9 @@ def read_header(path: Path) -> Header:
         raise invalid(file, error) from error
     except (ValueError, RecursionError, AttributeError) as error:
         raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
-    if WEIGHTS not in header.files:
-        raise CheckpointError(f"{shown(file)} names no {WEIGHTS}")
+    for name in (WEIGHTS, *([] if header.codec is None else [CODEC_WEIGHTS])):
+        if name not in header.files:
+            raise CheckpointError(f"{shown(file)} names no {name}")
     return header
 
 
@@ -180,10 +203,25 @@ def read_weights(path: Path, header: Header) -> dict[str, Tensor]:
         If a hash, a name, a shape or a number format is not what the header promises, or a value
         is not finite.
     """
-    _check_size(path / WEIGHTS, header.model)
-    check_tensor_header(path / WEIGHTS, expected_shapes(header.model))
+    return _read(path, header, header.model, WEIGHTS)
+
+
+def read_codec(path: Path, header: Header) -> dict[str, Tensor] | None:
+    """Verified weights of the codec in a checkpoint folder, float32; None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_weights`.
+    """
+    return None if header.codec is None else _read(path, header, header.codec, CODEC_WEIGHTS)
+
+
+def _read(path: Path, header: Header, config: NetworkConfig, name: str) -> dict[str, Tensor]:
+    _check_size(path / name, config)
+    check_tensor_header(path / name, expected_shapes(config))
     verify(path, header)
-    return load_tensors(path / WEIGHTS)
+    return load_tensors(path / name)
 
 
 def _check_size(file: Path, config: NetworkConfig) -> None:

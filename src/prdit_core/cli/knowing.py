@@ -56,7 +56,7 @@ def import_(
     A high-resolution model becomes a chain of two sizes. What the file does not say must be given;
     nothing in it is executed.
     """
-    from prdit_core.checkpoints.importer import import_official
+    from prdit_core.checkpoints.releases.prdit.importer import import_official
     from prdit_core.checkpoints.store import read_header
 
     path = import_official(

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import re
 import tomllib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.config import (
-    Activations,
-    Output,
-    Precision,
-    RateName,
-    Sees,
-    Shows,
-    StageName,
-    Strategy,
-    TrainConfig,
-)
+from prdit_core.config import TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.machine import processes
+from prdit_core.models.families import FAMILIES
+from prdit_core.training.stages import STAGES, stage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pydantic.fields import FieldInfo
 
     from prdit_core.training.board import Board
     from prdit_core.training.claim import Begin
@@ -37,101 +33,64 @@ if TYPE_CHECKING:
 CONFIG_LIMIT = 1 << 20
 
 
+def of_all_stages(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each setting that any stage has, in place of `given`.
+
+    typer learns them from the signature; what is told of them is what the settings say.
+    """
+
+    @functools.wraps(command)
+    def train(**words: Any) -> None:
+        given = {name: words.pop(name) for name in options}
+        command(**words, given={n: v for n, v in given.items() if v is not None})
+
+    options = {option.name: option for option in _options()}
+    types = get_type_hints(command, include_extras=True)
+    own = [
+        one.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, one in inspect.signature(command).parameters.items()
+        if name != "given"
+    ]
+    shown_to_typer: Any = train
+    shown_to_typer.__signature__ = inspect.Signature([*options.values(), *own])
+    shown_to_typer.__annotations__ = {one.name: one.annotation for one in (*options.values(), *own)}
+    return train
+
+
+def _options() -> Iterator[inspect.Parameter]:
+    """Every setting once: those of all families first, then what only some have."""
+    families = {FAMILIES[stage.family].title: stage.settings for stage in STAGES.values()}
+    common = TrainingConfig.model_fields
+    names = dict.fromkeys([*common, *(n for kind in families.values() for n in kind.model_fields)])
+    for name in names:
+        fields = {t: k.model_fields[name] for t, k in families.items() if name in k.model_fields}
+        field = next(iter(fields.values()))
+        told = {title: _told(one) for title, one in fields.items()}
+        of_all = len(fields) == len(families) and len(set(told.values())) == 1
+        text = _told(field) if of_all else " ".join(f"{t}: {words}" for t, words in told.items())
+        flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
+        kind: Any = str if name == "stage" else field.annotation
+        option = typer.Option(flag, help=text)
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Optional[kind], option],  # noqa: UP045  # `|` needs a type
+        )
+
+
+def _told(field: FieldInfo) -> str:
+    """What a setting says of itself, and its default unless it says that too."""
+    words = " ".join((field.description or "").split())
+    told = field.default is None or field.is_required() or words.endswith("]")
+    return words if told else f"{words} [{field.default}]"
+
+
 @door
+@of_all_stages
 def train(
-    stage: Annotated[
-        StageName | None,
-        typer.Option(
-            help="local: stage 1; global: stage 2, on top of stage 1; refine: stage 3, doubles the "
-            "resolution of a model; finetune: all of a model."
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Prepared data of `preprocess` or `phantoms`.")
-    ] = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder; all results go there.")] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Run, checkpoint or demo to start from; only stage local needs none."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="small (default below 128^3) or size/patch/depth such as PRDiT-B/12/4; for refine "
-            "the patches of the refiner, also as patch/stride/padding/width such as 8/4/2/192. "
-            "[refine: those of the model below]"
-        ),
-    ] = None,
-    objective: Annotated[
-        Output | None, typer.Option(help="velocity is flow matching. [image-and-noise]")
-    ] = None,
-    iterations: Annotated[
-        int | None,
-        typer.Option(
-            help="Optimiser steps. [local 104000, global 130000, refine 250000, finetune 50000]"
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Volumes per step, of all processes. [16]")
-    ] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option(help="Volumes a process holds at once. [all of its share]")
-    ] = None,
-    activations: Annotated[
-        Activations | None,
-        typer.Option(help="recompute: less memory, about a third slower. [keep]"),
-    ] = None,
-    consistency: Annotated[
-        float | None,
-        typer.Option(help="Weight of the low-frequency term of a chain; 0 leaves it out. [0.1]"),
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(help="refine: edge of the box trained on per step. [the whole volume]"),
-    ] = None,
-    sees: Annotated[
-        Sees | None,
-        typer.Option(help="refine: below also shows the refiner the prediction below it. [noise]"),
-    ] = None,
-    shows: Annotated[
-        Shows | None,
-        typer.Option(
-            help="refine: averages instead of every second voxel for what lies below. [voxels]"
-        ),
-    ] = None,
-    lower_sizes: Annotated[
-        float | None,
-        typer.Option(help="finetune: weight of the loss at every lower resolution of a chain. [0]"),
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. [the paper's]")] = None,
-    lr_schedule: Annotated[
-        RateName | None,
-        typer.Option(help="cosine falls to zero over --iterations. [constant]"),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, data order and noise. [0]")] = None,
-    save_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints, each validated. [1000]")
-    ] = None,
-    preview_every: Annotated[
-        int | None, typer.Option(help="Steps between pictures. [1000]")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    strategy: Annotated[
-        Strategy | None,
-        typer.Option(
-            help="For several processes (torchrun, srun); fsdp also splits weights. [ddp]"
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that prepare batches ahead. [0]")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads, part of the seed.")] = None,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(help="auto: bf16 where the device is fast at it, else float32."),
-    ] = None,
+    *,
+    given: dict[str, Any],
     config: Annotated[
         Path | None, typer.Option(help="TOML file with these settings; options here win.")
     ] = None,
@@ -152,51 +111,29 @@ def train(
     Defaults are the paper's settings. Several processes: torchrun --standalone --nproc-per-node N
     --no-python -- prdit-core train ..., or srun prdit-core train ...
     """
-    given = {
-        "stage": stage,
-        "data": data,
-        "run": run,
-        "start": start,
-        "model": model,
-        "objective": objective,
-        "iterations": iterations,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "activations": activations,
-        "consistency": consistency,
-        "crop": crop,
-        "sees": sees,
-        "shows": shows,
-        "lower_sizes": lower_sizes,
-        "lr": lr,
-        "lr_schedule": lr_schedule,
-        "seed": seed,
-        "save_every": save_every,
-        "preview_every": preview_every,
-        "device": device,
-        "strategy": strategy,
-        "workers": workers,
-        "threads": threads,
-        "precision": precision,
-    }
-    settings = _config(config, {n: v for n, v in given.items() if v is not None})
+    settings = _config(config, given)
     begin: Begin = "change" if allow_change else "resume" if resume else "new"
     board = _open_board(settings.run) if tensorboard and processes().rank == 0 else None
     with board or nullcontext():
         _follow(settings, begin, json, [board.take] if board else [])
 
 
-def _config(file: Path | None, given: dict[str, Any]) -> TrainConfig:
+def _config(file: Path | None, given: dict[str, Any]) -> TrainingConfig:
     settings = ({} if file is None else _read_toml(file)) | given
+    of_any = {name for stage in STAGES.values() for name in stage.settings.model_fields}
     for name in settings:
-        if name not in TrainConfig.model_fields:
-            near = difflib.get_close_matches(name, TrainConfig.model_fields, 1)
+        if name not in of_any:
+            near = difflib.get_close_matches(name, sorted(of_any), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{shown(file or '')}: setting {shown(name)!r} is not known{hint}")
     for name in ("stage", "data", "run"):
         if name not in settings:
             raise UsageError(f"--{name} is needed")
-    return TrainConfig.model_validate(settings)
+    stage = stage_of(str(settings["stage"]))
+    for name in settings:
+        if name not in stage.settings.model_fields:
+            raise UsageError(f"stage {stage.name} has no --{name.replace('_', '-')}; leave it out")
+    return stage.settings.model_validate(settings)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -217,7 +154,7 @@ def _open_board(run: Path) -> Board:
 
 
 def _follow(
-    config: TrainConfig, begin: Begin, as_json: bool, others: list[Callable[[Event], None]]
+    config: TrainingConfig, begin: Begin, as_json: bool, others: list[Callable[[Event], None]]
 ) -> None:
     """Train, and show what happens; in all processes but the first in silence."""
     from prdit_core.training.events import Started, Stopped, TrainStep

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Codec(Protocol):
     """Volumes (B, C, D, H, W) in model units to states and back; it owns the scale of these."""
 
+    def to(self, device: str) -> Codec:
+        """The same codec there; this one stays where it is."""
+
     def grid(self, shape: Shape) -> Shape:
         """Grid of the states of a volume (D, H, W)."""
 
@@ -30,6 +33,11 @@ class Codec(Protocol):
 @dataclass(frozen=True)
 class Identity:
     """The codec of networks that see the voxels themselves."""
+
+    def to(self, device: str) -> Identity:
+        """Itself: it holds nothing."""
+        del device
+        return self
 
     def grid(self, shape: Shape) -> Shape:
         """That of the volume."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from prdit_core.models.codec import Codec
     from prdit_core.models.contracts import Network
 
 # Of headers that name none: they were written before there was another.
@@ -28,14 +29,16 @@ class Family:
     title : what users read
     config : its configurations
     build : the bare network of a configuration, its weights not yet filled
-    face : a bare network in evaluation mode as the house sees it
+    face : a bare network in evaluation mode as the house sees it; None: it predicts nothing
+    codec : the same as a codec; None: it is none
     """
 
     name: str
     title: str
     config: type[NetworkConfig]
     build: Callable[[Any], nn.Module]
-    face: Callable[[Any], Network]
+    face: Callable[[Any], Network] | None
+    codec: Callable[[Any], Codec] | None = None
 
 
 def _build_prdit(config: ModelConfig) -> nn.Module:

@@ -72,7 +72,7 @@ class Prior:
 
     def to(self, device: str) -> Prior:
         """The same prior with its weights on another device; this one keeps its own."""
-        return replace(self, network=self.network.to(device))
+        return replace(self, network=self.network.to(device), codec=self.codec.to(device))
 
     def denoiser(self, config: SamplingConfig = DEFAULTS, key: Key = FIRST) -> Denoiser:
         """What one walk asks; see `Network.denoiser`."""
@@ -143,6 +143,13 @@ class Prior:
             raise UsageError(
                 f"a model of {channels} channels has no HU volume; use denoise for its tensors"
             )
+
+    def encode(self, voxels_hu: NDArray[Any]) -> Tensor:
+        """State (1, C, D, H, W) of clean voxels (D, H, W) in HU, on the prior's device."""
+        import torch
+
+        x = torch.from_numpy(self.intensity.to_model(voxels_hu))[None, None]
+        return self.codec.encode(x.to(self.device))
 
     def to_volume(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
         """One clean state (1, C, D, H, W) as a volume in HU on the prior's grid.

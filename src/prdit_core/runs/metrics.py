@@ -1,8 +1,9 @@
 """metrics.jsonl and history.jsonl: JSON lines, appended while the run goes on.
 
-A line of metrics has "kind" ("train" or "validation"), "iteration", "loss" (of "x0", "eps" and
-"total") and "levels": a list for each loss, its means in `LEVELS` equal spans of t, null where the
-batch had none. Lines of training also have "grad_norm" and "lr".
+A line of metrics has "kind" ("train" or "validation"), "iteration", "loss" (by kind: "total", for
+denoisers "x0" and "eps", and what else a stage has) and "levels": a list for each loss, its means
+in `LEVELS` equal spans of t, null where the batch had none. Lines of training also have
+"grad_norm" and "lr".
 """
 
 from __future__ import annotations

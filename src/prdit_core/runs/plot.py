@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # By Okabe and Ito, for the colour-blind.
 COLOURS = {"total": "#000000", "x0": "#0072B2", "eps": "#D55E00"}
+FURTHER = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 OTHER, GUIDE = "#009E73", "#707070"
 # Losses of training by noise level are means of so many lines.
 NEWEST = 200
@@ -68,32 +70,45 @@ def _draw(lines: list[Line], resumptions: list[int]) -> Figure:
     panels = figure.subplot_mosaic(LAYOUT, height_ratios=ROWS)
     losses, levels, norm, rate = (panels[letter] for letter in "ABCD")
     train, validation = (_of_kind(lines, kind) for kind in ("train", "validation"))
-    _draw_losses(losses, train, validation)
-    _draw_levels(levels, train[-NEWEST:], validation[-1:])
+    colours = _colours(lines)
+    _draw_losses(losses, train, validation, colours)
+    _draw_levels(levels, train[-NEWEST:], validation[-1:], colours)
     _draw_training(norm, train, "grad_norm", "gradient norm", "log")
     _draw_training(rate, train, "lr", "learning rate", "linear")
     rate.set_ylim(bottom=0)
     for axes in (losses, norm, rate):
         _finish_iterations(axes, lines[-1]["iteration"], resumptions)
-    _legend(losses)
+    _legend(losses, colours)
     return figure
 
 
-def _draw_losses(axes: Axes, train: list[Line], validation: list[Line]) -> None:
+def _colours(lines: list[Line]) -> dict[str, str]:
+    """Colour of each kind of loss that the run has; the sum of a stage lies on top."""
+    kinds = dict.fromkeys(kind for line in lines for kind in line["loss"])
+    further = cycle(FURTHER)
+    return {kind: COLOURS.get(kind) or next(further) for kind in kinds}
+
+
+def _draw_losses(
+    axes: Axes, train: list[Line], validation: list[Line], colours: dict[str, str]
+) -> None:
     at, held_out_at = _iterations(train), _iterations(validation)
-    for name, colour in COLOURS.items():
+    for name, colour in colours.items():
         losses = _losses(train, name)
         axes.plot(at, losses, color=colour, linewidth=0.6, alpha=0.25)
         axes.plot(at, _smooth(losses), color=colour, linewidth=2, marker=_marker(at))
-    for name, colour in COLOURS.items():
+    for name, colour in colours.items():
         _draw_validation(axes, held_out_at, _losses(validation, name), colour)
     _name(axes, "loss", "log")
 
 
-def _draw_levels(axes: Axes, train: list[Line], validation: list[Line]) -> None:
+def _draw_levels(
+    axes: Axes, train: list[Line], validation: list[Line], colours: dict[str, str]
+) -> None:
     edges = np.linspace(0, T, LEVELS + 1)
-    for name in ("x0", "eps"):
-        colour = COLOURS[name]
+    parts = [name for name in colours if name != "total"] or ["total"]
+    for name in parts:
+        colour = colours[name]
         axes.stairs(_levels(train, name), edges, baseline=None, color=colour, linewidth=2)
         _draw_validation(axes, (edges[1:] + edges[:-1]) / 2, _levels(validation, name), colour)
     axes.set_xlim(0, T)
@@ -140,11 +155,11 @@ def _name(axes: Axes, title: str, scale: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(axes: Axes) -> None:
+def _legend(axes: Axes, colours: dict[str, str]) -> None:
     """Above the panel, where no curve goes."""
     from matplotlib.lines import Line2D
 
-    entries = [Line2D([], [], color=COLOURS[n], linewidth=2, label=n) for n in COLOURS]
+    entries = [Line2D([], [], color=c, linewidth=2, label=n) for n, c in colours.items()]
     entries += [
         Line2D([], [], color=GUIDE, linewidth=0.6, label="training, each iteration"),
         Line2D([], [], color=GUIDE, linewidth=2, label="training, mean"),
@@ -189,14 +204,15 @@ def _iterations(lines: list[Line]) -> Values:
 
 
 def _losses(lines: list[Line], name: str) -> Values:
-    return np.array([line["loss"][name] for line in lines], dtype=float)
+    return np.array([line["loss"].get(name, np.nan) for line in lines], dtype=float)
 
 
 def _levels(lines: list[Line], name: str) -> Values:
     """Mean over lines, (LEVELS,); NaN where no line has a value."""
-    rows = np.array([line["levels"][name] for line in lines], dtype=float).reshape(-1, LEVELS)
-    there = np.isfinite(rows)
-    sums, counts = np.where(there, rows, 0).sum(0), there.sum(0)
+    rows = [line["levels"][name] for line in lines if name in line["levels"]]
+    values = np.array(rows, dtype=float).reshape(-1, LEVELS)
+    there = np.isfinite(values)
+    sums, counts = np.where(there, values, 0).sum(0), there.sum(0)
     means: Values = np.divide(sums, counts, out=np.full(LEVELS, np.nan), where=counts > 0)
     return means
 

@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,14 +28,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Clean volumes (B, 1, D, H, W), unit noise of the same shape, times (B,), names of cases."""
+class Batch(NamedTuple):
+    """Volumes of one iteration, or a part of them.
+
+    Attributes
+    ----------
+    x0 : (B, 1, D, H, W) clean
+    unit_noise : of the same shape
+    t : (B,) times
+    cases : names of the volumes
+    iteration : counted from 0
+    places : of the volumes in the batch of all processes; with the iteration a key to draw by
+    """
 
     x0: Tensor
     unit_noise: Tensor
     t: Tensor
     cases: tuple[str, ...]
+    iteration: int
+    places: tuple[int, ...]
 
 
 class Source(Protocol):
@@ -81,7 +92,7 @@ class Batches(Dataset[Batch | PrditError]):
         draws = [_draws(x0.shape[1:], self.seed, iteration, place) for place in places]
         times, noises = zip(*draws, strict=True)
         names = tuple(self.source.names[case] for case in cases)
-        return Batch(x0, torch.stack(noises), torch.cat(times), names)
+        return Batch(x0, torch.stack(noises), torch.cat(times), names, iteration, tuple(places))
 
     def between(self, start: int, total: int, workers: int) -> Iterator[Batch]:
         """Batches `start` to `total` - 1, prepared ahead by `workers` processes if there are any.
@@ -139,7 +150,13 @@ def split(batch: Batch, volumes: int) -> Iterator[Batch]:
     """The batch in parts of at most `volumes`."""
     for first in range(0, len(batch.cases), volumes):
         part = slice(first, first + volumes)
-        yield Batch(batch.x0[part], batch.unit_noise[part], batch.t[part], batch.cases[part])
+        yield batch._replace(
+            x0=batch.x0[part],
+            unit_noise=batch.unit_noise[part],
+            t=batch.t[part],
+            cases=batch.cases[part],
+            places=batch.places[part],
+        )
 
 
 def _draws(shape: Sequence[int], seed: int, iteration: int, place: int) -> tuple[Tensor, Tensor]:

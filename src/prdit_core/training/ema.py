@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Ema:
-    """Exponential moving average of all weights, with a warm-up.
+    """Exponential moving average of all weights, with a warm-up; buffers are taken as they are.
 
     Without it, after 5,000 iterations at 0.9999 more than half of the average is still the start.
     """
@@ -29,3 +29,6 @@ class Ema:
         trained = [(n, w.detach()) for n, w in model.named_parameters() if w.requires_grad]
         averages = [self.weights[name] for name, _ in trained]
         torch._foreach_lerp_(averages, [weight for _, weight in trained], share)
+        for name, buffer in model.named_buffers():
+            if name in self.weights:  # not those that are no part of the state
+                self.weights[name].copy_(buffer)

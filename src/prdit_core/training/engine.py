@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -15,7 +16,6 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.machine import processes
-from prdit_core.models.prdit.global_residual import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,14 @@ _ENVIRONMENTS = {
 }
 
 
-def launch(device: str, precision: str, strategy: Strategy) -> Fabric:
+def launch(
+    device: str, precision: str, strategy: Strategy, shards: tuple[type[nn.Module], ...] = ()
+) -> Fabric:
     """Engine of this process, joined with those of the others.
+
+    Parameters
+    ----------
+    shards : modules that "fsdp" splits one by one, before what is left
 
     Raises
     ------
@@ -52,7 +58,7 @@ def launch(device: str, precision: str, strategy: Strategy) -> Fabric:
         accelerator=kind,
         devices=here.local if here.world > 1 else alone,
         num_nodes=here.world // here.local,
-        strategy=_strategy(strategy, here.world),
+        strategy=_strategy(strategy, here.world, shards),
         precision=precision,  # type: ignore[arg-type]  # a name of ours that is one of Fabric's
         plugins=[_ENVIRONMENTS[here.launcher]()],
     )
@@ -102,21 +108,25 @@ def split_like(tensor: Tensor, target: Tensor) -> Tensor:
     return there
 
 
-def _strategy(name: Strategy, world: int) -> FabricStrategy | str:
+def _strategy(
+    name: Strategy, world: int, shards: tuple[type[nn.Module], ...]
+) -> FabricStrategy | str:
     if world == 1:
         return "auto"
     if name == "ddp":
         return DDPStrategy()
-    return ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
+    return ModelParallelStrategy(
+        partial(_shard, shards=shards), data_parallel_size=world, tensor_parallel_size=1
+    )
 
 
-def _shard(model: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Split each transformer block, then what is left (FSDP2)."""
+def _shard(model: nn.Module, mesh: DeviceMesh, shards: tuple[type[nn.Module], ...]) -> nn.Module:
+    """Split each transformer block or its like, then what is left (FSDP2)."""
     from torch.distributed.fsdp import fully_shard
 
     over = mesh["data_parallel"]
     for part in model.modules():
-        if isinstance(part, Block):
+        if isinstance(part, shards):
             fully_shard(part, mesh=over)
     fully_shard(model, mesh=over)
     return model

@@ -1,8 +1,9 @@
-"""The training loop: one for all stages, an iterator of events."""
+"""The training loop: one for all stages of all families, an iterator of events."""
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,30 +11,25 @@ import torch
 from torch import nn
 
 from prdit_core.errors import NumericalError
-from prdit_core.models.prdit.highres_refiner import below
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.batches import split
 from prdit_core.training.ema import Ema
 from prdit_core.training.engine import of_all, split_like, whole
 from prdit_core.training.events import TrainStep
-from prdit_core.training.objective import Losses, add_noise, inconsistency, losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lightning_fabric import Fabric
     from torch import Tensor
 
-    from prdit_core.models.prdit.network import PRDiT
-    from prdit_core.patches import Box
-    from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
-    from prdit_core.training.crop import Crop
+    from prdit_core.training.contracts import Losses, Player, Task
     from prdit_core.training.events import Levels, Loss
     from prdit_core.training.rate import Rate
 
-KINDS = ("x0", "eps", "total")
+Told = dict[str, torch.Tensor]  # losses by kind, each (B,)
 
 
 @dataclass(frozen=True)
@@ -42,166 +38,123 @@ class Tally:
 
     Attributes
     ----------
-    sums : (4, LEVELS) float64: x0, eps, total, and the number of volumes
+    kinds : names of the losses
+    sums : (kinds + 1, LEVELS) float64: each loss, and the number of volumes
     asked : how many processes were asked to stop
     """
 
+    kinds: tuple[str, ...]
     sums: Tensor
     asked: int
 
     def loss(self) -> Loss:
         """Means over everything."""
         *parts, count = self.sums.sum(1).tolist()
-        return {kind: part / count for kind, part in zip(KINDS, parts, strict=True)}
+        return {kind: part / count for kind, part in zip(self.kinds, parts, strict=True)}
 
     def levels(self) -> Levels:
         """Means by span of t; None where there was no volume."""
         *parts, counts = self.sums.tolist()
         return {
             kind: [total / n if n else None for total, n in zip(part, counts, strict=True)]
-            for kind, part in zip(KINDS, parts, strict=True)
+            for kind, part in zip(self.kinds, parts, strict=True)
         }
 
 
-def sums_by_level(found: Losses, t: Tensor) -> Tensor:
-    """(4, LEVELS) float64 as in `Tally`, from losses (B,) and times (B,)."""
+def sums_by_level(told: Told, t: Tensor) -> Tensor:
+    """Sums as in `Tally`, from losses (B,) and times (B,)."""
     level = (t.double() / T * LEVELS).ceil().long().clamp(1, LEVELS) - 1
-    values = torch.stack([found.x0, found.eps, found.total, torch.ones_like(found.total)])
-    empty = torch.zeros(4, LEVELS, dtype=torch.float64, device=t.device)
+    values = torch.stack([*told.values(), torch.ones_like(t)])
+    empty = torch.zeros(len(values), LEVELS, dtype=torch.float64, device=t.device)
     return empty.index_add_(1, level, values.double())
 
 
-def joined(parts: list[Losses]) -> Losses:
+def joined(parts: Sequence[Told]) -> Told:
     """Losses of the parts of a batch as those of the whole."""
-    return Losses(
-        x0=torch.cat([part.x0 for part in parts]),
-        eps=torch.cat([part.eps for part in parts]),
-        total=torch.cat([part.total for part in parts]),
-    )
+    return {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
 
 
-class _Pyramid(nn.Module):
-    """A network seen from all its resolutions.
+class _Unrounded(nn.Module):
+    """An objective that gets its batch as it is.
 
-    Engines set precision and exchange gradients around `forward` only; a call of another method
-    passes them by, in silence.
+    Engines round all floats that they see on the way into a forward to bf16, times among them.
     """
 
-    def __init__(self, network: PRDiT) -> None:
+    def __init__(self, objective: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.objective = objective
 
-    def forward(self, x: Tensor, t: Tensor, box: Box | None) -> list[Tensor]:
-        """As `PRDiT.pyramid`."""
-        return self.network.pyramid(x, t, box)
+    def forward(self, batch: Callable[[], Batch]) -> Losses:
+        """Losses of what `batch` gives."""
+        losses: Losses = self.objective(batch())
+        return losses
 
 
-class Trainer:
-    """A network, its optimiser and its average on a device, advanced one iteration at a time.
+class Turn:
+    """A player on a device: its optimiser, and its share of an iteration."""
 
-    Parameters
-    ----------
-    consistency : weight of `inconsistency` of a chain. It is minimised, but the losses that are
-        told are those of Eq. 3 alone, so that runs with other weights compare.
-    lower_sizes : weight of Eq. 3 at every lower resolution of a chain, likewise not told
-    crop : where the last refiner is trained; None: everywhere
-    """
-
-    def __init__(
-        self,
-        model: PRDiT,
-        schedule: Schedule,
-        fabric: Fabric,
-        *,
-        rate: Rate,
-        clip: float,
-        decay: float,
-        micro_batch: int,
-        consistency: float = 0.0,
-        lower_sizes: float = 0.0,
-        crop: Crop | None = None,
-    ) -> None:
+    def __init__(self, player: Player, fabric: Fabric, peak: float) -> None:
+        self.player = player
         self.fabric = fabric
-        self.schedule = schedule
-        self.rate = rate
-        self.clip = clip
-        self.micro_batch = micro_batch
-        self.consistency = consistency
-        self.lower_sizes = lower_sizes
-        self.crop = crop
-        self.network = model
-        self.model = fabric.setup_module(_Pyramid(model))
-        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self.optimiser: Any = fabric.setup_optimizers(
-            torch.optim.AdamW(trained, lr=rate.peak, betas=(0.9, 0.999), weight_decay=0.0)
+        self.objective = fabric.setup_module(_Unrounded(player.objective))
+        trained = [weight for weight in self.objective.parameters() if weight.requires_grad]
+        self.optimiser: Any = fabric.setup_optimizers(player.optimiser(trained, peak))
+        self.objective.train()
+        self._trained = [(n, w) for n, w in player.network.named_parameters() if w.requires_grad]
+
+    @contextmanager
+    def alone(self, turns: list[Turn]) -> Iterator[None]:
+        """Only this player's weights take gradients."""
+        others = [weight for turn in turns if turn is not self for _, weight in turn._trained]
+        for weight in others:
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for weight in others:
+                weight.requires_grad_(True)
+
+    def backward(self, part: Batch, share: float, *, last: bool) -> Told:
+        """Add a part's gradient; processes exchange theirs after the last part only."""
+        with self.fabric.no_backward_sync(self.objective, enabled=not last):
+            losses = self.objective(lambda: part)
+            self.fabric.backward(losses.objective.mean() * share)
+        return {kind: losses.told[kind].detach() for kind in self.player.kinds}
+
+    def clipped_norm(self, clip: float) -> Tensor:
+        """Norm of the gradient before it is clipped."""
+        norm = self.fabric.clip_gradients(
+            self.objective, self.optimiser, max_norm=clip, error_if_nonfinite=False
         )
-        self.ema = Ema(model, decay)
-        self.model.train()
+        assert norm is not None  # Fabric returns the norm whenever max_norm is given
+        return whole(norm)
 
-    def advance(self, batch: Batch, iteration: int, asked: bool = False) -> tuple[Tally, float]:
-        """One optimiser step on this process's share of a batch.
-
-        Parameters
-        ----------
-        iteration : counted from 0
-        asked : whether this process was asked to stop, which all get to know
-
-        Returns
-        -------
-        Losses over all processes, and the norm of the gradient before it was clipped.
-
-        Raises
-        ------
-        NumericalError
-            If loss or gradient is not finite; weights and average are left as they were.
-        """
-        parts = list(split(batch, self.micro_batch))
-        shares = [len(part.cases) / len(batch.cases) for part in parts]
-        box = self._box(iteration, batch)
-        found = [
-            self._backward(part, share, box, last=part is parts[-1])
-            for part, share in zip(parts, shares, strict=True)
-        ]
-        tally = self._shared(found, batch, asked)
-        norm = self._clipped_norm()
-        if not (torch.isfinite(tally.sums).all() and torch.isfinite(norm)):
-            self.optimiser.zero_grad()
-            raise NumericalError(self._not_finite(found, batch, iteration))
+    def step(self, lr: float) -> None:
+        """Move the weights."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate.at(iteration)
+            group["lr"] = lr
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self.ema.update(self.network, iteration)
-        return tally, float(norm)
 
     def weights(self) -> dict[str, Tensor]:
-        """Weights as the optimiser left them, whole."""
-        return {name: whole(weight) for name, weight in self.network.state_dict().items()}
-
-    def averaged(self) -> dict[str, Tensor]:
-        """Averaged weights, whole."""
-        return {name: whole(weight) for name, weight in self.ema.weights.items()}
+        """All that the player's network is, by the names under which it is saved."""
+        return {self._saved(name): w for name, w in self.player.network.state_dict().items()}
 
     def moments(self) -> dict[str, Tensor]:
-        """Moments of the optimiser by weight name, whole."""
+        """Moments of the optimiser by weight name."""
         state = self.optimiser.state_dict()["state"]
         return {
-            f"{name}.{moment}": whole(value.detach()).cpu()
-            for number, (name, _) in enumerate(self._trained())
+            f"{self._saved(name)}.{moment}": whole(value.detach()).cpu()
+            for number, (name, _) in enumerate(self._trained)
             for moment, value in state.get(number, {}).items()
         }
 
-    @torch.no_grad()
-    def restore(
-        self, raw: dict[str, Tensor], ema: dict[str, Tensor], moments: dict[str, Tensor]
-    ) -> None:
-        """Take up weights, average and moments that a checkpoint kept."""
-        for there, kept in ((self.network.state_dict(), raw), (self.ema.weights, ema)):
-            for name, weight in there.items():
-                weight.copy_(split_like(kept[name], weight))
+    def restore(self, raw: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+        """Take up weights and moments that a checkpoint kept."""
+        take_up(self.weights(), raw)
         state: dict[int, dict[str, Any]] = {}
-        for number, (name, weight) in enumerate(self._trained()):
-            kinds = [key for key in moments if key.rpartition(".")[0] == name]
+        for number, (name, weight) in enumerate(self._trained):
+            kinds = [key for key in moments if key.rpartition(".")[0] == self._saved(name)]
             state[number] = {
                 key.rpartition(".")[2]: split_like(moments[key], weight)
                 if moments[key].shape == weight.shape
@@ -211,74 +164,124 @@ class Trainer:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
 
-    def _box(self, iteration: int, batch: Batch) -> Box | None:
-        return None if self.crop is None else self.crop.box(iteration, tuple(batch.x0.shape[-3:]))
+    def _saved(self, name: str) -> str:
+        return f"{self.player.name}.{name}" if self.player.name else name
 
-    def _backward(self, part: Batch, share: float, box: Box | None, *, last: bool) -> Losses:
-        """Add a part's gradient; processes exchange theirs after the last part only."""
-        x0 = self.fabric.to_device(part.x0)
-        eps = self.fabric.to_device(part.unit_noise) * self.schedule.noise_std
-        t = self.fabric.to_device(part.t)
-        asked = torch.tensor([self.schedule.network_time(float(v)) for v in part.t])
-        with self.fabric.no_backward_sync(self.model, enabled=not last):
-            x_t = add_noise(self.schedule, x0, eps, t)
-            outputs = self.model(x_t, self.fabric.to_device(asked), box)
-            kind = self.network.config.output
-            found = losses(outputs[-1], _within(x0, box), _within(eps, box), t, self.schedule, kind)
-            objective = found.total
-            if self.consistency and len(outputs) > 1:
-                lower = _within(outputs[-2], _halved(box))
-                objective = objective + self.consistency * inconsistency(outputs[-1], lower)
-            if self.lower_sizes:
-                refiners = self.network.config.refiners
-                for output, refiner in zip(outputs[-2::-1], reversed(refiners), strict=True):
-                    x0, eps = below(x0, eps, refiner.shows)
-                    further = losses(output, x0, eps, t, self.schedule, kind)
-                    objective = objective + self.lower_sizes * further.total
-            self.fabric.backward(objective.mean() * share)
-        return Losses(found.x0.detach(), found.eps.detach(), found.total.detach())
 
-    def _shared(self, found: list[Losses], batch: Batch, asked: bool) -> Tally:
+def take_up(weights: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
+    """Copy what was kept into weights, which "fsdp" may have split."""
+    for name, weight in weights.items():
+        weight.copy_(split_like(kept[name], weight))
+
+
+class Trainer:
+    """A task on a device, with the average of its network, advanced one iteration at a time."""
+
+    def __init__(
+        self,
+        task: Task,
+        fabric: Fabric,
+        *,
+        rate: Rate,
+        clip: float,
+        decay: float,
+        micro_batch: int,
+    ) -> None:
+        self.task = task
+        self.fabric = fabric
+        self.rate = rate
+        self.clip = clip
+        self.micro_batch = micro_batch
+        self.turns = [Turn(player, fabric, rate.peak) for player in task.players]
+        self.ema = Ema(task.network, decay)
+
+    def advance(self, batch: Batch, asked: bool = False) -> tuple[Tally, float]:
+        """One step of every player on this process's share of a batch.
+
+        All gradients are taken at the same weights.
+
+        Parameters
+        ----------
+        asked : whether this process was asked to stop, which all get to know
+
+        Returns
+        -------
+        Losses over all processes, and the norm of the first player's gradient before it was
+        clipped.
+
+        Raises
+        ------
+        NumericalError
+            If a loss or gradient is not finite; weights and average are left as they were.
+        """
+        told: Told = {}
+        for turn in self.turns:
+            with turn.alone(self.turns):
+                told |= self._backward(turn, batch)
+        tally = self._shared(told, batch, asked)
+        norms = torch.stack([turn.clipped_norm(self.clip) for turn in self.turns])
+        if not (torch.isfinite(tally.sums).all() and torch.isfinite(norms).all()):
+            for turn in self.turns:
+                turn.optimiser.zero_grad()
+            raise NumericalError(self._not_finite(told, batch))
+        for turn in self.turns:
+            turn.step(self.rate.at(batch.iteration))
+        self.ema.update(self.task.network, batch.iteration)
+        return tally, float(norms[0])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights as the optimisers left them, whole."""
+        return {name: whole(w) for turn in self.turns for name, w in turn.weights().items()}
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Averaged weights of the network, whole."""
+        return {name: whole(weight) for name, weight in self.ema.weights.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        """Moments of the optimisers by weight name, whole."""
+        return {name: m for turn in self.turns for name, m in turn.moments().items()}
+
+    @torch.no_grad()
+    def restore(
+        self, raw: dict[str, Tensor], ema: dict[str, Tensor], moments: dict[str, Tensor]
+    ) -> None:
+        """Take up weights, average and moments that a checkpoint kept."""
+        take_up(self.ema.weights, ema)
+        for turn in self.turns:
+            turn.restore(raw, moments)
+
+    def _backward(self, turn: Turn, batch: Batch) -> Told:
+        parts = list(split(batch, self.micro_batch))
+        return joined(
+            [
+                turn.backward(
+                    self.fabric.to_device(part),
+                    len(part.cases) / len(batch.cases),
+                    last=part is parts[-1],
+                )
+                for part in parts
+            ]
+        )
+
+    def _shared(self, told: Told, batch: Batch, asked: bool) -> Tally:
         """What all processes must know of the iteration, in one exchange."""
-        own = sums_by_level(joined(found), batch.t.to(found[0].total.device))
+        own = sums_by_level(told, self.fabric.to_device(batch.t))
         flag = torch.full((1,), float(asked), dtype=own.dtype, device=own.device)
         numbers = torch.cat([own.flatten(), flag])
         if self.fabric.world_size > 1:
             numbers = cast("Tensor", self.fabric.all_reduce(numbers, reduce_op="sum"))
-        return Tally(numbers[:-1].reshape(4, LEVELS).cpu(), int(numbers[-1]))
+        return Tally(tuple(told), numbers[:-1].reshape(own.shape).cpu(), int(numbers[-1]))
 
-    def _trained(self) -> list[tuple[str, Tensor]]:
-        return [(n, w) for n, w in self.network.named_parameters() if w.requires_grad]
-
-    def _clipped_norm(self) -> Tensor:
-        norm = self.fabric.clip_gradients(
-            self.model, self.optimiser, max_norm=self.clip, error_if_nonfinite=False
-        )
-        assert norm is not None  # Fabric returns the norm whenever max_norm is given
-        return whole(norm)
-
-    def _not_finite(self, found: list[Losses], batch: Batch, iteration: int) -> str:
+    def _not_finite(self, told: Told, batch: Batch) -> str:
         """Names the cases whose own loss is not finite, else the whole batch."""
-        sound = torch.isfinite(joined(found).total).tolist()
+        sound = torch.isfinite(torch.stack(list(told.values()))).all(dim=0).tolist()
         bad = [case for case, good in zip(batch.cases, sound, strict=True) if not good]
         cases = of_all(self.fabric, bad) or of_all(self.fabric, list(batch.cases))
         return (
-            f"iteration {iteration + 1}: the loss or its gradient is not finite "
+            f"iteration {batch.iteration + 1}: the loss or its gradient is not finite "
             f"(training cases {', '.join(cases)}); nothing was updated; "
             "try a lower --lr or --precision 32-true"
         )
-
-
-def _within(x: Tensor, box: Box | None) -> Tensor:
-    return x if box is None else x[(..., *box)]
-
-
-def _halved(box: Box | None) -> Box | None:
-    """The same box at half the resolution."""
-    if box is None:
-        return None
-    depth, height, width = (slice(part.start // 2, part.stop // 2) for part in box)
-    return depth, height, width
 
 
 def run_loop(
@@ -298,7 +301,7 @@ def run_loop(
     """
     for iteration in range(start, total):
         begun = time.monotonic()
-        tally, norm = trainer.advance(next(batches), iteration, asked())
+        tally, norm = trainer.advance(next(batches), asked())
         yield TrainStep(
             index=iteration + 1,
             total=total,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,13 +13,8 @@ if TYPE_CHECKING:
     from prdit_core.schedule import Schedule
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Mean squared errors per volume, each (B,); for a velocity both parts are implied by it."""
-
-    x0: Tensor
-    eps: Tensor
-    total: Tensor
+# Losses of a network that predicts image and noise, or what both follow from.
+KINDS = ("x0", "eps", "total")
 
 
 def shares(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,36 +39,21 @@ def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
 
 def losses(
     output: Tensor, x0: Tensor, eps: Tensor, t: Tensor, schedule: Schedule, kind: Output
-) -> Losses:
-    """Errors of a network's raw output, (B, Cout, D, H, W).
+) -> dict[str, Tensor]:
+    """Mean squared errors of a network's raw output (B, Cout, D, H, W): `KINDS`, each (B,).
 
     The total of an image-and-noise network weighs both 1:1 (Eq. 3 and 4). A velocity network is
     trained on x0 - eps; its x0 and eps errors follow as sigma^2 and alpha^2 times the total.
     """
     if kind == "velocity":
-        total = _mean_square(output - (x0 - eps))
+        total = mean_square(output - (x0 - eps))
         alpha, sigma = (share.flatten() for share in shares(schedule, t))
-        return Losses(x0=sigma**2 * total, eps=alpha**2 * total, total=total)
+        return {"x0": sigma**2 * total, "eps": alpha**2 * total, "total": total}
     eps_hat, x0_hat = output.chunk(2, dim=1)
-    on_x0, on_eps = _mean_square(x0_hat - x0), _mean_square(eps_hat - eps)
-    return Losses(x0=on_x0, eps=on_eps, total=on_x0 + on_eps)
+    on_x0, on_eps = mean_square(x0_hat - x0), mean_square(eps_hat - eps)
+    return {"x0": on_x0, "eps": on_eps, "total": on_x0 + on_eps}
 
 
-def inconsistency(output: Tensor, below: Tensor) -> Tensor:
-    """How far a chain's x0 strays from that of the resolution below it, (B,) (3.4).
-
-    The low frequencies of a refined volume are what averages over 2^3 voxels keep. The lower
-    prediction is the standard: it gets no gradient of this.
-
-    Parameters
-    ----------
-    output : (B, 2C, D, H, W) joint prediction
-    below : (B, 2C, D/2, H/2, W/2) joint prediction at half the resolution
-    """
-    _, x0_hat = output.chunk(2, dim=1)
-    _, low = below.detach().chunk(2, dim=1)
-    return _mean_square(functional.avg_pool3d(x0_hat, 2) - low)
-
-
-def _mean_square(error: Tensor) -> Tensor:
+def mean_square(error: Tensor) -> Tensor:
+    """Of each item of a batch, (B,), in float32."""
     return error.float().square().flatten(1).mean(1)

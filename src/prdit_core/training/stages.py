@@ -1,132 +1,61 @@
-"""The stages of training as rows of one table: what trains, how fast (A.9.2)."""
+"""All stages of training: one row each, through which the one loop knows the families."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
-from prdit_core.models.prdit.network import PRDiT, initialise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-    from torch import Tensor
-
-    from prdit_core.config import ModelConfig
+    from prdit_core.training.contracts import Recipe
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row.
+    """One row. Knowing it loads no torch; its recipe does.
 
     Attributes
     ----------
-    trains : prefixes of the weights that are optimised, all others are frozen; "{last}" stands for
-        the number of the chain's last refiner
-    lr : learning rate by depth of the global part; the deepest row at most as deep applies
-    clip : largest norm of the gradient
-    iterations : of the release, at a global batch of 64 ("refine", "finetune": of the paper)
-    needs_start : whether a checkpoint to go on from must be given
+    name : as settings and commands give it; no two families share one
+    family : name of a row of `FAMILIES`
+    settings : the family's settings of a run
+    recipe : what decides and builds
     """
 
     name: str
-    trains: tuple[str, ...]
-    lr: Mapping[int, float]
-    clip: float
-    iterations: int
-    needs_start: bool
+    family: str
+    settings: type[TrainingConfig]
+    recipe: Callable[[], Recipe[Any]]
 
-    def learning_rate(self, depth: int) -> float:
-        """The paper's rate for a model of this depth."""
-        return self.lr[max(known for known in self.lr if known <= depth or known == min(self.lr))]
 
-    def trained(self, config: ModelConfig) -> tuple[str, ...]:
-        """Prefixes of the weights that are optimised in a network."""
-        return tuple(prefix.format(last=len(config.refiners) - 1) for prefix in self.trains)
+def _prdit(name: str) -> Stage:
+    def recipe() -> Recipe[Any]:
+        from prdit_core.training.families.prdit.recipe import PRDiTRecipe
+        from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 
-    def model_config(self, config: ModelConfig) -> ModelConfig:
-        """The network this stage builds: stage 1 has no global part."""
-        return config.model_copy(update={"depth": 0}) if self.name == "local" else config
+        return PRDiTRecipe(PRDIT_STAGES[name])
+
+    return Stage(name, "prdit", TrainConfig, recipe)
 
 
 STAGES = {
     stage.name: stage
-    for stage in (
-        Stage("local", ("",), {0: 1e-4}, 1.0, 104_000, needs_start=False),
-        Stage(
-            "global",
-            ("global_residual.", "time.global_head."),
-            {4: 9e-5, 8: 6e-5, 12: 4e-5},
-            1.0,
-            130_000,
-            needs_start=True,
-        ),
-        # A.8.1: 2000 epochs of about 1000 volumes, eight at a time.
-        Stage("refine", ("refiners.{last}.",), {0: 6e-5}, 1.0, 250_000, needs_start=True),
-        # Rate and clip are those of A.8; 100 epochs of about 1000 volumes, two at a time.
-        Stage("finetune", ("",), {0: 1e-6}, 0.4, 50_000, needs_start=True),
-    )
+    for stage in (_prdit("local"), _prdit("global"), _prdit("refine"), _prdit("finetune"))
 }
 
 
-def freeze(model: PRDiT, stage: Stage) -> None:
-    """Let only the stage's own weights take gradients."""
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(name.startswith(stage.trained(model.config)))
-
-
-def prepare(
-    config: ModelConfig,
-    stage: Stage,
-    seed: int,
-    start: tuple[ModelConfig, Mapping[str, Tensor]] | None,
-) -> PRDiT:
-    """A network ready for the stage.
-
-    Parameters
-    ----------
-    start
-        Configuration and weights of the checkpoint to go on from (EMA weights). It may be a whole
-        model of the same shape, a local part of the same width, or the chain below the last
-        refiner.
+def stage_of(name: str) -> Stage:
+    """Row of a stage.
 
     Raises
     ------
     UsageError
-        If a local part of another width or patch geometry is offered: it depends on both.
+        If there is none of that name.
     """
-    model = PRDiT(config)
-    initialise(model, seed)
-    if start is not None:
-        begun, weights = start
-        _check_same(begun, config)
-        whole = begun.depth == config.depth
-        kept = dict(weights) if whole else {name: weights[name] for name in model.local_state()}
-        missing = model.load_state_dict(kept, strict=False)
-        if missing.unexpected_keys:
-            raise UsageError(
-                f"the checkpoint to start from has unknown weights: {missing.unexpected_keys}"
-            )
-    freeze(model, stage)
-    return model
-
-
-def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
-    ours, theirs = dict(config), dict(begun)
-    unlike = [
-        f"{name} {theirs[name]} instead of {ours[name]}"
-        for name in ours
-        if name not in ("depth", "heads", "refiners") and ours[name] != theirs[name]
-    ]
-    if begun.depth and begun.heads != config.heads:
-        unlike.append(f"heads {begun.heads} instead of {config.heads}")
-    if begun.depth not in (0, config.depth):
-        unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
-    if begun.refiners not in (config.refiners, config.refiners[:-1]):
-        known = ", ".join(f"{cut.patch}/{cut.stride}/{cut.padding}" for cut in begun.refiners)
-        unlike.append(f"other refiners ({known or 'none'})")
-    if unlike:
-        raise UsageError(
-            f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared"
-        )
+    if name not in STAGES:
+        raise UsageError(f"stage {name!r} is none of {', '.join(STAGES)}")
+    return STAGES[name]

@@ -10,44 +10,46 @@ from prdit_core.errors import NumericalError
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
+from prdit_core.training.batches import Batch
 from prdit_core.training.events import Validated
-from prdit_core.training.loop import Tally, sums_by_level
-from prdit_core.training.objective import add_noise, losses
+from prdit_core.training.loop import Tally, joined, sums_by_level
 
 if TYPE_CHECKING:
-    from prdit_core.models.prdit.network import PRDiT
-    from prdit_core.models.prior import Prior
+    from torch import nn
+
     from prdit_core.training.batches import Source
 
 CASES = 8  # at most; the first by id
 
 
 @torch.no_grad()
-def validate(module: PRDiT, prior: Prior, held_out: Source, iteration: int, seed: int) -> Validated:
-    """Errors of `module`, the network of `prior`, at the middle of each span of t.
+def validate(judge: nn.Module, held_out: Source, iteration: int, seed: int) -> Validated:
+    """Losses at the middle of each span of t.
 
     Every volume and level has noise of its own that is the same at every validation, so that
     two validations differ by the weights only. No state of any generator is touched.
+
+    Parameters
+    ----------
+    judge : objective of the network that is validated, see `Task.judge`
 
     Raises
     ------
     NumericalError
         If a loss is not finite.
     """
-    sums = torch.zeros(4, LEVELS, dtype=torch.float64)
-    for number in range(min(CASES, len(held_out.names))):
-        x0 = torch.from_numpy(held_out.read(number))[None, None].to(prior.device)
+    told, times = [], []
+    device = next(judge.parameters()).device
+    for number, case in enumerate(held_out.names[:CASES]):
+        x0 = torch.from_numpy(held_out.read(number))[None, None].to(device)
         for level in range(LEVELS):
-            t = torch.tensor([T * (level + 0.5) / LEVELS])
-            place = (0, number, level)
-            noise = unit_noise(prior.shape, Draw.VALIDATION, seed, *place).to(prior.device)
-            eps = noise * prior.schedule.noise_std
-            asked = torch.tensor([prior.schedule.network_time(float(t))], device=prior.device)
-            t = t.to(prior.device)
-            output = module(add_noise(prior.schedule, x0, eps, t), asked)
-            found = losses(output, x0, eps, t, prior.schedule, module.config.output)
-            sums += sums_by_level(found, t).cpu()
+            noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
+            t = torch.tensor([T * (level + 0.5) / LEVELS], device=device)
+            batch = Batch(x0, noise.to(device), t, (case,), level, (number,))
+            told.append(judge(batch).told)
+            times.append(t)
+    sums = sums_by_level(joined(told), torch.cat(times)).cpu()
     if not torch.isfinite(sums).all():
         raise NumericalError(f"iteration {iteration}: the validation loss is not finite")
-    tally = Tally(sums, asked=0)
+    tally = Tally(tuple(told[0]), sums, asked=0)
     return Validated(iteration, tally.loss(), tally.levels())

@@ -145,14 +145,14 @@ def prepare(prior: Prior, volume: Volume, seed: int) -> Subject:
     expected = expected_data(prior.intensity, prior.geometry, prior.record)
     _check_memory(prior)
     conformed = conform(volume, expected.preset, expected.size)
-    x0 = torch.from_numpy(prior.intensity.to_model(conformed.volume.voxels_hu))[None, None]
+    x0 = prior.encode(conformed.volume.voxels_hu)
     noise = unit_noise(prior.shape, Draw.DECOMPOSE, seed).to(prior.device)
     notes = {"notes": list(conformed.notes)} if conformed.notes else {}
     metadata = {**_metadata(prior, DERIVED), "seed": seed, **notes}
     voxels = conformed.volume.voxels_hu.astype(np.float32)
     return Subject(
         scan=Volume(voxels, conformed.volume.affine, metadata),
-        x0=x0.to(prior.device),
+        x0=x0,
         eps=noise * prior.schedule.noise_std,
     )
 

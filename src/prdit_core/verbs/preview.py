@@ -16,6 +16,8 @@ from prdit_core.verbs.generate import DEFAULTS, generate_steps
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from prdit_core.models.prior import Prior
     from prdit_core.training.volumes import Volumes
 
@@ -25,7 +27,7 @@ T_SHOWN = 600.0
 def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Path) -> Path:
     """Write four rows: a volume, its noisy state, its predicted x0, and a generated volume.
 
-    A chain gets one more: what its base alone predicts, upsampled.
+    A sum of parts with a refiner gets one more: what lies below it predicts, upsampled.
 
     Parameters
     ----------
@@ -35,14 +37,13 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
     x0 = torch.from_numpy(example.read(0))[None, None].to(prior.device)
     noise = unit_noise(prior.shape, Draw.PREVIEW, seed).to(prior.device) * schedule.noise_std
     x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
-    found = prior.decompose(x_t, T_SHOWN)
-    rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
+    total, rough = _seen(prior, x_t)
     (last,) = deque(generate_steps(prior, seed=seed), maxlen=1)
     rows = [
         (caption, x0),
         (f"with noise, t = {T_SHOWN:g}", x_t),
         *(("x0 predicted by the base, upsampled", x0) for x0 in rough),
-        ("its predicted x0", found.total.x0),
+        ("its predicted x0", total),
         (f"generated, {DEFAULTS.steps} steps ({SYNTHETIC})", last.x0),
     ]
     panels = [
@@ -50,3 +51,12 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
         for text, x in rows
     ]
     return save_picture(panels, path, prior.name)
+
+
+def _seen(prior: Prior, x_t: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Clean volume that is predicted, and without what a refiner adds to it where there is one."""
+    if prior.parts is None:
+        return prior.denoise(x_t, T_SHOWN).x0, []
+    found = prior.decompose(x_t, T_SHOWN)
+    rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
+    return found.total.x0, rough

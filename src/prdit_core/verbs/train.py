@@ -1,4 +1,4 @@
-"""Train one stage of a PRDiT on prepared data, in a run folder that survives what happens to it."""
+"""Train one stage of a family on prepared data, in a run folder that survives all that happens."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from prdit_core.data.datasets import PreparedData
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
-from prdit_core.models.families import expected_shapes
-from prdit_core.models.prdit.evaluation import PRDiTNetwork
-from prdit_core.models.prdit.memory import training_memory
-from prdit_core.models.prdit.network import PRDiT
+from prdit_core.models.families import expected_shapes, family_of
 from prdit_core.models.prior import Prior
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
@@ -27,10 +24,8 @@ from prdit_core.training.claim import Begin, begin_history, changes_so_far, clai
 from prdit_core.training.engine import by_first, launch
 from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
 from prdit_core.training.loop import Trainer, run_loop
-from prdit_core.training.network import prdit_of
 from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
-from prdit_core.training.stages import STAGES, prepare
 from prdit_core.training.validation import validate
 from prdit_core.training.volumes import Volumes
 from prdit_core.verbs.preview import preview
@@ -39,10 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-    from lightning_fabric import Fabric
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from prdit_core.config import Activations, ModelConfig, TrainConfig
+    from prdit_core.config import TrainingConfig
     from prdit_core.data.datasets import Case
 
 
@@ -52,7 +46,7 @@ def never() -> bool:
 
 
 def train_steps(
-    config: TrainConfig, begin: Begin = "new", asked: Callable[[], bool] = never
+    config: TrainingConfig, begin: Begin = "new", asked: Callable[[], bool] = never
 ) -> Generator[Event]:
     """Train and yield every event; closing the iterator saves a checkpoint first.
 
@@ -77,16 +71,23 @@ def train_steps(
     resolved = settings.config
     _check_memory(settings, data)
     use_threads(resolved.threads)
-    begun = None if start is None else _begun(start, settings)
-    network = prepare(settings.network, STAGES[resolved.stage], resolved.seed, begun)
+    task = settings.recipe.task(resolved, settings.plan, _begun(start, settings))
     data.verify()
-    fabric = launch(resolved.device, resolved.precision, resolved.strategy)
+    fabric = launch(resolved.device, resolved.precision, resolved.strategy, settings.recipe.shards)
     with claimed(settings, begin, fabric) as changed:
-        run = _Run(settings, data, _trainer(settings, network, fabric), RunFolder(resolved.run))
+        trainer = Trainer(
+            task,
+            fabric,
+            rate=settings.rate,
+            clip=settings.clip,
+            decay=resolved.ema_decay,
+            micro_batch=settings.micro_batch,
+        )
+        run = _Run(settings, data, trainer, RunFolder(resolved.run))
         yield from run.told(begin, changed, asked)
 
 
-def train(config: TrainConfig, begin: Begin = "new") -> Path:
+def train(config: TrainingConfig, begin: Begin = "new") -> Path:
     """Train to the end and return the newest checkpoint folder; see `train_steps`."""
     deque(train_steps(config, begin), maxlen=0)
     return newest(config.run)
@@ -189,13 +190,10 @@ class _Run:
 
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
-        module = self._averaged()
-        prior = self._prior(module, iteration)
+        judge = self.trainer.task.judge(self._averaged())
         held_out = self._volumes(self.data.validation)
         seed = self.settings.config.seed
-        return by_first(
-            self.trainer.fabric, lambda: validate(module, prior, held_out, iteration, seed)
-        )
+        return by_first(self.trainer.fabric, lambda: validate(judge, held_out, iteration, seed))
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
@@ -240,23 +238,26 @@ class _Run:
 
     def _header(self, record: dict[str, Any]) -> Header:
         return Header(
-            model=self.settings.network,
-            schedule=self.settings.schedule,
+            model=self.settings.plan.network,
+            schedule=self.settings.plan.schedule,
             intensity=self.settings.intensity,
             geometry=self.data.geometry,
             record=record,
         )
 
-    def _averaged(self) -> PRDiT:
+    def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""
-        module = PRDiT(self.settings.network)
+        network = self.settings.plan.network
+        module = family_of(network).build(network)
         module.load_state_dict(self.trainer.averaged())
         return module.to(self.trainer.fabric.device).eval()
 
-    def _prior(self, module: PRDiT, iteration: int) -> Prior:
+    def _prior(self, module: nn.Module, iteration: int) -> Prior:
         header = self._header({})
+        face = family_of(header.model).face
+        assert face is not None  # stages of codecs are shown otherwise
         return Prior(
-            network=PRDiTNetwork(module),
+            network=face(module),
             schedule=header.schedule,
             intensity=header.intensity,
             geometry=header.geometry,
@@ -265,58 +266,40 @@ class _Run:
         )
 
 
-def _trainer(settings: Settings, network: PRDiT, fabric: Fabric) -> Trainer:
-    config = settings.config
-    if network.global_residual is not None:
-        network.global_residual.activations = config.activations
-    return Trainer(
-        network,
-        settings.schedule,
-        fabric,
-        rate=settings.rate,
-        clip=settings.clip,
-        decay=config.ema_decay,
-        micro_batch=settings.micro_batch,
-        consistency=settings.consistency,
-        lower_sizes=config.lower_sizes or 0.0,
-        crop=settings.crop,
-    )
-
-
-def _begun(start: Path, settings: Settings) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """What of a checkpoint is gone on from: all of it, or the lower part of a chain."""
-    header, taken = read_header(start), settings.begun
+def _begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
+    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
+    taken = settings.plan.begun
+    if start is None or taken is None:
+        return None
+    header = read_header(start)
     weights = read_weights(start, header)
-    if taken is None or taken == header.model:
-        return prdit_of(header), weights
-    return taken, {name: weights[name] for name in expected_shapes(taken)}
+    if taken.model == header.model:
+        return weights
+    return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
 def _check_memory(settings: Settings, data: PreparedData) -> None:
     """Refuse what cannot fit, and say what would."""
-    config, volumes = settings.config, settings.micro_batch
-
-    def needed(volumes: int, activations: Activations) -> int:
-        return training_memory(
-            settings.network,
-            data.geometry.shape,
-            trains=STAGES[config.stage].trained(settings.network),
-            volumes=volumes,
-            activations=activations,
-            crop=config.crop,
-        )
-
+    config, network = settings.config, settings.plan.network
+    recipe, shape = settings.recipe, data.geometry.shape
     there = memory_of(config.device)
-    halved = [(volumes >> times, config.activations) for times in range(1, volumes.bit_length())]
-    options: list[tuple[int, Activations]] = [*halved, (1, "recompute")]
-    fitting = [
-        f"--micro-batch {fewer} --activations {activations} would fit"
-        for fewer, activations in options
-        if there is not None and needed(fewer, activations) <= there
-    ]
-    check_memory(
-        needed(volumes, config.activations),
-        config.device,
-        f"training with {volumes} volumes at once",
-        fitting[0] if fitting else "use a smaller --model or size",
+    fitting = (
+        other
+        for other in recipe.lighter(config)
+        if there is not None and recipe.memory(other, network, shape) <= there
     )
+    check_memory(
+        recipe.memory(config, network, shape),
+        config.device,
+        f"training with {settings.micro_batch} volumes at once",
+        _advice(config, next(fitting, None)),
+    )
+
+
+def _advice(config: TrainingConfig, lighter: TrainingConfig | None) -> str:
+    """Options that would fit, in words."""
+    if lighter is None:
+        return "use a smaller --model or size"
+    changed = {n: value for n, value in dict(lighter).items() if value != getattr(config, n)}
+    options = (f"--{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return f"{' '.join(options)} would fit"

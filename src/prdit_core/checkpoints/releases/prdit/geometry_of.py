@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
-from prdit_core.checkpoints.stated import agreed_of_base, agreed_of_chain, option
+from prdit_core.checkpoints.releases.prdit.stated import agreed_of_base, agreed_of_chain, option
 from prdit_core.config import ModelConfig, Output, RefinerConfig
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.stated import Stated
+    from prdit_core.checkpoints.releases.prdit.stated import Stated
 
 # Weights of a refiner, under our names, begin with this; the releases have one at most.
 REFINER = "refiners.0."

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.checkpoints.geometry_of import geometry_of
-from prdit_core.checkpoints.official import is_official, renamed_state
-from prdit_core.checkpoints.stated import Stated
+from prdit_core.checkpoints.releases.prdit.geometry_of import geometry_of
+from prdit_core.checkpoints.releases.prdit.names import is_official, renamed_state
+from prdit_core.checkpoints.releases.prdit.stated import Stated
 from prdit_core.checkpoints.store import Header, save_checkpoint
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown

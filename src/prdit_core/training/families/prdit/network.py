@@ -1,4 +1,4 @@
-"""Which network a run trains, and what of a checkpoint it goes on from."""
+"""Which network a stage of PRDiT trains, and what of a checkpoint it goes on from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
+from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.models.prdit.zoo import model_config, refiner_config
-from prdit_core.training.stages import STAGES
+from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import StageName, TrainConfig
     from prdit_core.data.datasets import PreparedData
+    from prdit_core.training.families.prdit.stages import PRDiTStage
 
 
 def prdit_of(start: Header) -> ModelConfig:
@@ -46,7 +52,7 @@ def network_of(config: TrainConfig, data: PreparedData, start: Header | None) ->
     """
     if config.stage == "refine":
         return _refined(config, data, start)
-    stage, size = STAGES[config.stage], data.geometry.shape[0]
+    stage, size = PRDIT_STAGES[config.stage], data.geometry.shape[0]
     name = config.model or ("small" if size < 128 else "PRDiT-B/12/4")
     begun = None if start is None else prdit_of(start)
     taken = begun is not None and config.model is None and (begun.depth or not _deep(config))
@@ -110,3 +116,65 @@ def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> M
 
 def _deep(config: TrainConfig) -> bool:
     return config.stage == "global"
+
+
+def freeze(model: PRDiT, stage: PRDiTStage) -> None:
+    """Let only the stage's own weights take gradients."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith(stage.trained(model.config)))
+
+
+def prepare(
+    config: ModelConfig,
+    stage: PRDiTStage,
+    seed: int,
+    start: tuple[ModelConfig, Mapping[str, Tensor]] | None,
+) -> PRDiT:
+    """A network ready for the stage.
+
+    Parameters
+    ----------
+    start
+        Configuration and weights of the checkpoint to go on from (EMA weights). It may be a whole
+        model of the same shape, a local part of the same width, or the chain below the last
+        refiner.
+
+    Raises
+    ------
+    UsageError
+        If a local part of another width or patch geometry is offered: it depends on both.
+    """
+    model = PRDiT(config)
+    initialise(model, seed)
+    if start is not None:
+        begun, weights = start
+        _check_same(begun, config)
+        whole = begun.depth == config.depth
+        kept = dict(weights) if whole else {name: weights[name] for name in model.local_state()}
+        missing = model.load_state_dict(kept, strict=False)
+        if missing.unexpected_keys:
+            raise UsageError(
+                f"the checkpoint to start from has unknown weights: {missing.unexpected_keys}"
+            )
+    freeze(model, stage)
+    return model
+
+
+def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
+    ours, theirs = dict(config), dict(begun)
+    unlike = [
+        f"{name} {theirs[name]} instead of {ours[name]}"
+        for name in ours
+        if name not in ("depth", "heads", "refiners") and ours[name] != theirs[name]
+    ]
+    if begun.depth and begun.heads != config.heads:
+        unlike.append(f"heads {begun.heads} instead of {config.heads}")
+    if begun.depth not in (0, config.depth):
+        unlike.append(f"depth {begun.depth} instead of 0 or {config.depth}")
+    if begun.refiners not in (config.refiners, config.refiners[:-1]):
+        known = ", ".join(f"{cut.patch}/{cut.stride}/{cut.padding}" for cut in begun.refiners)
+        unlike.append(f"other refiners ({known or 'none'})")
+    if unlike:
+        raise UsageError(
+            f"the checkpoint to start from has {', '.join(unlike)}; a part cannot be shared"
+        )

@@ -1,0 +1,1 @@
+"""Files of the PRDiT, TF-PRDiT and PRDiT-FM releases."""

@@ -1,0 +1,150 @@
+"""What a family of models is to the trainer: a recipe for each stage, and the task it makes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from prdit_core.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.config import NetworkConfig
+    from prdit_core.data.datasets import PreparedData
+    from prdit_core.schedule import AnySchedule
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+class Losses(NamedTuple):
+    """Of every volume in a batch.
+
+    Attributes
+    ----------
+    told : what metrics and curves show, by the names of `Player.kinds`, each (B,)
+    objective : (B,) what is minimised, which may hold further terms
+    """
+
+    told: dict[str, Tensor]
+    objective: Tensor
+
+
+@dataclass(frozen=True)
+class Player:
+    """Weights that one optimiser moves, and what it minimises by them.
+
+    Attributes
+    ----------
+    name : "" for the network itself; of a second player, and then in the names of what is saved
+    network : its weights; those that take gradients are optimised
+    objective : module that turns a `Batch` into `Losses`. Its forward is the only call in which
+        engines set precision and exchange gradients. Weights of another player that it needs must
+        not be among its own: hold that module in a tuple
+    kinds : names of the losses told, no two players' the same
+    optimiser : made of the weights and the peak of the learning rate
+    """
+
+    name: str
+    network: nn.Module
+    objective: nn.Module
+    kinds: tuple[str, ...]
+    optimiser: Callable[[list[nn.Parameter], float], Optimizer]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the one loop advances: in each iteration all players step once, or none does.
+
+    Attributes
+    ----------
+    players : one, or two with a discriminator; the first trains `network`
+    judge : the objective that a network is validated by; its losses have the kinds of the first
+        player, "total" among them, and depend on weights and batch only
+    """
+
+    players: tuple[Player, ...]
+    judge: Callable[[Any], nn.Module]
+
+    @property
+    def network(self) -> nn.Module:
+        """What is averaged, validated and written into checkpoints."""
+        return self.players[0].network
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the losses of all players."""
+        return tuple(kind for player in self.players for kind in player.kinds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage makes of settings, data and the checkpoint to go on from.
+
+    Attributes
+    ----------
+    network, schedule : what is trained, on which process
+    begun : what is taken of the checkpoint to go on from; None: there is none
+    resolved : settings that were None, or are another family's way to say the same
+    notes : what was decided for the user
+    """
+
+    network: NetworkConfig
+    schedule: AnySchedule
+    begun: Header | None
+    resolved: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+class Recipe(ABC, Generic[C]):
+    """One stage of a family: pure decisions first, the network last.
+
+    Attributes
+    ----------
+    needs_start : whether a checkpoint to go on from must be given
+    shards : modules that "fsdp" splits over processes one by one
+    """
+
+    needs_start: bool = False
+    shards: tuple[type[nn.Module], ...] = ()
+
+    @abstractmethod
+    def plan(self, config: C, data: PreparedData, start: Header | None) -> Plan:
+        """Decide what is trained, and how long, fast and tightly clipped unless the user says.
+
+        `Plan.resolved` holds at least "iterations", "lr" and "clip".
+
+        Raises
+        ------
+        UsageError
+            If the settings contradict each other, the data or the checkpoint to start from.
+        """
+
+    @abstractmethod
+    def memory(self, config: C, network: NetworkConfig, shape: tuple[int, int, int]) -> int:
+        """Bytes that training on volumes (D, H, W) takes on one device, about.
+
+        Parameters
+        ----------
+        config : with `micro_batch` volumes at once
+        """
+
+    @abstractmethod
+    def task(self, config: C, plan: Plan, weights: Mapping[str, Tensor] | None) -> Task:
+        """The network and what trains it, of a run whose settings are all resolved.
+
+        Parameters
+        ----------
+        weights : averaged ones of `plan.begun`
+        """
+
+    def lighter(self, config: C) -> Iterator[C]:
+        """The same training in less memory, the quickest first."""
+        volumes = config.micro_batch or 1
+        for times in range(1, volumes.bit_length()):
+            yield config.model_copy(update={"micro_batch": volumes >> times})

@@ -1,0 +1,1 @@
+"""Training of PRDiT: stages, the network of each, and what it minimises."""
