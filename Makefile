@@ -28,6 +28,7 @@ DEMO_WORK ?= work/demo-cuda
 DEMO_PUBLISHED ?= $(DEMO_WORK)/published
 DEMO_SECONDS ?= 20 70 20 70 70
 endif
+DEMO_COUNTS ?= 1500 300 120
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
 DEMO_LOCAL ?= 2500
@@ -57,11 +58,14 @@ GPU_WHEELS ?= work/gpu-wheels
 GPU_SITE ?= work/gpu-site
 GPU_OUT ?= work/gpu
 GPU_BENCH ?=
+# Phantoms are cut out around the body by SimpleITK, so they come along, fewer and packed.
+GPU_DATA ?= work/gpu-data
+GPU_COUNTS ?= 240 16 4
 GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model \
-	gpu gpu-tests gpu-bench gpu-model gpu-wheels
+	gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -102,7 +106,7 @@ docs: .venv/.docs  ## build the site of the documentation into site/, without ne
 
 demo-model: $(DEMO_NEEDS)  ## train the bundled model (hours; can be stopped and goes on when called again)
 ifeq ($(DEMO_BASE),$(DEMO_WORK)/settled)
-	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
+	$(PRDIT) phantoms --count $(word 1,$(DEMO_COUNTS)) --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
 	$(call within,1) $(PRDIT) train --stage local --run $(DEMO_WORK)/local --data $(DEMO_WORK)/data-32 \
 		$(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_LOCAL) --lr 1e-3 || $(on_time)
 	$(call within,2) $(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
@@ -110,10 +114,10 @@ ifeq ($(DEMO_BASE),$(DEMO_WORK)/settled)
 	$(call within,3) $(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
 		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4 || $(on_time)
 endif
-	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) phantoms --count $(word 2,$(DEMO_COUNTS)) --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
 	$(call within,4) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 \
 		--data $(DEMO_WORK)/data-64 --iterations $(DEMO_REFINED_64) || $(on_time)
-	$(PRDIT) phantoms --count 120 --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
+	$(PRDIT) phantoms --count $(word 3,$(DEMO_COUNTS)) --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
 	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128) || $(on_time)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
@@ -129,14 +133,22 @@ gpu-bench: $(GPU_SITE)/.done  ## speed on a GPU, as a table
 	$(GPU_HERE) benchmarks/gpu.py --device $(GPU_DEVICE) --out $(GPU_OUT) $(GPU_BENCH)
 
 gpu-model: $(GPU_SITE)/.done  ## a model trained for five minutes on a GPU, in parts of 14 MB
-	$(MAKE) --no-print-directory demo-model DEVICE=$(GPU_DEVICE) DEMO_NEEDS= DEMO_WORK=$(GPU_OUT)-model \
-		DEMO_PUBLISHED=$(GPU_OUT)-model/published PYTHON_HERE="$(GPU_HERE)" PRDIT="$(GPU_HERE) -m prdit_core.cli"
+	mkdir -p $(GPU_DATA)
+	tar --extract --skip-old-files --directory $(GPU_DATA) --file $(GPU_DATA).tar.xz
+	$(MAKE) --no-print-directory demo-model DEVICE=$(GPU_DEVICE) DEMO_NEEDS= DEMO_WORK=$(GPU_DATA) \
+		DEMO_COUNTS="$(GPU_COUNTS)" DEMO_PUBLISHED=$(GPU_DATA)/published PYTHON_HERE="$(GPU_HERE)" PRDIT="$(GPU_HERE) -m prdit_core.cli"
 	mkdir -p $(GPU_OUT)
-	tar --create --directory $(GPU_OUT)-model published | split --bytes=14M - $(GPU_OUT)/model.tar.
-	cp $(GPU_OUT)-model/refined-128/previews/*.png $(GPU_OUT) || echo "too short for a preview"
+	tar --create --directory $(GPU_DATA) published | split --bytes=14M - $(GPU_OUT)/model.tar.
+	cp $(GPU_DATA)/refined-128/previews/*.png $(GPU_OUT) || echo "too short for a preview"
 
 gpu-wheels: .venv/.dev  ## collect what such a machine lacks: ARGS="--python 3.12" names its Python
 	$(PYTHON_HERE) scripts/gpu_wheels.py --out $(GPU_WHEELS) $(ARGS)
+
+gpu-data: .venv/.dev  ## pack the phantoms for it
+	for pair in $(join $(addsuffix :,32 64 128),$(GPU_COUNTS)); do \
+		$(PRDIT) phantoms --count $${pair#*:} --size $${pair%:*} --seed $(DEMO_SEED) \
+			--out $(GPU_DATA)/data-$${pair%:*} || exit; done
+	tar --create --xz --directory $(GPU_DATA) --file $(GPU_DATA).tar.xz data-32 data-64 data-128
 
 $(GPU_SITE)/.done: $(wildcard $(GPU_WHEELS)/*.whl)
 	test -n "$^" || (echo "no wheels in $(GPU_WHEELS): make gpu-wheels on a machine with a network"; false)
