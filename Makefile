@@ -31,6 +31,7 @@ endif
 DEMO_COUNTS ?= 1500 300 120
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
+DEMO_UNSEEN ?= 40
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
@@ -121,6 +122,12 @@ endif
 	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128) || $(on_time)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
+	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128
+	$(PRDIT) phantoms --count 16 --size 64 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-64
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-128 \
+		--out $(DEMO_PUBLISHED)/calibration.json
+	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-64 --overwrite \
+		--out $(DEMO_PUBLISHED)/calibration.json
 
 gpu: gpu-tests gpu-bench gpu-model  ## prove everything on a GPU, eight minutes; results in work/gpu
 

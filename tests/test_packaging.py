@@ -21,6 +21,7 @@ BUNDLED_BYTES = 16 * 2**20
 NEEDED = {
     "napari_prdit/napari.yaml",
     *(f"napari_prdit/help/{page}.md" for page in ("generate", "inspect", "train", "planes")),
+    "prdit_core/bundled/demo/calibration.json",
     "prdit_core/bundled/demo/checkpoint.json",
     "prdit_core/bundled/demo/weights.safetensors",
     "prdit_core/bundled/encoder/encoder.json",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
+    from prdit_core.inverse.astra import astra_geometry
+    from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
+    from prdit_core.verbs.calibrate import calibrate, calibrate_steps
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
@@ -67,7 +70,10 @@ _HOMES = {
     "TrainStep": "training.events",
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
+    "astra_geometry": "inverse.astra",
     "branch_steps": "verbs.generate",
+    "calibrate": "verbs.calibrate",
+    "calibrate_steps": "verbs.calibrate",
     "decompose": "verbs.decompose",
     "decompose_levels": "verbs.shares",
     "decompose_state": "verbs.decompose",
@@ -83,6 +89,7 @@ _HOMES = {
     "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
+    "read_calibration": "inverse.calibration",
     "read_evaluation": "metrics.evaluation",
     "read_measurement": "inverse.measurement",
     "read_volume": "data.io",
@@ -120,7 +127,10 @@ __all__ = [
     "TrainStep",
     "Volume",
     "VolumeSet",
+    "astra_geometry",
     "branch_steps",
+    "calibrate",
+    "calibrate_steps",
     "decompose",
     "decompose_levels",
     "decompose_state",
@@ -136,6 +146,7 @@ __all__ = [
     "open_volume",
     "phantoms",
     "preprocess",
+    "read_calibration",
     "read_evaluation",
     "read_measurement",
     "read_volume",

@@ -27,6 +27,7 @@ Shows = Literal["voxels", "averages"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
+CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 GridName = Literal["exact", "log-snr", "release"]
 SamplerName = Literal[
     "increment",

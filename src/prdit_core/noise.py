@@ -63,6 +63,7 @@ class Draw(Enum):
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"
+    CALIBRATION = 15, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

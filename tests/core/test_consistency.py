@@ -70,7 +70,7 @@ class Toy:
         x0 = self.mean + (x - a * self.mean) @ gain
         return Prediction(x0, (x - a * x0) / s)
 
-    def conditioned(self, x0: Tensor, t: float) -> Tensor:
+    def conditioned(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
         """Mean of x0 given x_t and the data."""
         a, s = CIRCLE.alpha(t), CIRCLE.sigma(t)
         n = len(self.mean)
@@ -146,8 +146,8 @@ def test_recorded_walks_are_replayed(
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def samples(toy: Toy, edit: Edit, eta: float) -> Tensor:
-    shape = (DRAWS, 1, 1, 1, len(toy.mean))
+def samples(toy: Toy, edit: Edit, eta: float, draws: int = DRAWS) -> Tensor:
+    shape = (draws, 1, 1, 1, len(toy.mean))
     start = unit_noise(shape, Draw.START, 1).double()
     noise = lambda i: unit_noise(shape, Draw.CORRECTOR, 1, 0, i).double()  # noqa: E731
     return walk(toy, edit, start, 200, eta, noise)[-1].x

@@ -28,6 +28,7 @@ COMMANDS = {
     "export": ("x", "export SCAN --dicom OUT"),
     "simulate": ("a.npz", "simulate SCAN --out OUT/a.npz"),
     "simulate the truth": ("a.nii", "simulate SCAN --out OUT/a.npz --truth OUT/a.nii"),
+    "calibrate": ("a.json", "calibrate demo --data DATA --out OUT/a.json"),
     "reconstruct": ("fbp.nii.gz", "reconstruct M.npz --method fbp --out OUT"),
     "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
     "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),

@@ -229,49 +229,6 @@ def test_what_is_asked_for_must_fit_the_method(bench: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "out").glob("*"))
 
 
-def damaged(bench: Path, place: Path, **members: object) -> Path:
-    """The measurement with some arrays replaced."""
-    with np.load(bench / "m.npz") as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    arrays.pop("weights")
-    geometry = json.loads(str(arrays["geometry"])) | members.pop("geometry", {})  # type: ignore[operator]
-    arrays["geometry"] = np.array(json.dumps(geometry))
-    for name, change in members.items():
-        arrays[name] = change(arrays[name]) if callable(change) else np.array(change)
-    np.savez(place, allow_pickle=False, **arrays)
-    return place
-
-
-@pytest.mark.parametrize(
-    ("members", "code", "message"),
-    [
-        ({"line_integrals": lambda y: np.where(y > 1, np.nan, y)}, 3, "NaN"),
-        ({"line_integrals": lambda y: y * (np.arange(8) != 2)[:, None]}, 3, "view"),
-        ({"line_integrals": lambda y: y.swapaxes(1, 2)}, 3, "transposed"),
-        ({"line_integrals": lambda y: y[:, :7]}, 3, "7"),
-        ({"length": "pixel"}, 2, "no pixel size"),
-        ({"geometry": {"version": 2}}, 3, "version 2"),
-        ({"geometry": {"spacing_mm": [5.0, 5.0, 5.0]}}, 2, "voxels of 5 x 5 x 5 mm"),
-        ({"geometry": {"axis_bin": 99.0}}, 3, "outside"),
-        ({"geometry": {"angles_deg": list(np.arange(8) * np.pi / 8)}}, 3, "radians"),
-    ],
-)
-def test_a_measurement_that_cannot_be_trusted_is_refused(
-    members: dict[str, object], code: int, message: str, bench: Path, tmp_path: Path
-) -> None:
-    file = damaged(bench, tmp_path / "m.npz", **members)
-    before = file.read_bytes()
-    done = run("reconstruct", file, "--out", tmp_path / "out", *WALK, code=code)
-    assert message in done.stderr
-    assert file.read_bytes() == before and not list((tmp_path / "out").glob("*"))
-
-
-def test_numbers_without_pixel_size_are_said_to_be_relative(bench: Path, tmp_path: Path) -> None:
-    file = damaged(bench, tmp_path / "m.npz", length="pixel")
-    run("reconstruct", file, "--method", "fbp", "--out", tmp_path / "out")
-    assert json.loads((tmp_path / "out/fbp.json").read_text())["hu"].startswith("relative")
-
-
 def test_what_does_not_fit_into_memory_is_refused(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from prdit_core.cli import runs
 from prdit_core.cli.benching import bench
+from prdit_core.cli.calibrating import calibrate
 from prdit_core.cli.console import DEBUG_VARIABLE
 from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
@@ -57,6 +58,7 @@ app.command()(phantoms)
 app.command()(remove_cases)
 app.command()(train)
 app.command()(simulate)
+app.command()(calibrate)
 app.command()(reconstruct)
 app.command()(evaluate)
 app.command()(train_encoder)

@@ -9,12 +9,16 @@ import typer
 
 from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.generating import Device, Json, Threads
-from prdit_core.config import SamplerName
+from prdit_core.cli.reading import reads_projections
+from prdit_core.config import CouplingName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
+    from prdit_core.inverse.calibration import Calibration
+    from prdit_core.inverse.scans import RawOptions
+    from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
@@ -22,7 +26,7 @@ Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
 # Which methods an option is for.
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
-    **dict.fromkeys(("steps", "sampler", "k"), ("prior",)),
+    **dict.fromkeys(("steps", "sampler", "k", "coupling", "calibration"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -32,10 +36,15 @@ FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.
 
 
 @door
+@reads_projections
 def reconstruct(
     measurement: Annotated[
         str,
-        typer.Argument(help=".npz of `simulate` or your own, or DXchange HDF5.", metavar="FILE"),
+        typer.Argument(
+            help=".npz of `simulate` or your own, DXchange HDF5, or TIFF: a stack, a folder, or a "
+            "pattern in quotes.",
+            metavar="FILE",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for volumes, and a summary of them.")],
     method: Annotated[
@@ -61,22 +70,28 @@ def reconstruct(
         SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
     ] = None,
     k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
+    coupling: Annotated[
+        CouplingName | None,
+        typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `calibrate` wrote, for couplings prox and pigdm. [beside the weights]"
+        ),
+    ] = None,
     iterations: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=100_000,
-            help="Of conjugate gradients at every step of prior [5], or of cg [20], sirt [200], "
-            "tv [50].",
+            help="Of conjugate gradients at every step of prior [5 of coupling cg], or of cg [20], "
+            "sirt [200], tv [50].",
         ),
     ] = None,
     tv_strength: Annotated[
         float | None,
         typer.Option(help="Of total variation. [usual for the views, or tuned on a phantom]"),
-    ] = None,
-    axis: Annotated[
-        float | None,
-        typer.Option(help="Bin of HDF5 projections that sees the axis of rotation. [searched]"),
     ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Volume on the same grid, to measure errors against.")
@@ -86,6 +101,8 @@ def reconstruct(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made with other settings.")
     ] = False,
+    *,
+    raw: RawOptions,
     json: Json = False,
 ) -> None:
     """Reconstruct volumes from a measurement, with a model or classically.
@@ -103,19 +120,20 @@ def reconstruct(
         "seed": seed,
     }
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
+    given |= {"coupling": coupling, "calibration": calibration}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
-    from prdit_core.config import SamplingConfig
     from prdit_core.data.discovery import SUFFIXES, suffix_of
     from prdit_core.data.io import read_volume
     from prdit_core.data.sources import named, refuse_overlap
     from prdit_core.files import write_folder_atomically
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.scans import open_measurement
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.verbs.assess import assess, check_truth
-    from prdit_core.verbs.reconstruct import CONSISTENCY_ITERATIONS, WALK, fitting, problem_of
+    from prdit_core.verbs.reconstruct import fitting, problem_of
     from prdit_core.verbs.ways import WithPrior, classical
 
     if suffix_of(out) in SUFFIXES and not out.is_dir():
@@ -127,10 +145,11 @@ def reconstruct(
         outputs = Outputs(out / f"{method}.nii.gz", seed=seed, first=0, count=1)
     summary = out / (f"summary_seed-{seed}" if method == "prior" else f"summary_{method}")
     written = [summary, *map(outputs.volume_file, outputs.indices)]
-    inputs = [named(measurement), *([] if truth is None else [named(truth)])]
+    stated = (truth, raw.flats, raw.darks, raw.geometry)
+    inputs = [named(measurement), *(named(file) for file in stated if file is not None)]
     for file in (out, *written):
         refuse_overlap(inputs, file)
-    scan = open_measurement(inputs[0], axis_bin=axis)
+    scan = open_measurement(inputs[0], raw)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
     known = None if truth is None else read_volume(truth)
@@ -139,9 +158,11 @@ def reconstruct(
     place, used = choose_device(device), use_threads(threads)
     work: Way
     if method == "prior":
-        prior = fitting(load(checkpoint or "demo", place), scan, size)
-        wishes = {name: value for name, value in ways.items() if value is not None}
-        config = SamplingConfig(**{**dict(WALK), **wishes})
+        name = checkpoint or "demo"
+        prior = fitting(load(name, place), scan, size)
+        how = coupling or "cg"
+        coupled = Coupling(how, iterations, _calibration(how, calibration, name, prior))
+        config = coupled.walk(**{n: value for n, value in ways.items() if value is not None})
         generation = VolumeSettings(
             config=config,
             checkpoint_sha256=prior.digest,
@@ -151,9 +172,8 @@ def reconstruct(
             linear=backend_on(prior.device.type),
             branches=None,
         )
-        own = CONSISTENCY_ITERATIONS if iterations is None else iterations
         problem = problem_of(prior, scan, None)
-        work = WithPrior(problem, prior, config, own, seed, generation.recorded())
+        work = WithPrior(problem, prior, config, coupled, seed, generation.recorded())
     else:
         work = classical(
             scan,
@@ -191,6 +211,21 @@ def reconstruct(
         ],
         json,
     )
+
+
+def _calibration(
+    coupling: CouplingName, file: Path | None, checkpoint: str, prior: Prior
+) -> Calibration | None:
+    """Error of the network for a coupling that needs it, out of a file or beside the weights."""
+    from prdit_core.inverse.calibration import calibration_beside, read_calibration
+    from prdit_core.inverse.couplings import COUPLINGS
+
+    if not COUPLINGS[coupling].needs_error:
+        if file is None:
+            return None
+        needy = ", ".join(row.name for row in COUPLINGS.values() if row.needs_error)
+        raise UsageError(f"--calibration is for the couplings {needy}, not for {coupling}")
+    return calibration_beside(checkpoint, prior) if file is None else read_calibration(file, prior)
 
 
 def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import numpy as np
 from prdit_core.data.grid import (
     Affine,
     affine_towards,
+    check_affine,
     check_bytes,
-    check_grid,
     no_orientation,
     rejected,
 )
@@ -65,7 +65,7 @@ def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None)
         size = math.prod((frames, *shape, dtype.itemsize))
         check_bytes(size, name)
         affine, notes = _affine(header, shape, assume_orientation, name)
-        check_grid(shape, affine, name)
+        check_affine(affine, name)
         _skip_to_voxels(stream, header, name)
         payload = read_declared(stream, size, name)
     voxels = _scaled(payload.view(dtype).reshape(frames, *shape)[chosen], header, name)

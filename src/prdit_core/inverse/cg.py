@@ -44,7 +44,7 @@ class Iterate:
 
 def weighted_norm(y: Tensor, weights: Tensor | None) -> Tensor:
     """|W^(1/2) y| of every measurement, float64, (B,)."""
-    return _dot(y, y if weights is None else weights * y).sqrt()
+    return dot(y, y if weights is None else weights * y).sqrt()
 
 
 def _same(x: Tensor) -> Tensor:
@@ -116,9 +116,8 @@ def cg_steps(
     """
     x = x0
     left = y - operator(x0)
-    wide = (-1,) + (1,) * (x.dim() - 1)
     gradient = _gradient(operator, left, x, weights, penalty)
-    along, squared = gradient, _dot(gradient, gradient)
+    along, squared = gradient, dot(gradient, gradient)
     first = squared
     goal = -1.0 if sigma is None else sigma * _measured(y, weights).sqrt()
     _check_finite(squared)
@@ -130,15 +129,15 @@ def cg_steps(
         curvature = weighted_norm(ahead, weights).square()
         if penalty is not None:
             pull = penalty.forward(along)
-            curvature = curvature + penalty.weight * _dot(pull, pull)
+            curvature = curvature + penalty.weight * dot(pull, pull)
         # Where nothing more can be gained along this direction, no step is taken.
         running = running & (curvature > 0)
-        step = torch.where(running, squared / curvature.where(running, 1), 0).to(x).view(wide)
-        x = x + step * along
-        left = left - step.view((-1,) + (1,) * (y.dim() - 1)) * ahead
+        step = torch.where(running, squared / curvature.where(running, 1), 0)
+        x = x + each(step, along)
+        left = left - each(step, ahead)
         gradient = _gradient(operator, left, x, weights, penalty)
-        before, squared = squared, torch.where(running, _dot(gradient, gradient), 0)
-        along = gradient + (squared / before.where(running, 1)).to(x).view(wide) * along
+        before, squared = squared, torch.where(running, dot(gradient, gradient), 0)
+        along = gradient + each(squared / before.where(running, 1), along)
         _check_finite(squared)
         yield Iterate(index, iterations, x, weighted_norm(left, weights))
 
@@ -167,7 +166,12 @@ def _check_finite(squared: Tensor) -> None:
         )
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def each(factor: Tensor, x: Tensor) -> Tensor:
+    """Every volume, or measurement, of a batch times its own factor, (B,)."""
+    return factor.to(x).view((-1,) + (1,) * (x.dim() - 1)) * x
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """Dot product of every volume, float64, (B,)."""
     return (a.double() * b).flatten(1).sum(1)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.inverse.operators.contract import LinearOperator
+    from prdit_core.models.codec import Codec
+    from prdit_core.sampling.sampler import Edit
     from prdit_core.schedule import Schedule
 
 
@@ -96,18 +98,39 @@ class Posterior:
 
     x0' = x0 + R A* (A R A* + sigma^2)^-1 (y - A x0) and eps' = (x_t - alpha x0') / sigma_t, so that
     a deterministic walk samples the posterior of a Gaussian prior. A trained network gives no
-    covariance; this is the standard that the others are judged by.
+    covariance, only a derivative that is about one, see `derivatives`; the exact one is the
+    standard that the others are judged by.
 
     Attributes
     ----------
-    conditioned : (x0, t) -> x0', the mean given the data too
+    mean : (x0, x_t, t) -> x0', given the data too
     """
 
     schedule: Schedule
-    conditioned: Callable[[Tensor, float], Tensor]
+    mean: Callable[[Tensor, Tensor, float], Tensor]
 
     def __call__(self, prediction: Prediction, x_t: Tensor, t: float) -> Prediction:
         """The volume moved, and the noise that goes with it."""
-        x0 = self.conditioned(prediction.x0, t)
-        eps = (x_t - self.schedule.alpha(t) * x0) / self.schedule.sigma(t)
-        return Prediction(x0, eps)
+        sigma = self.schedule.sigma(t)
+        if sigma == 0:  # nothing is left to be learnt, and no noise
+            return prediction
+        x0 = self.mean(prediction.x0, x_t, t)
+        return Prediction(x0, (x_t - self.schedule.alpha(t) * x0) / sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An edit of clean volumes for a prior of latents: decoded, edited, and encoded again.
+
+    For edits that leave the noise as it was. What the codec cannot express is lost: the data are
+    fitted as well as it allows.
+    """
+
+    codec: Codec
+    edit: Edit
+
+    def __call__(self, prediction: Prediction, x_t: Tensor, t: float) -> Prediction:
+        """The state of the edited volume, and the noise as it was."""
+        volume = Prediction(self.codec.decode(prediction.x0), prediction.eps)
+        x0 = self.codec.encode(self.edit(volume, x_t, t).x0)
+        return Prediction(x0, prediction.eps)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Spacings that agree to this are the same.
 SAME_SPACING = 1e-3
+# Of the root mean square of data without weights.
+ASSUMED_NOISE = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,18 @@ class Problem:
     def lower(self) -> float:
         """Bound of what is measured: of attenuation, or of HU where no rays are integrated."""
         return 0.0 if self.projected else -1024.0
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the noise of W^(1/2) y.
+
+        Weights are taken for one over the variance, as those of counted photons are. Where there
+        are none nobody says what the noise is, and it is assumed to be `ASSUMED_NOISE` of the data.
+        """
+        if self.weights is not None:
+            return 1.0 / abs(self.unit.slope)
+        size = float(np.sqrt(np.square(self.measurement.values, dtype=np.float64).mean()))
+        return ASSUMED_NOISE * size / abs(self.unit.slope)
 
     def hu(self, x: Tensor) -> Tensor:
         """HU of a volume in the solver's unit, not clipped."""
@@ -96,17 +110,18 @@ def in_units_of(
         If the measurement is of another grid or has no pixel size.
     """
     spec = measurement.spec
+    if isinstance(spec, ViewsSpec) and measurement.length != "mm":
+        raise UsageError(
+            "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
+            "knows in HU; state it (--unit-mm of raw projections, or lengths in mm), or use "
+            "--method fbp, sirt, tv or cg"
+        )
     if spec.shape != geometry.shape:
         raise UsageError(
             f"the measurement is of {_words(spec.shape)} voxels, the model makes "
             f"{_words(geometry.shape)}; measure on the model's grid, or choose another --size"
         )
     if isinstance(spec, ViewsSpec):
-        if measurement.length != "mm":
-            raise UsageError(
-                "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
-                "knows in HU; add lengths in mm, or use --method fbp, sirt, tv or cg"
-            )
         if not np.allclose(spec.spacing_mm, geometry.spacing_mm, rtol=SAME_SPACING):
             raise UsageError(
                 f"the measurement is of voxels of {_mm(spec.spacing_mm)} mm, the model makes "

@@ -110,7 +110,7 @@ def find_axis(integrals: NDArray[Any], angles_deg: NDArray[np.float64], name: st
         If the views cover less than 90 degrees, or if the axis is more than 10 % of the detector's
         width off its middle: such an axis must be stated.
     """
-    remedy = "state where the axis is"
+    remedy = "state where the axis is (--axis)"
     if np.ptp(angles_deg) < MIN_ARC_DEG:
         raise rejected(name, "views of less than 90 degrees do not say where the axis is", remedy)
     mass = np.where(integrals > BACKGROUND * integrals.max(), integrals, 0).sum(0, dtype=np.float64)

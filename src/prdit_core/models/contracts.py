@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from prdit_core.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -93,6 +95,25 @@ class Network(ABC):
         config : options of the walk, those of the family among them
         key : what is random in the denoiser depends on it and on t
         """
+
+    def differentiable(self, schedule: Schedule) -> Denoiser:
+        """A denoiser of the same weights with derivatives by x_t; the weights get none.
+
+        It keeps nothing between calls, so any number of walks may share it.
+
+        Raises
+        ------
+        UsageError
+            If the family has none.
+        """
+        raise UsageError(
+            f"derivatives of models of family {self.config.family!r} are not there yet; take a "
+            "coupling that needs none, such as cg"
+        )
+
+    def differentiable_memory(self, shape: Shape) -> int:
+        """Bytes that one evaluation with derivatives of a volume (D, H, W) takes, about."""
+        return self.memory(shape)
 
     @abstractmethod
     def parts(self, schedule: Schedule) -> Parts | None:

@@ -88,6 +88,10 @@ class Prior:
         """
         return self.denoiser()(x_t, t)
 
+    def differentiable(self) -> Denoiser:
+        """A denoiser with derivatives by x_t; see `Network.differentiable`."""
+        return self.network.differentiable(self.schedule)
+
     @property
     def parts(self) -> Parts | None:
         """The parts that its predictions are the sum of; None where they are no sum."""

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
 from prdit_core.inverse.cg import Iterate, cg, cg_steps, weighted_norm
-from prdit_core.inverse.consistency import LeastSquares
+from prdit_core.inverse.couplings import Coupling
 from prdit_core.inverse.fbp import fbp
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.problem import Problem, in_measured_unit, in_units_of, projector_of
 from prdit_core.inverse.sirt import sirt_steps
 from prdit_core.inverse.tv import tv_steps
-from prdit_core.machine import package_version
+from prdit_core.machine import choose_device, package_version
 from prdit_core.provenance import torch_version
 from prdit_core.sampling.sampler import SAMPLERS
 from prdit_core.verbs.generate import generate_steps, step_volume
@@ -28,16 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from prdit_core.config import CouplingName, SamplingConfig
+    from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.models.prior import Prior
     from prdit_core.sampling.sampler import SampleStep
 
 ClassicalMethod = Literal["fbp", "cg", "sirt", "tv"]
-# Hot and of first order: on phantoms 0.6 dB better than the cold second-order walk of `generate`.
-WALK = SamplingConfig(steps=20, sampler="increment", k=2.0)
-# Conjugate gradients at every step of a walk: few, so that noise is not fitted, and without the
-# weights of counted photons, which make the few go another way: 22.4 dB at 8 views, 20.5 with.
-CONSISTENCY_ITERATIONS = 5
+WALK = Coupling().walk()
 ITERATIONS: dict[ClassicalMethod, int] = {"cg": 20, "sirt": 200, "tv": 50}
 # Conjugate gradients that tell what the data determine from what they leave open.
 SPLIT_ITERATIONS = 50
@@ -50,22 +47,27 @@ def reconstruct_steps(
     measurement: Measurement,
     config: SamplingConfig = WALK,
     *,
-    iterations: int = CONSISTENCY_ITERATIONS,
+    iterations: int | None = None,
+    coupling: CouplingName = "cg",
+    calibration: Calibration | None = None,
     seed: int = 0,
     index: int = 0,
     device: str | None = None,
 ) -> Iterator[SampleStep]:
     """Walk from noise to a volume that fits a measurement, one event per step.
 
-    At every step the predicted volume takes a few steps of conjugate gradients towards the data.
-    Other seeds give other volumes that fit as well: what they share is certain, what they do not is
-    imagined.
+    At every step the predicted volume takes a few steps of conjugate gradients towards the data, or
+    what another coupling does. Other seeds give other volumes that fit as well: what they share is
+    certain, what they do not is imagined.
 
     Parameters
     ----------
     measurement : of the prior's grid and spacing
     config : of the walk
-    iterations : of conjugate gradients at every step; 10 to 15 where views are many
+    iterations : of conjugate gradients at every step; 10 to 15 where views are many. None: 5, or
+        as many as the coupling has
+    coupling : a name of `COUPLINGS`, which says what each does and whether it is exact
+    calibration : error of the network, for "prox" and "pigdm"; see `read_calibration`
     seed, index, device : as of `generate_steps`
 
     Yields
@@ -79,10 +81,9 @@ def reconstruct_steps(
     MemoryLimit
         If the operator or the walk does not fit.
     """
+    chosen = Coupling(coupling, iterations, calibration)
     problem = problem_of(prior, measurement, device)
-    yield from prior_steps(
-        prior, problem, config, iterations=iterations, seed=seed, index=index, device=device
-    )
+    yield from prior_steps(prior, problem, config, chosen, seed=seed, index=index, device=device)
 
 
 def reconstruct(
@@ -90,42 +91,44 @@ def reconstruct(
     measurement: Measurement,
     config: SamplingConfig = WALK,
     *,
-    iterations: int = CONSISTENCY_ITERATIONS,
+    iterations: int | None = None,
+    coupling: CouplingName = "cg",
+    calibration: Calibration | None = None,
     seed: int = 0,
     index: int = 0,
     device: str | None = None,
 ) -> Volume:
     """One reconstruction in HU; see `reconstruct_steps`."""
+    chosen = Coupling(coupling, iterations, calibration)
     problem = problem_of(prior, measurement, device)
-    walk = prior_steps(
-        prior, problem, config, iterations=iterations, seed=seed, index=index, device=device
-    )
+    walk = prior_steps(prior, problem, config, chosen, seed=seed, index=index, device=device)
     (last,) = deque(walk, maxlen=1)
-    return prior_volume(prior, problem, config, last, iterations=iterations, seed=seed, index=index)
+    return prior_volume(prior, problem, config, chosen, last, seed=seed, index=index)
 
 
 def prior_steps(
     prior: Prior,
     problem: Problem,
     config: SamplingConfig,
+    coupling: Coupling,
     *,
-    iterations: int,
     seed: int,
     index: int,
     device: str | None = None,
 ) -> Iterator[SampleStep]:
     """As `reconstruct_steps`, of a problem in the prior's units: any number of walks share one."""
-    edit = LeastSquares(problem.operator, problem.y, iterations)
-    yield from generate_steps(prior, config, seed=seed, index=index, edit=edit, device=device)
+    place = prior if device is None else prior.to(choose_device(device))
+    edit = coupling.edit(place, problem, config)
+    yield from generate_steps(place, config, seed=seed, index=index, edit=edit)
 
 
 def prior_volume(
     prior: Prior,
     problem: Problem,
     config: SamplingConfig,
+    coupling: Coupling,
     last: SampleStep,
     *,
-    iterations: int,
     seed: int,
     index: int,
 ) -> Volume:
@@ -134,14 +137,14 @@ def prior_volume(
     It is not clipped to the prior's window, which ends below bone: the data may say more.
     """
     measurement = problem.measurement
-    x = SAMPLERS[config.sampler].result(last)
+    x = prior.codec.decode(SAMPLERS[config.sampler].result(last))
     made = step_volume(prior, config, last, seed=seed, index=index)
     low, high = prior.intensity.window_hu
     hu = problem.hu(x)[0, 0].float().cpu().numpy()
     outside = float(np.mean((hu < low - 1) | (hu > high + 1)))
     metadata = {
         **made.metadata,
-        **prior_settings(measurement, iterations),
+        **prior_settings(measurement, coupling),
         "misfit": problem.misfit(x),
         "outside_window": outside,
         "measurement": measurement.about(),
@@ -150,12 +153,12 @@ def prior_volume(
     return Volume(hu, affine, metadata)
 
 
-def prior_settings(measurement: Measurement, iterations: int) -> dict[str, Any]:
+def prior_settings(measurement: Measurement, coupling: Coupling) -> dict[str, Any]:
     """What a record has besides that of a generated volume, but for what came out."""
     return {
         "notice": RECONSTRUCTED,
         "method": "prior",
-        "iterations": iterations,
+        **coupling.settings,
         "measurement_sha256": measurement.digest,
     }
 
@@ -223,13 +226,15 @@ def classical_volume(
     Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
     """
     measurement = problem.measurement
+    hu = problem.hu(last.x)[0, 0].float().cpu().numpy()
     metadata = {
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
+        **({} if measurement.length == "mm" else {"window_hu": _relative_window(hu)}),
     }
     affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
-    return Volume(problem.hu(last.x)[0, 0].float().cpu().numpy(), affine, metadata)
+    return Volume(hu, affine, metadata)
 
 
 def classical_settings(
@@ -308,6 +313,11 @@ def _solving(
                 lower=problem.lower,
                 iterations=iterations,
             )
+
+
+def _relative_window(hu: NDArray[np.float32]) -> tuple[float, float]:
+    """What to show of numbers that are no true HU: from air to nearly the largest."""
+    return -1000.0, max(-999.0, float(np.percentile(hu, 99.9)))
 
 
 def _own_affine(measurement: Measurement) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from prdit_core.config import SamplingConfig
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.problem import Problem
     from prdit_core.models.prior import Prior
@@ -54,14 +55,14 @@ class WithPrior:
     problem: Problem
     prior: Prior
     config: SamplingConfig
-    iterations: int
+    coupling: Coupling
     seed: int
     generation: Mapping[str, Any]
 
     @property
     def settings(self) -> dict[str, Any]:
         """As `Way` has it."""
-        return {**self.generation, **prior_settings(self.problem.measurement, self.iterations)}
+        return {**self.generation, **prior_settings(self.problem.measurement, self.coupling)}
 
     def steps(self, index: int) -> Iterator[Any]:
         """As `Way` has it."""
@@ -69,7 +70,7 @@ class WithPrior:
             self.prior,
             self.problem,
             self.config,
-            iterations=self.iterations,
+            self.coupling,
             seed=self.seed,
             index=index,
         )
@@ -80,8 +81,8 @@ class WithPrior:
             self.prior,
             self.problem,
             self.config,
+            self.coupling,
             last,
-            iterations=self.iterations,
             seed=self.seed,
             index=index,
         )

@@ -44,6 +44,18 @@ class ConeSpec(CircularSpec):
         finer = {"rows": 2 * self.rows, "row_mm": self.row_mm / 2}
         return super().halved().model_copy(update=finer)
 
+    def binned(self, several: int) -> Self:
+        """As of other projectors, and as many rows taken as one; they must be a multiple."""
+        depth, z = self.shape[0], self.spacing_mm[0]
+        coarser = super().binned(several)
+        update = {
+            "shape": (max(depth // several, 1), *coarser.shape[1:]),
+            "spacing_mm": (z * several, *coarser.spacing_mm[1:]),
+            "rows": self.rows // several,
+            "row_mm": self.row_mm * several,
+        }
+        return coarser.model_copy(update=update)
+
     def memory(self, dtype: torch.dtype) -> int:
         """Bytes at work, besides volume and measurement: nothing is kept."""
         voxels = int(np.prod(self.shape))

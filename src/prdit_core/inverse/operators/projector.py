@@ -95,6 +95,30 @@ class ViewsSpec(Spec, ABC):
         }
         return self.model_copy(update=finer)
 
+    def binned(self, several: int) -> Self:
+        """Of so many bins side by side taken as one, and voxels as many times as wide.
+
+        Bins, and voxels, that are left over at the end are dropped.
+        """
+        depth, height, width = self.shape
+        z, y, x = self.spacing_mm
+        coarser = {
+            "shape": (depth, max(height // several, 1), max(width // several, 1)),
+            "spacing_mm": (z, y * several, x * several),
+            "bins": self.bins // several,
+            "bin_mm": self.bin_mm * several,
+            "axis_bin": (self.centre + 0.5) / several - 0.5,
+        }
+        return self.model_copy(update=coarser)
+
+    def scaled(self, factor: float) -> Self:
+        """All lengths so many times as long."""
+        content = self.model_dump()
+        for name in content:
+            if name.endswith("_mm"):
+                content[name] = (np.asarray(content[name]) * factor).tolist()
+        return self.model_validate(content)
+
     @property
     def views(self) -> int:
         """Number of views V."""

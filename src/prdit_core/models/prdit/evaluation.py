@@ -10,7 +10,7 @@ import torch
 
 from prdit_core.models.contracts import Decomposition, Network
 from prdit_core.models.parameterisation import prediction_of
-from prdit_core.models.prdit.memory import memory_needed
+from prdit_core.models.prdit.memory import memory_needed, memory_with_derivatives
 from prdit_core.models.prdit.reuse import Reusing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PRDiTDenoiser:
-    """A PRDiT on a noising process, without gradients.
+    """A PRDiT on a noising process; without derivatives, unless they are asked for.
 
     Attributes
     ----------
@@ -38,9 +38,12 @@ class PRDiTDenoiser:
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: float) -> Prediction:
         """Predict clean volume and noise from x_t (B, C, D, H, W) at t in [0, 1000]."""
-        with self._computing(x_t):
-            output = self.module(x_t, self._network_times(x_t, t))
-        return self._prediction(output, x_t, t)
+        return self._whole(x_t, t)
+
+    @torch.enable_grad()
+    def differentiable(self, x_t: Tensor, t: float) -> Prediction:
+        """As a call, with derivatives by x_t."""
+        return self._whole(x_t, t)
 
     @torch.no_grad()
     def local(self, x_t: Tensor, t: float) -> Tensor:
@@ -75,6 +78,11 @@ class PRDiTDenoiser:
             refiner=None if refined is None else self._prediction(refined, nothing, t),
             total=self._prediction(base if refined is None else base + refined, x_t, t),
         )
+
+    def _whole(self, x_t: Tensor, t: float) -> Prediction:
+        with self._computing(x_t):
+            output = self.module(x_t, self._network_times(x_t, t))
+        return self._prediction(output, x_t, t)
 
     def _computing(self, x_t: Tensor) -> torch.autocast:
         wanted = self.precision == "bf16-mixed"
@@ -116,6 +124,14 @@ class PRDiTNetwork(Network):
         if config.refresh_every is None and config.refresh_change is None:
             return evaluation
         return Reusing(evaluation, config)
+
+    def differentiable(self, schedule: Schedule) -> Denoiser:
+        """The network itself, with derivatives by the state."""
+        return PRDiTDenoiser(self.module, schedule).differentiable
+
+    def differentiable_memory(self, shape: Shape) -> int:
+        """Bytes that one evaluation takes that keeps what derivatives need, about."""
+        return memory_with_derivatives(self.config, shape)
 
     def parts(self, schedule: Schedule) -> PRDiTDenoiser:
         """Local Denoiser, Global Residual DiT and refiners."""

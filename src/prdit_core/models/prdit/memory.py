@@ -50,23 +50,48 @@ def training_memory(
         named = list(PRDiT(config).named_parameters())
     weights = sum(weight.numel() for _, weight in named)
     trained = sum(weight.numel() for name, weight in named if name.startswith(trains))
+    kept, transient = _kept(config, shape, trains, activations, crop)
+    counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * kept + transient)
+    return round(1.2 * counted)
+
+
+def memory_with_derivatives(config: ModelConfig, shape: tuple[int, int, int]) -> int:
+    """Bytes that one evaluation and the derivative by its input take, about, in float32."""
+    kept, transient = _kept(
+        config, shape, ("local.", "global_residual.", "refiners."), "keep", None
+    )
+    return round(1.2 * (4 * parameter_count(config) + 4 * kept + transient))
+
+
+def _kept(
+    config: ModelConfig,
+    shape: tuple[int, int, int],
+    parts: tuple[str, ...],
+    activations: Activations,
+    crop: int | None,
+) -> tuple[int, int]:
+    """Numbers that a pass back keeps of one volume, and bytes that come and go.
+
+    Parameters
+    ----------
+    parts : what is passed back through, names that start with one of these
+    """
     width, depth = config.width, config.depth
-    per_token = 17 * config.token_width if "local.".startswith(trains) else 0
-    if depth and "global_residual.".startswith(trains):
+    per_token = 17 * config.token_width if "local.".startswith(parts) else 0
+    if depth and "global_residual.".startswith(parts):
         blocks = 20 * depth if activations == "keep" else 20 + depth
         per_token += config.token_width + (12 + blocks) * width
     kept = math.prod(_base_grid(config, shape)) * per_token
     transient = _activations(config, shape, held=4)
     for number, refiner in enumerate(config.refiners):
-        if f"refiners.{number}.".startswith(trains):
+        if f"refiners.{number}.".startswith(parts):
             last, token = number == len(config.refiners) - 1, refiner.token_width(config.channels)
             below = 2 ** (len(config.refiners) - 1 - number)
             voxels = crop**3 if crop and last else math.prod(shape) // below**3
             tokens = voxels // refiner.stride**3
             kept += 17 * token * tokens
             transient = max(transient, bytes_per_token(token) * tokens)
-    counted = 4 * (2 * weights + 3 * trained) + volumes * (4 * kept + transient)
-    return round(1.2 * counted)
+    return kept, transient
 
 
 def _activations(config: ModelConfig, shape: tuple[int, int, int], *, held: int) -> int:
