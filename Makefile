@@ -35,14 +35,14 @@ DEMO_UNSEEN ?= 40
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
-DEMO_REFINED_64 ?= 6000
+DEMO_REFINED_64 ?= 16000
 DEMO_REFINED_128 ?= 6000
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
 DEMO_TRAIN = --seed 0 --save-every 250 --resume --device $(DEVICE)
 DEMO_NEEDS ?= .venv/.base
 DEMO_REFINE = $(DEMO_TRAIN) --batch-size 4 --stage refine --model 6/4/1/192 --sees below --shows averages \
-	--crop 32 --consistency 0 --lr 1e-3 --lr-schedule cosine
+	--heads agree --consistency 0 --lr 3e-3 --lr-schedule cosine
 
 PYTHON_HERE = .venv/bin/python
 IN_TWO = --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -116,10 +116,10 @@ ifeq ($(DEMO_BASE),$(DEMO_WORK)/settled)
 		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4 || $(on_time)
 endif
 	$(PRDIT) phantoms --count $(word 2,$(DEMO_COUNTS)) --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
-	$(call within,4) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 \
+	$(call within,4) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 --crop 32 \
 		--data $(DEMO_WORK)/data-64 --iterations $(DEMO_REFINED_64) || $(on_time)
 	$(PRDIT) phantoms --count $(word 3,$(DEMO_COUNTS)) --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
-	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
+	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 --crop 64 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128) || $(on_time)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
 	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128

@@ -1,8 +1,9 @@
 """Collect the wheels that a machine with a GPU lacks, for one that has no network.
 
 Assumed there: torch, numpy, scipy and matplotlib with all that they need, and pip. Left out besides
-is SimpleITK, whose wheel is four times all others: phantoms, training and generating do without.
-Versions are those of this environment.
+is SimpleITK, whose wheel is four times all others: training and generating do without it, and
+phantoms, which are cut out with it, come along made (`make gpu-data`). Versions are those of this
+environment.
 
     python scripts/gpu_wheels.py [--out FOLDER] [--python 3.12] [--platform NAME ...]
 """
