@@ -37,9 +37,12 @@ DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
 DEMO_REFINED_64 ?= 16000
 DEMO_REFINED_128 ?= 6000
+PATCH_WORK ?= work/patch
+PATCH_ITERATIONS ?= 40000
+PATCH_PUBLISHED ?= src/prdit_core/bundled/demo-patch
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
-DEMO_TRAIN = --seed 0 --save-every 250 --resume --device $(DEVICE)
+DEMO_TRAIN = --seed 0 --save-every 500 --resume --device $(DEVICE)
 DEMO_NEEDS ?= .venv/.base
 DEMO_REFINE = $(DEMO_TRAIN) --batch-size 4 --stage refine --model 6/4/1/192 --sees below --shows averages \
 	--heads agree --consistency 0 --lr 3e-3 --lr-schedule cosine
@@ -66,7 +69,7 @@ GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model \
-	gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
+	demo-patch gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -122,12 +125,14 @@ endif
 	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 --crop 64 \
 		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128) || $(on_time)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
+ifneq ($(DEMO_UNSEEN),)
 	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128
 	$(PRDIT) phantoms --count 16 --size 64 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-64
 	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-128 \
 		--out $(DEMO_PUBLISHED)/calibration.json
 	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-64 --overwrite \
 		--out $(DEMO_PUBLISHED)/calibration.json
+endif
 
 gpu: gpu-tests gpu-bench gpu-model  ## prove everything on a GPU, eight minutes; results in work/gpu
 
@@ -142,11 +147,13 @@ gpu-bench: $(GPU_SITE)/.done  ## speed on a GPU, as a table
 gpu-model: $(GPU_SITE)/.done  ## a model trained for five minutes on a GPU, in parts of 14 MB
 	mkdir -p $(GPU_DATA)
 	tar --extract --skip-old-files --directory $(GPU_DATA) --file $(GPU_DATA).tar.xz
-	$(MAKE) --no-print-directory demo-model DEVICE=$(GPU_DEVICE) DEMO_NEEDS= DEMO_WORK=$(GPU_DATA) \
-		DEMO_COUNTS="$(GPU_COUNTS)" DEMO_PUBLISHED=$(GPU_DATA)/published PYTHON_HERE="$(GPU_HERE)" PRDIT="$(GPU_HERE) -m prdit_core.cli"
+	$(MAKE) --no-print-directory demo-model DEVICE=$(GPU_DEVICE) DEMO_NEEDS= DEMO_UNSEEN= \
+		DEMO_WORK=$(GPU_DATA) DEMO_COUNTS="$(GPU_COUNTS)" DEMO_PUBLISHED=$(GPU_DATA)/published \
+		PYTHON_HERE="$(GPU_HERE)" PRDIT="$(GPU_HERE) -m prdit_core.cli"
 	mkdir -p $(GPU_OUT)
 	tar --create --directory $(GPU_DATA) published | split --bytes=14M - $(GPU_OUT)/model.tar.
-	cp $(GPU_DATA)/refined-128/previews/*.png $(GPU_OUT) || echo "too short for a preview"
+	$(GPU_HERE) -m prdit_core.cli generate --checkpoint $(GPU_DATA)/published --size 128 --seed 0 \
+		--device $(GPU_DEVICE) --out $(GPU_OUT)/volume
 
 gpu-wheels: .venv/.dev  ## collect what such a machine lacks: ARGS="--python 3.12" names its Python
 	$(PYTHON_HERE) scripts/gpu_wheels.py --out $(GPU_WHEELS) $(ARGS)
@@ -163,6 +170,13 @@ $(GPU_SITE)/.done: $(wildcard $(GPU_WHEELS)/*.whl)
 	$(GPU_HERE) -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade \
 		--target $(GPU_SITE) .
 	touch $@
+
+demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
+	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) train --stage patch --model demo --run $(PATCH_WORK)/run --data $(DEMO_WORK)/data-64 --seed 0 \
+		--batch-size 8 --iterations $(PATCH_ITERATIONS) --lr 1e-3 --lr-schedule cosine \
+		--save-every 500 --preview-every 2000 --precision 32-true --resume
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(PATCH_WORK)/run $(PATCH_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

@@ -39,6 +39,8 @@ SamplerName = Literal[
     "resynthesis",
     "noise-only",
     "conventional-hot",
+    "ddim",
+    "ddim-even",
 ]
 
 
@@ -253,6 +255,9 @@ class SamplingConfig(BaseModel):
     refresh_change : it is evaluated when the local x0 has changed by this much of its norm since,
         summed over steps; with neither rule at every step
     precision : of the network
+    eta : fresh noise of a stochastic sampler, by its own rule; None: the sampler's own
+    renoise : how often a patch prior looks at a state, each time over other tiles and with new
+        noise (the paper's K)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -264,6 +269,17 @@ class SamplingConfig(BaseModel):
     refresh_every: int | None = Field(default=None, ge=1)
     refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
+    eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    renoise: int = Field(default=1, ge=1, le=64)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of eta and renoise where they say nothing: older records stay as they are."""
+        content: dict[str, Any] = dump(self)
+        for name, usual in (("eta", None), ("renoise", 1)):
+            if content.get(name) == usual:
+                content.pop(name, None)
+        return content
 
 
 @dataclass(frozen=True)

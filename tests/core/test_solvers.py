@@ -67,8 +67,25 @@ def test_the_proximal_iterates_are_the_recorded_ones(gold: Gold) -> None:
     np.testing.assert_allclose(vectors(steps), gold.recorded["iterates_prox"], rtol=1e-8)
 
 
+def test_the_gradients_fall_as_recorded(gold: Gold) -> None:
+    operator, y, x0, pull = gold.operator, gold.y, gold.x0, gold.prox
+    plain = list(cg_steps(operator, y, x0, iterations=10, tolerance=0))
+    prox = list(cg_steps(operator, y, x0, iterations=10, penalty=pull, tolerance=0))
+    downhill = [operator.adjoint(y - operator(step.x)) for step in plain]
+    kept = [operator.adjoint(y - operator(step.x)) + pull.weight * (x0 - step.x) for step in prox]
+    for gradients, key in ((downhill, "normal"), (kept, "prox")):
+        norms = [float(gradient.norm()) for gradient in gradients]
+        np.testing.assert_allclose(
+            norms, gold.recorded[f"{key}_residual_norm"], rtol=1e-6, atol=1e-12
+        )
+    *_, last = cg_steps(operator, y, x0, iterations=200, penalty=pull)
+    np.testing.assert_allclose(last.x.flatten(), gold.recorded["solution_prox"], rtol=1e-5)
+    assert operator.norm() == pytest.approx(1, rel=1e-3)
+
+
 def test_it_stops_where_the_noise_explains_the_residual(gold: Gold) -> None:
     sigma = float(gold.recorded["sigma"])
+    assert sigma * gold.y.numel() ** 0.5 == pytest.approx(float(gold.recorded["noise_level"]))
     steps = list(cg_steps(gold.operator, gold.y, gold.x0, iterations=10, sigma=sigma))
     assert len(steps) == gold.recorded["stop_after"]
     # At a start that fits well enough nothing is done.

@@ -32,6 +32,7 @@ STAGES = {
     "global": "global part",
     "refine": "refiner",
     "finetune": "fine-tuning",
+    "patch": "patch prior",
 }
 ALARMING = ("failed", "dead")
 DOT = 12

@@ -96,6 +96,14 @@ def generate(
         GenerationPrecision | None,
         typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
     ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+    ] = None,
+    renoise: Annotated[
+        int | None,
+        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
+    ] = None,
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,6 +139,8 @@ def generate(
         "refresh_every": refresh_every,
         "refresh_change": refresh_change,
         "precision": precision,
+        "eta": eta,
+        "renoise": renoise,
     }
     config = chosen(preset, wishes)
     branches = [Branch.parse(text) for text in branch or ()]

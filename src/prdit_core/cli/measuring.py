@@ -28,7 +28,7 @@ PROJECTIONS: tuple[OperatorName, ...] = ("parallel", "fan", "cone", "x-ray")
 # Which operators an option is for.
 FOR: dict[str, tuple[OperatorName, ...]] = {
     "views": ("parallel", "fan", "cone"),
-    "arc": ("parallel",),
+    "arc": ("parallel", "fan", "cone"),
     "photons": PROJECTIONS,
     "factor": ("super-resolution",),
     "sigma": ("blur",),
@@ -48,7 +48,11 @@ def simulate(
     ] = None,
     arc: Annotated[
         float | None,
-        typer.Option(min=1, max=360, help="Degrees that views cover; 120 limit the angle. [180]"),
+        typer.Option(
+            min=1,
+            max=360,
+            help="Degrees that views cover; 120 limit the angle. [180, of fan and cone 360]",
+        ),
     ] = None,
     photons: Annotated[
         float | None,
@@ -128,7 +132,7 @@ def simulate(
         for note in conformed.notes:
             say(f"note: {note}")
     target = coarser(scan) if finer else scan
-    spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
+    spec = _spec(operator, target, views or 20, arc, factor or 4, sigma or 1.5)
     measurement = measure(scan, spec, photons=photons, seed=seed)
     if not overwrite:
         _refuse_other(out, lambda: _is_same(read_measurement(out), measurement))
@@ -168,7 +172,12 @@ def _is_near(one: Volume, other: Volume) -> bool:
 
 
 def _spec(
-    operator: OperatorName, target: Volume, views: int, arc_deg: float, factor: int, sigma: float
+    operator: OperatorName,
+    target: Volume,
+    views: int,
+    arc: float | None,
+    factor: int,
+    sigma: float,
 ) -> Spec:
     from prdit_core.inverse import scanners
     from prdit_core.inverse.operators.blur import BlurSpec
@@ -178,11 +187,11 @@ def _spec(
     shape, spacing = target.shape, target.spacing_mm
     match operator:
         case "parallel":
-            return scanners.parallel_scan(shape, spacing, views, arc_deg)
+            return scanners.parallel_scan(shape, spacing, views, arc or 180.0)
         case "fan":
-            return scanners.fan_scan(shape, spacing, views)
+            return scanners.fan_scan(shape, spacing, views, arc or 360.0)
         case "cone":
-            return scanners.cone_scan(shape, spacing, views)
+            return scanners.cone_scan(shape, spacing, views, arc or 360.0)
         case "x-ray":
             return xray_pair(shape, spacing, pixels=max(shape))
         case "super-resolution":

@@ -10,7 +10,7 @@ import typer
 from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.generating import Device, Json, Threads
 from prdit_core.cli.reading import reads_projections
-from prdit_core.config import CouplingName, SamplerName
+from prdit_core.config import CouplingName, GridName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
@@ -26,7 +26,8 @@ Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
 # Which methods an option is for.
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
-    **dict.fromkeys(("steps", "sampler", "k", "coupling", "calibration"), ("prior",)),
+    **dict.fromkeys(("steps", "sampler", "k", "grid", "eta", "renoise"), ("prior",)),
+    **dict.fromkeys(("coupling", "calibration"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -70,6 +71,15 @@ def reconstruct(
         SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
     ] = None,
     k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
+    grid: Annotated[GridName | None, typer.Option(help="Times visited. [log-snr]")] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+    ] = None,
+    renoise: Annotated[
+        int | None,
+        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
+    ] = None,
     coupling: Annotated[
         CouplingName | None,
         typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
@@ -111,7 +121,8 @@ def reconstruct(
     spread; the summary also splits what the data determine from what the model imagined. Run again
     to go on where it stopped.
     """
-    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k}
+    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k, "grid": grid}
+    ways |= {"eta": eta, "renoise": renoise}
     given: dict[str, Any] = {
         "checkpoint": checkpoint,
         "size": size,

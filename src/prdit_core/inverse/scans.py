@@ -19,13 +19,12 @@ from prdit_core.errors import InputRejected, UsageError, first_fault
 from prdit_core.files import shown
 from prdit_core.inverse import astra
 from prdit_core.inverse.measurement import Measurement, read_measurement
-from prdit_core.inverse.operators.circular import CircularSpec
 from prdit_core.inverse.operators.cone import ConeSpec
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.operators.slices import SlicesSpec
 from prdit_core.inverse.operators.table import read_spec
-from prdit_core.inverse.sinograms import check_angles, check_integrals, find_axis
+from prdit_core.inverse.sinograms import check_angles, check_integrals, find_axis, missing_arc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,9 +151,9 @@ def measurement_of(
     high = options.binning if isinstance(spec, ConeSpec) else 1
     integrals = taken.binned(options.binning, high).line_integrals()
     by_rows, angles = integrals.swapaxes(0, 1).copy(), taken.angles_deg
-    period = 360.0 if isinstance(spec, CircularSpec) else 180.0
-    notes = [*check_integrals(by_rows, len(angles), name), *check_angles(angles, period, name)]
     whole = spec or _in_pixels(rows, bins)
+    notes = check_integrals(by_rows, len(angles), name)
+    notes += check_angles(angles, whole.period_deg, name)
     binned = whole.binned(options.binning)
     axis = binned.centre
     if options.axis_bin is not None:
@@ -164,6 +163,7 @@ def measurement_of(
         unbinned = (axis + 0.5) * options.binning - 0.5
         notes.append(f"axis of rotation found at bin {unbinned:.1f}")
     final = binned.model_copy(update={"angles_deg": tuple(angles.tolist()), "axis_bin": axis})
+    notes += missing_arc(final)
     if options.unit_mm is not None:
         final, length = _scaled(final, options.unit_mm), "mm"
     values = by_rows if isinstance(final, SlicesSpec) else integrals

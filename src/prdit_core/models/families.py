@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig
+from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,24 @@ def _prdit(module: Any) -> Network:
     return PRDiTNetwork(module)
 
 
+def _build_patch(config: PatchConfig) -> nn.Module:
+    from prdit_core.models.patch.unet import UNet3d
+
+    return UNet3d(config)
+
+
+def _patch(module: Any) -> Network:
+    from prdit_core.models.patch.denoiser import PatchNetwork
+
+    return PatchNetwork(module)
+
+
 FAMILIES = {
-    family.name: family for family in (Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),)
+    family.name: family
+    for family in (
+        Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),
+        Family("patch", "3D patch prior", PatchConfig, _build_patch, _patch),
+    )
 }
 
 
