@@ -41,6 +41,7 @@ NOT_RUN = {
     "prdit-core reconstruct tooth.h5 --rows 0 1 --binning 4 --every 9 --method sirt "
     "--iterations 60 --out tooth": "test_reconstruct_faults.py runs it on the file in ../shared",
     "pip install h5py": INSTALLS,
+    "pip install highdicom": INSTALLS,
     "pip install .": INSTALLS,
     "pip install .[all]": INSTALLS,
     "pip install huggingface_hub": INSTALLS,

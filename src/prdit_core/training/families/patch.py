@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from prdit_core.errors import UsageError
+from prdit_core.machine import choose_device
 from prdit_core.models.families import parameter_count
 from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
 from prdit_core.models.patch.denoiser import activations
@@ -118,7 +119,7 @@ class PatchRecipe(Recipe[PatchTraining]):
             )
         else:
             network = _begun(start, config, shape)
-        resolved = {
+        resolved: dict[str, Any] = {
             "iterations": config.iterations or ITERATIONS,
             "lr": config.lr or LR,
             "clip": config.clip or CLIP,
@@ -126,6 +127,9 @@ class PatchRecipe(Recipe[PatchTraining]):
             "target": network.target,
             "inputs": network.inputs,
         }
+        if config.precision == "auto" and choose_device(config.device) == "cpu":
+            # In bf16 oneDNN's gradients of convolutions over 2^3 voxels are not finite.
+            resolved["precision"] = "32-true"
         schedule = VPLinearSchedule() if start is None else start.schedule
         return Plan(network, schedule, start, resolved)
 
