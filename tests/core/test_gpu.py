@@ -135,6 +135,7 @@ def test_training_on_a_full_card_leaves_with_7(
     assert "out of memory" in done.output
 
 
+@pytest.mark.slow
 def test_two_cards_train_what_one_does(gpu: str, data: Path, tmp_path: Path) -> None:
     if gpu.startswith("cuda") and torch.cuda.device_count() < 2:
         pytest.skip("needs two GPUs")
