@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 # One thread in every process of the tests, set before torch loads: networks are tiny, and threads
 # of two test processes would take the cores from each other.
 os.environ |= {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
+
+# No test asserts a time, so neither do those that hypothesis repeats.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CPU_SECONDS = "cpu_seconds"

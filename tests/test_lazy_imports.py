@@ -131,6 +131,7 @@ def test_other_names_do_not() -> None:
         _ = prdit_core.no_such_name
 
 
+@pytest.mark.slow
 def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
     """Importing a module sets it as attribute of its package, where it could hide a lazy name."""
     verbs = ["decompose", "generate", "preprocess", "simulate", "train"]

@@ -43,7 +43,7 @@ PATIENCE_MS = 60_000
 class FakeChild(QObject):
     """Notes what it is asked for, and ends when the test says so."""
 
-    said = Signal(str)
+    printed = Signal(str)
     ended = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -65,7 +65,7 @@ class FakeChild(QObject):
     def end(self, code: int, *lines: str) -> None:
         self.running = False
         for line in lines:
-            self.said.emit(line)
+            self.printed.emit(line)
         self.ended.emit(code, "")
 
 
@@ -201,7 +201,7 @@ def test_volumes_are_generated_and_then_compared(
     assert words_after(compare, "--fake") == f"run my run={folder / 'size-8-steps-3'}"
     assert words_after(compare, "--out") == str(folder / "report-1")
 
-    box.child.said.emit("real: features 3 of 8")
+    box.child.printed.emit("real: features 3 of 8")
     assert box.message.text() == "real: features 3 of 8"
     finished_report(run)
     box.child.end(0)

@@ -17,21 +17,13 @@ from napari_prdit.nearest_pairs import LayerPair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
 from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
-from napari_prdit.widgets.parts import (
-    Form,
-    Message,
-    PathDrop,
-    bring_into_view,
-    button,
-    duration,
-    number,
-    row,
-)
+from napari_prdit.widgets.parts import Form, Message, PathDrop, bring_into_view, button, number, row
 from prdit_core.checkpoints.catalog import newest
 from prdit_core.config import SamplingConfig
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
+from prdit_core.runs.status import duration
 from prdit_core.verbs.report import PAGE
 
 if TYPE_CHECKING:
@@ -71,10 +63,10 @@ class EvaluateBox(QWidget):
         self._activity = Activity()
         self._generating = self._stopping = False
         self.child = Child(self)
-        self.child.said.connect(self._hear)
+        self.child.printed.connect(self._hear)
         self.child.ended.connect(self._go_on)
         self.reading = Job(self)
-        self.reading.told.connect(self._take)
+        self.reading.yielded.connect(self._take)
         self.reading.ended.connect(self._show_state)
         self._watch = QTimer(self)
         self._watch.setInterval(POLL_MS)

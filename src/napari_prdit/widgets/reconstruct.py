@@ -34,13 +34,14 @@ from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import ResultButtons
 from napari_prdit.widgets.generation_forms import ModelForm
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import bring_into_view, button, duration, scrolled
+from napari_prdit.widgets.parts import bring_into_view, button, scrolled
 from napari_prdit.widgets.region_form import RegionForm
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.provenance import ESTIMATE, SYNTHETIC
+from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -64,7 +65,7 @@ class ReconstructDock(WorkingDock):
         self.live = ResultLayer(self.viewer, REGENERATED)
         self.frames: Mailbox[Volume] = Mailbox()
         self.job = Job(self)
-        self.job.told.connect(self._hear)
+        self.job.yielded.connect(self._hear)
         self.job.ended.connect(self._ended)
         self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)

@@ -23,7 +23,7 @@ class Saver(Job):
         super().__init__(parent)
         self._message = message
         self._places: list[str] = []
-        self.told.connect(self._hear)
+        self.yielded.connect(self._hear)
 
     def save(self, work: Callable[[], Generator[Any]]) -> None:
         """Begin, unless something is being saved."""

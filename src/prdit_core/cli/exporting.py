@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prdit_core.cli.console import door, result, say
-from prdit_core.cli.generating import Json
+from prdit_core.cli.console import Json, door, result, say
 from prdit_core.cli.reading import reads_scans
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import typer
 
-from prdit_core.cli.console import door, refuse_unheeded, result, say
-from prdit_core.cli.generating import Json, Threads
+from prdit_core.cli.console import Json, door, refuse_unheeded, result, say
+from prdit_core.cli.generating import Threads
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown

@@ -165,9 +165,9 @@ def _with_options(
     parameters: list[inspect.Parameter] = []
     for own, parameter in _parameters(command).items():
         parameters += reading.values() if own == name else [parameter]
-    told: Any = reader
-    told.__signature__ = inspect.Signature(parameters)
-    told.__annotations__ = {one.name: one.annotation for one in parameters}
+    described: Any = reader
+    described.__signature__ = inspect.Signature(parameters)
+    described.__annotations__ = {one.name: one.annotation for one in parameters}
     return reader
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
-from prdit_core.cli.generating import Device, Json, Threads
+from prdit_core.cli.console import Json, door, progress, refuse_unheeded, result, say, stoppable
+from prdit_core.cli.generating import Device, Threads
 from prdit_core.cli.reading import reads_projections
 from prdit_core.config import CouplingName, GridName, SamplerName
 from prdit_core.errors import UsageError

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
-from prdit_core.inverse.consistency import Decoded, LeastSquares, Posterior, Proximal
+from prdit_core.inverse.consistency import (
+    Agreeing,
+    Decoded,
+    LeastSquares,
+    Posterior,
+    Proximal,
+)
 from prdit_core.inverse.derivatives import MomentMatching, PseudoinverseGuidance, clean_volumes
 from prdit_core.inverse.guidance import Guidance, hot_growth
 from prdit_core.machine import check_memory
@@ -91,6 +97,10 @@ def _least_squares(task: Task) -> Edit:
     return Decoded(task.prior.codec, LeastSquares(problem.operator, problem.y, task.iterations))
 
 
+def _dds(task: Task) -> Edit:
+    return Agreeing(task.prior.schedule, _least_squares(task))
+
+
 def _plain_proximal(task: Task) -> Proximal:
     problem = task.problem
     return Proximal(
@@ -154,10 +164,10 @@ COUPLINGS: dict[CouplingName, Row] = {
         Row("cg", "conjugate gradients from the prediction; not exact", 5, _least_squares),
         Row(
             "dds",
-            "the same on a DDIM walk, as DDS does; not exact",
+            "the same on a DDIM walk, x0 and eps of one head, as DDS does; not exact",
             5,
-            _least_squares,
-            {"sampler": "resynthesis", "k": 1.0},
+            _dds,
+            {"sampler": "ddim", "k": 1.0, "eta": 0.85},
         ),
         Row(
             "prox",
@@ -227,8 +237,14 @@ class Coupling:
         return content
 
     def walk(self, **wishes: Any) -> SamplingConfig:
-        """The walk that goes with it, but for what is wished otherwise."""
-        return SamplingConfig(**{**dict(DEFAULTS), **self.row.walk, **wishes})
+        """The walk that goes with it, but for what is wished otherwise.
+
+        With another sampler than its own, its other settings do not go.
+        """
+        own = self.row.walk
+        if wishes.get("sampler", own.get("sampler")) != own.get("sampler"):
+            own = {}
+        return SamplingConfig(**{**dict(DEFAULTS), **own, **wishes})
 
     def edit(self, prior: Prior, problem: Problem, config: SamplingConfig) -> Edit:
         """What a walk does to every prediction.

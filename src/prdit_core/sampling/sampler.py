@@ -162,10 +162,10 @@ def sample_steps(
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:
-        said = denoise(x, t)
+        prediction = denoise(x, t)
         if sampler.noise_only:
-            said = _noise_only(said, x, t, schedule, data_range)
-        return said if edit is None else edit(said, x, t)
+            prediction = _noise_only(prediction, x, t, schedule, data_range)
+        return prediction if edit is None else edit(prediction, x, t)
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
@@ -178,16 +178,16 @@ def sample_steps(
             if reached < t_next:
                 x = correct(x, reached, t_next, noise(index), schedule)
         before = now
-        said = now.prediction
-        _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
+        prediction = now.prediction
+        _check_finite((x, prediction.x0), t)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, prediction.x0, prediction.eps)
 
 
 def _noise_only(
-    said: Prediction, x: Tensor, t: float, schedule: Schedule, data_range: tuple[float, float]
+    prediction: Prediction, x: Tensor, t: float, schedule: Schedule, data_range: tuple[float, float]
 ) -> Prediction:
-    x0 = (x - schedule.sigma(t) * said.eps) / schedule.alpha(t)
-    return Prediction(x0=x0.clamp(*data_range), eps=said.eps)
+    x0 = (x - schedule.sigma(t) * prediction.eps) / schedule.alpha(t)
+    return Prediction(x0=x0.clamp(*data_range), eps=prediction.eps)
 
 
 def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z: Tensor) -> Tensor:
