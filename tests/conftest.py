@@ -62,6 +62,18 @@ def parity() -> Recordings:
     return Recordings()
 
 
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """A graphics card; $PRDIT_TEST_GPU names another device to try its tests on, such as cpu."""
+    if named := os.environ.get("PRDIT_TEST_GPU"):
+        return named
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU with CUDA (PRDIT_TEST_GPU=cpu tries these tests on the CPU)")
+    return "cuda"
+
+
 # ---------------------------------------------------------------------------------------------
 # Sharing out among processes (pytest-xdist): a file goes to one process, for its fixtures. Groups
 # would keep all windows together, but xdist 3.8 cannot name them to pytest 9.2. Files with windows

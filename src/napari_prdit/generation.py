@@ -99,7 +99,7 @@ def preset_words(config: SamplingConfig) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedWalk:
     """The checkpoint is loaded, and the first step begins.
 
     Attributes
@@ -213,11 +213,11 @@ def _warm_up() -> None:
     pint.application_registry.parse_units("mm")
 
 
-def _prepared(prior: Prior, request: Request) -> Prepared:
+def _prepared(prior: Prior, request: Request) -> PreparedWalk:
     from prdit_core.machine import default_threads
 
     edge = prior.geometry.shape[0]
-    return Prepared(request, prior.intensity, edge, prior.digest, default_threads())
+    return PreparedWalk(request, prior.intensity, edge, prior.digest, default_threads())
 
 
 def watched(

@@ -24,6 +24,7 @@ Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
 Shows = Literal["voxels", "averages"]
+Heads = Literal["apart", "agree"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
@@ -73,17 +74,20 @@ class RefinerConfig(PatchGeometry):
         image that the resolution below predicts, upsampled
     shows : what the resolution below gets of the noisy state: "voxels" (the paper): every second
         one; "averages" (ours): means over 2^3, which are the state of an earlier time
+    heads : "apart" (the paper): image and noise as they are predicted; "agree" (ours): moved as
+        little as makes them add up to the noisy state, which leaves of both their velocity
     """
 
     width: int = Field(ge=6, le=8192)
     sees: Sees = "noise"
     shows: Shows = "voxels"
+    heads: Heads = "apart"
 
     @model_serializer(mode="wrap")
     def _without_the_papers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No word of what the paper's refiners do: digests of older chains stay valid."""
         content: dict[str, Any] = dump(self)
-        for name, papers in (("sees", "noise"), ("shows", "voxels")):
+        for name, papers in (("sees", "noise"), ("shows", "voxels"), ("heads", "apart")):
             if content.get(name) == papers:
                 content.pop(name)
         return content
@@ -385,6 +389,8 @@ class TrainConfig(TrainingConfig):
     shows: Shows | None = None
     """refine: averages instead of every second voxel for what lies below. [voxels, as in the
     paper]"""
+    heads: Heads | None = None
+    """refine: agree makes image and noise add up to the noisy state. [apart, as in the paper]"""
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     """finetune: weight of the loss at every lower resolution of a chain, which keeps them models of
     their own. [0, as in the paper]"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import runpy
 import subprocess
@@ -129,3 +130,30 @@ def test_projectors_are_timed_beside_scikit_image(
     cells = cells_of(capsys.readouterr().out.strip())
     assert cells[0] == "16 slices of 16^2, 8 views"
     assert all(float(number) > 0 for number in cells[1:]) and len(cells) == 7
+
+
+# --- a machine with a GPU ---------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_gpus_runs_on_a_cpu(tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--quick", "--sizes", "32", "--out", str(tmp_path)]
+    script = SCRIPT.with_name("gpu.py")
+    subprocess.run([sys.executable, script, *words], check=True, capture_output=True, timeout=600)
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    rows = {(row["model"], row["way"]): row for row in content["ways"]}
+    assert rows["bundled", "float32, plain transcription"]["error"] < 1e-4
+    assert 0 < rows["bundled", "bf16"]["error"] < 0.1
+    assert rows["tiny", "bf16, CUDA graph"]["failed"] == "RuntimeError: needs CUDA"
+    assert all(row["volume, s"] > 0 for row in content["volumes"])
+    assert all(row["iteration, ms"] > 0 for row in content["training"])
+    assert all(f"| {way} |" in (tmp_path / "gpu.md").read_text() for _, way in rows)
+
+
+def test_wheels_for_a_gpu_are_what_torch_and_matplotlib_do_not_bring() -> None:
+    wheels = runpy.run_path(str(SCRIPT.parents[1] / "scripts" / "gpu_wheels.py"))
+    there = wheels["needed_by"](wheels["THERE"], "3.12")
+    lacking = wheels["needed_by"](wheels["WANTED"], "3.12").keys() - there.keys()
+    lacking -= wheels["LEFT_OUT"]
+    assert {"pydantic", "pydantic-core", "lightning-fabric", "nibabel", "pytest"} <= lacking
+    assert lacking.isdisjoint({"torch", "numpy", "pillow", "simpleitk", "napari-prdit", "napari"})

@@ -11,7 +11,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_prdit.activity import Activity
-from napari_prdit.evaluations import Plan, fitted, newest_report, too_few
+from napari_prdit.evaluations import EvaluationPlan, fitted, newest_report, too_few
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.nearest_pairs import LayerPair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
@@ -57,7 +57,7 @@ class EvaluateBox(QWidget):
         self._viewer = viewer
         self._run: Path | None = None
         self._training: Path | None = None
-        self._plan: Plan | None = None
+        self._plan: EvaluationPlan | None = None
         self._last = self._reason = ""
         self._judged: tuple[object, ...] = ()
         self._activity = Activity()
@@ -136,11 +136,11 @@ class EvaluateBox(QWidget):
 
     # One command after the other.
 
-    def _planned(self, run: Path) -> Plan:
+    def _planned(self, run: Path) -> EvaluationPlan:
         if not self.real.text:
             raise UsageError("choose a folder of real scans to compare with")
         made = self.made.text
-        return Plan(
+        return EvaluationPlan(
             run=run,
             checkpoint=newest(run),
             real=Path(self.real.text).expanduser().absolute(),
@@ -155,7 +155,7 @@ class EvaluateBox(QWidget):
         """What was read beside the window."""
         if isinstance(event, Failed):
             self.message.say(event.message, "error")
-        elif isinstance(event, Plan):
+        elif isinstance(event, EvaluationPlan):
             self._plan = event
             self._start(generating=event.generated is None)
         elif isinstance(event, list):
@@ -218,7 +218,7 @@ class EvaluateBox(QWidget):
             self._activity.end(f"Evaluating failed: {why}", "failed")
         self._show_state()
 
-    def _show_found(self, plan: Plan) -> None:
+    def _show_found(self, plan: EvaluationPlan) -> None:
         """The page, and the nearest pairs where there is something that could be copied."""
         self.message.say(f"{shown(plan.run.name)} was compared with real scans")
         report = newest_report(plan.run)
@@ -316,7 +316,7 @@ class EvaluateBox(QWidget):
 
 
 def _data_of(run: Seen) -> Path | None:
-    """Prepared data that a run was trained on, if they are still there."""
+    """PreparedWalk data that a run was trained on, if they are still there."""
     try:
         data = settings_of(run.folder).data
     except PrditError:  # nothing is known of it yet
@@ -336,7 +336,7 @@ def _open_page(report: Path) -> None:
     QDesktopServices.openUrl(QUrl.fromLocalFile(str(report / PAGE)))
 
 
-def _fitted(plan: Plan) -> Generator[Plan]:
+def _fitted(plan: EvaluationPlan) -> Generator[EvaluationPlan]:
     """Work of a job: folders may be large."""
     yield fitted(plan)
 

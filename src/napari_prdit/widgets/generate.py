@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout
 from napari_prdit.activity import Activity
 from napari_prdit.generation import (
     Done,
-    Prepared,
+    PreparedWalk,
     Progress,
     Request,
     Watch,
@@ -152,7 +152,7 @@ class GenerateDock(WorkingDock):
         self.refresher.start()
 
     def _hear(self, event: object) -> None:
-        if isinstance(event, Prepared):
+        if isinstance(event, PreparedWalk):
             self._begin(event)
         elif isinstance(event, Progress):
             self._show_progress(event)
@@ -165,7 +165,7 @@ class GenerateDock(WorkingDock):
             self._failed = True
             self.message.say(event.message, "error")
 
-    def _begin(self, prepared: Prepared) -> None:
+    def _begin(self, prepared: PreparedWalk) -> None:
         """What was made before stays as it is until here, where the model is loaded."""
         original = None if self.run is None else self.run.last
         if prepared.request.branches and original is not None and self.live.layer is not None:

@@ -105,7 +105,7 @@ class PrepareData(QWidget):
             bad = code == SOME_REJECTED
             note = "; some scans were rejected, see below and report.json there" if bad else ""
             self.message.say(f"prepared {folder}{note}", "warning" if bad else "note")
-            self._activity.end(f"Prepared {folder}{note}")
+            self._activity.end(f"PreparedWalk {folder}{note}")
             self.prepared.emit(str(folder))
         else:
             printed = self.log.toPlainText().splitlines()[-1:]

@@ -42,7 +42,7 @@ FIRST_ORDER = ("increment", "euler", "resynthesis")
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class CouplingTask:
     """What a coupling is made for."""
 
     prior: Prior
@@ -85,23 +85,23 @@ class Row:
     name: CouplingName
     description: str
     iterations: int
-    edit: Callable[[Task], Edit]
+    edit: Callable[[CouplingTask], Edit]
     walk: Mapping[str, Any] = field(default_factory=dict)
     needs_error: bool = False
 
 
-def _least_squares(task: Task) -> Edit:
+def _least_squares(task: CouplingTask) -> Edit:
     # Without the weights of counted photons, which make few iterations go another way: at 8 views
     # 22.4 dB, 20.5 with them.
     problem = task.problem
     return Decoded(task.prior.codec, LeastSquares(problem.operator, problem.y, task.iterations))
 
 
-def _dds(task: Task) -> Edit:
+def _dds(task: CouplingTask) -> Edit:
     return Agreeing(task.prior.schedule, _least_squares(task))
 
 
-def _plain_proximal(task: Task) -> Proximal:
+def _plain_proximal(task: CouplingTask) -> Proximal:
     problem = task.problem
     return Proximal(
         problem.operator,
@@ -113,17 +113,17 @@ def _plain_proximal(task: Task) -> Proximal:
     )
 
 
-def _proximal(task: Task) -> Edit:
+def _proximal(task: CouplingTask) -> Edit:
     return Decoded(task.prior.codec, _plain_proximal(task))
 
 
-def _pigdm(task: Task) -> Edit:
+def _pigdm(task: CouplingTask) -> Edit:
     schedule, decode = task.prior.schedule, task.prior.codec.decode
     mean = PseudoinverseGuidance(_plain_proximal(task), task.clean(), decode, schedule)
     return Posterior(schedule, mean)
 
 
-def _posterior(task: Task) -> Edit:
+def _posterior(task: CouplingTask) -> Edit:
     problem, schedule = task.problem, task.prior.schedule
     if not isinstance(task.prior.codec, Identity):
         raise UsageError("the coupling posterior is for models of voxels; take pigdm for latents")
@@ -139,7 +139,7 @@ def _posterior(task: Task) -> Edit:
     return Posterior(schedule, mean)
 
 
-def _guidance(task: Task) -> Edit:
+def _guidance(task: CouplingTask) -> Edit:
     prior, config, problem = task.prior, task.config, task.problem
     schedule, sampler = prior.schedule, SAMPLERS[config.sampler]
     if config.sampler not in FIRST_ORDER or config.k == 1:
@@ -261,7 +261,9 @@ class Coupling:
         MemoryLimit
             If derivatives do not fit.
         """
-        return self.row.edit(Task(prior, problem, config, self._iterations, self.calibration))
+        return self.row.edit(
+            CouplingTask(prior, problem, config, self._iterations, self.calibration)
+        )
 
     @property
     def _iterations(self) -> int:

@@ -18,7 +18,7 @@ EPS = 1e-6
 HEADS = 4
 
 
-class ResidualBlock(nn.Module):
+class CodecBlock(nn.Module):
     """Twice norm, SiLU, convolution, beside the input."""
 
     def __init__(self, width: int, out: int, groups: int) -> None:
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 def _middle(width: int, groups: int) -> nn.Sequential:
     attention = VoxelAttention(nn.GroupNorm(groups, width, EPS), width, HEADS)
     return nn.Sequential(
-        ResidualBlock(width, width, groups), attention, ResidualBlock(width, width, groups)
+        CodecBlock(width, width, groups), attention, CodecBlock(width, width, groups)
     )
 
 
@@ -49,7 +49,7 @@ def _end(width: int, out: int, groups: int) -> nn.Sequential:
     )
 
 
-class Encoder(nn.Module):
+class PatchEncoder(nn.Module):
     """Volumes or patches to features of `code_size` channels, `ratio` times smaller."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -60,8 +60,8 @@ class Encoder(nn.Module):
         for level, width in enumerate(widths):
             before = widths[max(level - 1, 0)]
             blocks: list[nn.Module] = [
-                ResidualBlock(before, width, groups),
-                ResidualBlock(width, width, groups),
+                CodecBlock(before, width, groups),
+                CodecBlock(width, width, groups),
             ]
             if level < len(widths) - 1:
                 blocks.append(nn.Conv3d(width, width, 4, stride=2, padding=1))
@@ -89,8 +89,8 @@ class Decoder(nn.Module):
         for level, width in enumerate(widths):
             before = widths[max(level - 1, 0)]
             blocks: list[nn.Module] = [
-                ResidualBlock(before, width, groups),
-                ResidualBlock(width, width, groups),
+                CodecBlock(before, width, groups),
+                CodecBlock(width, width, groups),
             ]
             if level < len(widths) - 1:
                 blocks.append(nn.ConvTranspose3d(width, width, 4, stride=2, padding=1))
@@ -122,7 +122,7 @@ class Autoencoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder = PatchEncoder(config)
         self.before = nn.Conv3d(config.code_size, config.code_size, 1)
         self.quantiser = Quantiser(config.codes, config.code_size)
         self.after = nn.Conv3d(config.code_size, config.code_size, 1)

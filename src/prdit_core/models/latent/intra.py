@@ -17,7 +17,7 @@ EPS = 1e-6
 MLP = 4
 
 
-class Modulation(nn.Module):
+class IntraModulation(nn.Module):
     """A condition to shifts, scales and gates."""
 
     def __init__(self, condition: int, width: int, parts: int) -> None:
@@ -36,14 +36,14 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return functional.layer_norm(x, x.shape[-1:], eps=EPS) * (1 + scale) + shift
 
 
-class Block(nn.Module):
+class IntraBlock(nn.Module):
     """Transformer block; one on the way out takes what an earlier one gave, too."""
 
     def __init__(self, width: int, heads: int, condition: int, skip: bool) -> None:
         super().__init__()
         self.heads = heads
         self.skip = nn.Linear(2 * width, width) if skip else None
-        self.modulation = Modulation(condition, width, 6)
+        self.modulation = IntraModulation(condition, width, 6)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(
@@ -71,7 +71,7 @@ class Head(nn.Module):
 
     def __init__(self, width: int, patch: int, condition: int) -> None:
         super().__init__()
-        self.modulation = Modulation(condition, width, 2)
+        self.modulation = IntraModulation(condition, width, 2)
         self.linear = nn.Linear(width, patch**3 * width)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
@@ -91,9 +91,13 @@ class IntraPatchFlow(nn.Module):
         self.edge, self.patch = config.sub_volume, config.patch
         self.embedding = nn.Conv3d(config.channels, width, self.patch, self.patch)
         self.register_buffer("positions", position_table(self.edge // self.patch, width))
-        self.inputs = nn.ModuleList(Block(width, heads, condition, skip=False) for _ in range(2))
-        self.middle = Block(width, heads, condition, skip=False)
-        self.outputs = nn.ModuleList(Block(width, heads, condition, skip=True) for _ in range(2))
+        self.inputs = nn.ModuleList(
+            IntraBlock(width, heads, condition, skip=False) for _ in range(2)
+        )
+        self.middle = IntraBlock(width, heads, condition, skip=False)
+        self.outputs = nn.ModuleList(
+            IntraBlock(width, heads, condition, skip=True) for _ in range(2)
+        )
         self.input_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
         self.output_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
 

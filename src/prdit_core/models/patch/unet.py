@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prdit_core.models.patch.config import PatchConfig
 
 
-class ResidualBlock(nn.Module):
+class TimedBlock(nn.Module):
     """Two normalised convolutions with the time between them, and a shortcut."""
 
     def __init__(self, inward: int, outward: int, times: int, groups: int) -> None:
@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + h  # type: ignore[no-any-return]
 
 
-class Attention(nn.Module):
+class TileAttention(nn.Module):
     """One head over all voxels of a level."""
 
     def __init__(self, channels: int, groups: int) -> None:
@@ -57,16 +57,16 @@ class Attention(nn.Module):
         return x + self.out(seen.transpose(1, 2).reshape(x.shape))  # type: ignore[no-any-return]
 
 
-class Level(nn.Module):
+class UNetLevel(nn.Module):
     """Residual blocks of one resolution, each with its attention if the level has any."""
 
     def __init__(
         self, inward: list[int], outward: int, times: int, groups: int, *, attention: bool
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(ResidualBlock(n, outward, times, groups) for n in inward)
+        self.blocks = nn.ModuleList(TimedBlock(n, outward, times, groups) for n in inward)
         self.attention = nn.ModuleList(
-            Attention(outward, groups) if attention else nn.Identity() for _ in inward
+            TileAttention(outward, groups) if attention else nn.Identity() for _ in inward
         )
 
 
@@ -89,16 +89,16 @@ class UNet3d(nn.Module):
         for number, width in enumerate(widths):
             inward = [channels] + [width] * (config.blocks - 1)
             attends = number in config.attention
-            self.down.append(Level(inward, width, times, groups, attention=attends))
+            self.down.append(UNetLevel(inward, width, times, groups, attention=attends))
             channels = width
             skips += [width] * config.blocks
             if number < len(widths) - 1:
                 self.reduce.append(nn.Conv3d(width, width, 3, stride=2))
                 skips.append(width)
         self.middle = nn.ModuleList(
-            [ResidualBlock(channels, channels, times, groups) for _ in range(2)]
+            [TimedBlock(channels, channels, times, groups) for _ in range(2)]
         )
-        self.middle_attention = Attention(channels, groups)
+        self.middle_attention = TileAttention(channels, groups)
         self.up, self.enlarge = nn.ModuleList(), nn.ModuleList()
         for number, width in reversed(list(enumerate(widths))):
             inward = []
@@ -106,7 +106,7 @@ class UNet3d(nn.Module):
                 inward.append(channels + skips.pop())
                 channels = width
             attends = number in config.attention
-            self.up.append(Level(inward, width, times, groups, attention=attends))
+            self.up.append(UNetLevel(inward, width, times, groups, attention=attends))
             if number:
                 self.enlarge.append(nn.Conv3d(width, width, 3, padding=1))
         self.norm_out = nn.GroupNorm(groups, channels, eps=1e-6)
@@ -145,8 +145,8 @@ class UNet3d(nn.Module):
 
 
 def step(level: nn.Module, number: int, x: Tensor, time: Tensor) -> Tensor:
-    """Block `number` of a `Level` and its attention."""
-    assert isinstance(level, Level)
+    """Block `number` of a `UNetLevel` and its attention."""
+    assert isinstance(level, UNetLevel)
     return level.attention[number](level.blocks[number](x, time))  # type: ignore[no-any-return]
 
 
