@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from prdit_core.evaluation.sets import open_sets
     from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+    from prdit_core.inverse.scans import open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Branch": "config",
+    "Coupling": "inverse.couplings",
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
@@ -85,6 +88,7 @@ _HOMES = {
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.releases.prdit.importer",
     "load": "checkpoints.catalog",
+    "open_measurement": "inverse.scans",
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
@@ -110,6 +114,7 @@ __all__ = [
     "PRESETS",
     "SAMPLERS",
     "Branch",
+    "Coupling",
     "Decomposition",
     "Evaluation",
     "ExportedSeries",
@@ -142,6 +147,7 @@ __all__ = [
     "generate_steps",
     "import_official",
     "load",
+    "open_measurement",
     "open_sets",
     "open_volume",
     "phantoms",

@@ -30,6 +30,7 @@ WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 GridName = Literal["exact", "log-snr", "release"]
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
 SamplerName = Literal[
     "increment",
     "increment-2",

@@ -119,6 +119,11 @@ class SourceChoice(LayerChoice):
         source: Image | StateSource | None = self.currentData()
         return source
 
+    def no_scan(self) -> str:
+        """Why there is no scan to choose, and what to do."""
+        refused = "".join(f"; not {text}" for text in self.refused)
+        return f"drop a CT scan on napari, or take File > Open Sample{refused}"
+
     def offer(self, state: StateSource) -> None:
         """Add a state of a run, instead of an earlier one, and choose it."""
         self._state = state

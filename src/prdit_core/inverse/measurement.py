@@ -87,6 +87,13 @@ class Measurement:
         parts += [part.tobytes() for part in (self.weights, self.affine) if part is not None]
         return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
 
+    @property
+    def sinogram(self) -> NDArray[np.float32] | None:
+        """(slices or rows of the detector, views, bins); None where no rays are integrated."""
+        if not isinstance(self.spec, ViewsSpec):
+            return None
+        return self.values if isinstance(self.spec, SlicesSpec) else self.values.swapaxes(0, 1)
+
     def about(self) -> dict[str, Any]:
         """What the record of a reconstruction says of it: no long lists, and not whose it is."""
         spec = self.spec.model_dump(mode="json").items()

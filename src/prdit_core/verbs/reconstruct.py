@@ -233,8 +233,7 @@ def classical_volume(
         "measurement": measurement.about(),
         **({} if measurement.length == "mm" else {"window_hu": _relative_window(hu)}),
     }
-    affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
-    return Volume(hu, affine, metadata)
+    return Volume(hu, place_of(measurement), metadata)
 
 
 def classical_settings(
@@ -269,6 +268,15 @@ def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Pr
     prior.check_hu()
     where = str(prior.device) if device is None else device
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
+
+
+def place_of(measurement: Measurement) -> NDArray[np.float64]:
+    """Affine of what is reconstructed; without a place in a patient axial, in the middle."""
+    if measurement.affine is not None:
+        return measurement.affine
+    spec = measurement.spec
+    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
+    return axial_affine(spacing, spec.shape)
 
 
 def determined_hu(problem: Problem, volume: Volume) -> Volume:
@@ -318,10 +326,3 @@ def _solving(
 def _relative_window(hu: NDArray[np.float32]) -> tuple[float, float]:
     """What to show of numbers that are no true HU: from air to nearly the largest."""
     return -1000.0, max(-999.0, float(np.percentile(hu, 99.9)))
-
-
-def _own_affine(measurement: Measurement) -> NDArray[np.float64]:
-    """Of a measurement that has no place in a patient: axial, in the middle."""
-    spec = measurement.spec
-    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
-    return axial_affine(spacing, spec.shape)
