@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_prdit.generation import loaded, watched
-from napari_prdit.saving import Saved
+from napari_prdit.saving import SavedFile
 from napari_prdit.writer import named_file
 from prdit_core.provenance import ESTIMATE
 
@@ -199,8 +199,8 @@ def ending_of_method(assessment: Assessment) -> str:
     return f"{method}: {truth}misfit {share_in_words(numbers['misfit'])}{strength}"
 
 
-def save_measurement_work(measurement: Measurement, place: Path) -> Generator[Saved]:
+def save_measurement_work(measurement: Measurement, place: Path) -> Generator[SavedFile]:
     """Write a measurement as .npz; a file that is there is not replaced unless it was named."""
     from prdit_core import write_measurement
 
-    yield Saved(write_measurement(measurement, named_file(str(place), (".npz",))))
+    yield SavedFile(write_measurement(measurement, named_file(str(place), (".npz",))))

@@ -116,6 +116,8 @@ class WorkPanel(QWidget):
             if self.activity.total != self._total:
                 self.activity.begin(self._title, self._total)
             self.activity.advance(self._steps_done)
+            if not self.job.running:  # it ended meanwhile
+                self.activity.end()
 
     def _paint(self, frame: Any) -> None:
         """Show what comes about."""
