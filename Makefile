@@ -20,26 +20,57 @@ DICOM_PACKAGES = dicom3tools
 # The recipe of the bundled model: a base at 32^3 in two stages, settled at a lower rate, and refiners
 # to 64^3 and 128^3 (decision 0019), each at a falling rate. Calling it again goes on where it was stopped.
 # DEMO_BASE=demo keeps the base that is bundled and trains the refiners alone.
+# DEVICE=cuda works in a folder of its own, publishes into it, and gives every run its share of five
+# minutes (DEMO_SECONDS, of the runs in turn); without them it is as long as on a CPU.
+DEVICE ?= auto
+ifeq ($(DEVICE),cuda)
+DEMO_WORK ?= work/demo-cuda
+DEMO_PUBLISHED ?= $(DEMO_WORK)/published
+DEMO_SECONDS ?= 20 70 20 70 70
+endif
+DEMO_COUNTS ?= 1500 300 120
 DEMO_WORK ?= work/demo
 DEMO_SEED ?= 1
 DEMO_UNSEEN ?= 40
 DEMO_LOCAL ?= 2500
 DEMO_GLOBAL ?= 8000
 DEMO_SETTLE ?= 2000
-DEMO_REFINED_64 ?= 6000
+DEMO_REFINED_64 ?= 16000
 DEMO_REFINED_128 ?= 6000
+PATCH_WORK ?= work/patch
+PATCH_ITERATIONS ?= 40000
+PATCH_PRECISION ?= 32-true
+PATCH_PUBLISHED ?= src/prdit_core/bundled/demo-patch
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
-DEMO_TRAIN = --seed 0 --save-every 250 --resume
+DEMO_TRAIN = --seed 0 --save-every 500 --resume --device $(DEVICE)
+DEMO_NEEDS ?= .venv/.base
 DEMO_REFINE = $(DEMO_TRAIN) --batch-size 4 --stage refine --model 6/4/1/192 --sees below --shows averages \
-	--crop 32 --consistency 0 --lr 1e-3 --lr-schedule cosine
+	--heads agree --consistency 0 --lr 3e-3 --lr-schedule cosine
 
 PYTHON_HERE = .venv/bin/python
 IN_TWO = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PRDIT = .venv/bin/prdit-core
+# $(call within,N) PROGRAM || $(on_time): its share of the time for run number N; then it stops, saved.
+within = $(if $(DEMO_SECONDS),timeout --signal=INT $(word $(1),$(DEMO_SECONDS)))
+on_time = [ $$? -eq 124 ]
+
+# A machine with a GPU and no network: its Python has torch, numpy, scipy and matplotlib, the rest
+# comes from the wheels that `make gpu-wheels` collects on another machine.
+GPU_DEVICE ?= cuda
+GPU_PYTHON ?= python3
+GPU_WHEELS ?= work/gpu-wheels
+GPU_SITE ?= work/gpu-site
+GPU_OUT ?= work/gpu
+GPU_BENCH ?=
+# Phantoms are cut out around the body by SimpleITK, so they come along, fewer and packed.
+GPU_DATA ?= work/gpu-data
+GPU_COUNTS ?= 240 16 4
+GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model
+.PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model \
+	demo-patch gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -78,29 +109,75 @@ docs: .venv/.docs  ## build the site of the documentation into site/, without ne
 	NO_MKDOCS_2_WARNING=1 $(PYTHON_HERE) -m mkdocs build --strict --quiet
 	@echo "open site/index.html; to search in it: python -m http.server --directory site"
 
-demo-model: .venv/.base  ## train the bundled model (hours; can be stopped and goes on when called again)
+demo-model: $(DEMO_NEEDS)  ## train the bundled model (hours; can be stopped and goes on when called again)
 ifeq ($(DEMO_BASE),$(DEMO_WORK)/settled)
-	$(PRDIT) phantoms --count 1500 --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
-	$(PRDIT) train --stage local --run $(DEMO_WORK)/local --data $(DEMO_WORK)/data-32 \
-		$(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_LOCAL) --lr 1e-3
-	$(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
-		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_GLOBAL) --lr 5e-4
-	$(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
-		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4
+	$(PRDIT) phantoms --count $(word 1,$(DEMO_COUNTS)) --size 32 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-32
+	$(call within,1) $(PRDIT) train --stage local --run $(DEMO_WORK)/local --data $(DEMO_WORK)/data-32 \
+		$(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_LOCAL) --lr 1e-3 || $(on_time)
+	$(call within,2) $(PRDIT) train --stage global --from $(DEMO_WORK)/local --run $(DEMO_WORK)/global \
+		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 4 --iterations $(DEMO_GLOBAL) --lr 5e-4 || $(on_time)
+	$(call within,3) $(PRDIT) train --stage global --from $(DEMO_WORK)/global --run $(DEMO_WORK)/settled \
+		--data $(DEMO_WORK)/data-32 $(DEMO_TRAIN) --batch-size 8 --iterations $(DEMO_SETTLE) --lr 2e-4 || $(on_time)
 endif
-	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
-	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 \
-		--data $(DEMO_WORK)/data-64 --iterations $(DEMO_REFINED_64)
-	$(PRDIT) phantoms --count 120 --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
-	$(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 \
-		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128)
+	$(PRDIT) phantoms --count $(word 2,$(DEMO_COUNTS)) --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(call within,4) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_BASE) --run $(DEMO_WORK)/refined-64 --crop 32 \
+		--data $(DEMO_WORK)/data-64 --iterations $(DEMO_REFINED_64) || $(on_time)
+	$(PRDIT) phantoms --count $(word 3,$(DEMO_COUNTS)) --size 128 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-128
+	$(call within,5) $(PRDIT) train $(DEMO_REFINE) --from $(DEMO_WORK)/refined-64 --run $(DEMO_WORK)/refined-128 --crop 64 \
+		--data $(DEMO_WORK)/data-128 --iterations $(DEMO_REFINED_128) || $(on_time)
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(DEMO_WORK)/refined-128 $(DEMO_PUBLISHED)
+ifneq ($(DEMO_UNSEEN),)
 	$(PRDIT) phantoms --count 2 --size 128 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-128
 	$(PRDIT) phantoms --count 16 --size 64 --seed $(DEMO_UNSEEN) --out $(DEMO_WORK)/unseen-64
 	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-128 \
 		--out $(DEMO_PUBLISHED)/calibration.json
 	$(PRDIT) calibrate $(DEMO_PUBLISHED) --data $(DEMO_WORK)/unseen-64 --overwrite \
 		--out $(DEMO_PUBLISHED)/calibration.json
+endif
+
+gpu: gpu-tests gpu-bench gpu-model  ## prove everything on a GPU, eight minutes; results in work/gpu
+
+gpu-tests: $(GPU_SITE)/.done  ## tests that a GPU must pass
+	mkdir -p $(GPU_OUT)
+	$(if $(filter cuda,$(GPU_DEVICE)),,PRDIT_TEST_GPU=$(GPU_DEVICE)) $(GPU_HERE) -m pytest -m gpu \
+		--junitxml=$(GPU_OUT)/tests.xml tests/core/test_gpu.py
+
+gpu-bench: $(GPU_SITE)/.done  ## speed on a GPU, as a table
+	$(GPU_HERE) benchmarks/gpu.py --device $(GPU_DEVICE) --out $(GPU_OUT) $(GPU_BENCH)
+
+gpu-model: $(GPU_SITE)/.done  ## a model trained for five minutes on a GPU, in parts of 14 MB
+	mkdir -p $(GPU_DATA)
+	tar --extract --skip-old-files --directory $(GPU_DATA) --file $(GPU_DATA).tar.xz
+	$(MAKE) --no-print-directory demo-model DEVICE=$(GPU_DEVICE) DEMO_NEEDS= DEMO_UNSEEN= \
+		DEMO_WORK=$(GPU_DATA) DEMO_COUNTS="$(GPU_COUNTS)" DEMO_PUBLISHED=$(GPU_DATA)/published \
+		PYTHON_HERE="$(GPU_HERE)" PRDIT="$(GPU_HERE) -m prdit_core.cli"
+	mkdir -p $(GPU_OUT)
+	tar --create --directory $(GPU_DATA) published | split --bytes=14M - $(GPU_OUT)/model.tar.
+	$(GPU_HERE) -m prdit_core.cli generate --checkpoint $(GPU_DATA)/published --size 128 --seed 0 \
+		--device $(GPU_DEVICE) --out $(GPU_OUT)/volume
+
+gpu-wheels: .venv/.dev  ## collect what such a machine lacks: ARGS="--python 3.12" names its Python
+	$(PYTHON_HERE) scripts/gpu_wheels.py --out $(GPU_WHEELS) $(ARGS)
+
+gpu-data: .venv/.dev  ## pack the phantoms for it
+	for pair in $(join $(addsuffix :,32 64 128),$(GPU_COUNTS)); do \
+		$(PRDIT) phantoms --count $${pair#*:} --size $${pair%:*} --seed $(DEMO_SEED) \
+			--out $(GPU_DATA)/data-$${pair%:*} || exit; done
+	tar --create --xz --directory $(GPU_DATA) --file $(GPU_DATA).tar.xz data-32 data-64 data-128
+
+$(GPU_SITE)/.done: $(wildcard $(GPU_WHEELS)/*.whl)
+	test -n "$^" || (echo "no wheels in $(GPU_WHEELS): make gpu-wheels on a machine with a network"; false)
+	$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(GPU_SITE) $^
+	$(GPU_HERE) -m pip install --quiet --no-index --no-deps --no-build-isolation --upgrade \
+		--target $(GPU_SITE) .
+	touch $@
+
+demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
+	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
+	$(PRDIT) train --stage patch --model demo --run $(PATCH_WORK)/run --data $(DEMO_WORK)/data-64 --seed 0 \
+		--batch-size 8 --iterations $(PATCH_ITERATIONS) --lr 1e-3 --lr-schedule cosine \
+		--save-every 500 --preview-every 2000 --precision $(PATCH_PRECISION) --resume
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(PATCH_WORK)/run $(PATCH_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

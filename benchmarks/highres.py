@@ -111,13 +111,17 @@ def train(run: Run, options: argparse.Namespace) -> None:
 
 
 def generated(
-    name: str, prior: prdit_core.Prior, options: argparse.Namespace
+    name: str,
+    prior: prdit_core.Prior,
+    options: argparse.Namespace,
+    walk: prdit_core.SamplingConfig,
 ) -> tuple[np.ndarray, float]:
     """Volumes of a prior in HU (N, D, H, W), and CPU seconds of one.
 
     Those that are there are not made again.
     """
-    folder = options.work / "volumes" / f"{name}-{prior.digest[:8]}-{options.steps}"
+    hot = f"-{walk.sampler}-{walk.k:g}" * (walk.k > 1)
+    folder = options.work / "volumes" / f"{name}-{prior.digest[:8]}-{walk.steps}{hot}"
     folder.mkdir(parents=True, exist_ok=True)
     seconds = folder / "seconds.json"
     spent = json.loads(seconds.read_text()) if seconds.exists() else []
@@ -125,9 +129,7 @@ def generated(
         file = folder / f"{index:04d}.npy"
         if not file.exists():
             begun = time.process_time()
-            volume = prdit_core.generate(
-                prior, prdit_core.SamplingConfig(steps=options.steps), seed=SEED, index=index
-            )
+            volume = prdit_core.generate(prior, walk, seed=SEED, index=index)
             spent.append(time.process_time() - begun)
             np.save(file, volume.voxels_hu.astype(np.int16))
             seconds.write_text(json.dumps(spent))
@@ -171,13 +173,14 @@ def compare(options: argparse.Namespace) -> None:
     real, other = held_out[: options.volumes], held_out[options.volumes :]
     features = Features(training)
     base = prdit_core.load(options.base)
-    low, seconds = generated("base", base, options)
+    walk = prdit_core.SamplingConfig(steps=options.steps)
+    low, seconds = generated("base", base, options, walk)
     sets = {"base, upsampled": upsampled(low)}
     spent = {"base, upsampled": f"0 | {seconds:.1f}"}
     for name, title in ARMS.items():
         if options.only and name not in options.only:
             continue
-        sets[title], seconds = generated(name, prdit_core.load(options.work / name), options)
+        sets[title], seconds = generated(name, prdit_core.load(options.work / name), options, walk)
         own = [run for run in RUNS if run.name == name or run.name == f"{name}-local"]
         files = [options.work / f"{run.name}.seconds.json" for run in own]
         trained = sum(json.loads(file.read_text()) for file in files)

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 HELD_OUT, TRAINING = 6, 1
 WINDOW = (-1000.0, 400.0)
-MEAN = " mean of "
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def kept(file: Path, run: Callable[[Scan], tuple[np.ndarray, float]], one: Scan)
     os.replace(partial, file)
 
 
-class Case64:
+class Reconstructions:
     """All reconstructions of one case."""
 
     def __init__(self, name: str, work: Path, scale: Scale) -> None:
@@ -249,7 +248,8 @@ class Case64:
                 for kind in ("walk", "default"):
                     ways = [f"{prior} {kind} {number}" for number in range(self.scale.samples)]
                     add(f"{prior} {kind}", index, ways[:1])
-                    add(f"{prior} {kind}{MEAN}{len(ways)}", index, ways)
+                    if len(ways) > 1:
+                        add(f"{prior} {kind} mean of {len(ways)}", index, ways)
         return rows
 
 
@@ -307,7 +307,7 @@ def table(rows: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def picture(case: Case64, index: int, priors: list[str], file: Path) -> None:
+def picture(case: Reconstructions, index: int, priors: list[str], file: Path) -> None:
     one = scan(case.case, HELD_OUT, index, case.scale)
     ways = ["FBP", "SIRT", "TV", "FBP-UNet", *(f"{prior} default 0" for prior in priors)]
     volumes = {way: np.load(case.file(way, index))["hu"] for way in ways}
@@ -333,7 +333,7 @@ def main() -> None:
         name: prdit_core.load(folder or name).at_size(scale.size) for name, folder in wanted.items()
     }
     for name in options.cases:
-        case = Case64(name, options.work, scale)
+        case = Reconstructions(name, options.work, scale)
         if not options.tables_only:
             case.make(indices, priors)
         print(f"\n{name}, {len(indices)} phantoms\n{table(case.rows(indices, list(priors)))}\n")

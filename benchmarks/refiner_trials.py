@@ -9,7 +9,7 @@ held-out against held-out. Bands: gradient energy by size of detail as a ratio t
 phantoms. Grain: root mean square difference in HU of neighbours that are both soft tissue. Spread:
 standard deviation of HU in the window of soft tissue. Shares: of voxels in per cent.
 
-    python benchmarks/refiner_trials.py [--work DIR] [--seconds N] [--volumes N] [--only ARM ...]
+    python benchmarks/refiner_trials.py [--work DIR] [--seconds N] [--k K] [--only ARM ...]
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def refiner(name: str, model: str, start: str = BASE, share: float = 1.0, **more
 
 
 OURS = {"sees": "below", "shows": "averages"}
+AGREE = {**OURS, "heads": "agree"}
 TUNED = {"lr": 1e-4, "consistency": 0.0}
 RUNS = (
     refiner("patch-6", "6/4/1/192"),
@@ -52,6 +53,10 @@ RUNS = (
     refiner("averages-6", "6/4/1/192", shows="averages"),
     refiner("both-6", "6/4/1/192", **OURS),
     refiner("falling", "6/4/1/192", **OURS, lr_schedule="cosine", iterations=450),
+    refiner("agree", "6/4/1/192", **AGREE, lr_schedule="cosine", iterations=450),
+    refiner("agree-faster", "6/4/1/192", **AGREE, lr=3e-3, lr_schedule="cosine", iterations=450),
+    refiner("agree-64", "6/4/1/192", **AGREE, crop=64, batch_size=2),
+    refiner("agree-8", "8/4/2/192", **AGREE),
     refiner("patch-8", "8/4/2/192"),
     refiner("patch-12", "12/8/2/192"),
     refiner("below-4", "4/2/1/192", sees="below"),
@@ -79,6 +84,10 @@ ARMS = {
     "averages-6": "6/4/1, its base is shown averages",
     "both-6": "6/4/1 that sees below, its base is shown averages",
     "falling": "the same, learning rate falling",
+    "agree": "the same, its heads agree with the state",
+    "agree-faster": "the same, lr 3e-3",
+    "agree-64": "heads agree, whole volumes, batch 2",
+    "agree-8": "heads agree, 8/4/2",
     "below-4": "4/2/1 that sees the prediction below",
     "top": "both, all fine-tuned at 64^3",
     "sizes": "the same, with a loss at 32^3 too",
@@ -172,7 +181,8 @@ def print_table(options: argparse.Namespace) -> None:
     half, other = held_out[: HELD_OUT // 2], held_out[HELD_OUT // 2 :][: options.volumes]
     real = Real(Features(volumes_of(data)), half)
     base = prdit_core.load(options.base).at_size(SIZE // 2)
-    low, _ = generated("base", base, options)
+    walk = prdit_core.SamplingConfig(steps=options.steps, sampler=options.sampler, k=options.k)
+    low, _ = generated("base", base, options, walk)
     limits = octaves((SIZE,) * 3, (320.0 / SIZE,) * 3).limits_mm[1:-1]
     bands = [f"over {limits[0]:g} mm", *(f"to {mm:g} mm" for mm in limits[1:]), "finest"]
     losses = ("x0, t to 200", "x0, t 400 to 600", "x0", "eps")
@@ -198,7 +208,7 @@ def print_table(options: argparse.Namespace) -> None:
         prior = prdit_core.load(options.base if bundled else work / name).at_size(SIZE)
         file = work / f"{name}-{prior.digest[:8]}.losses.json"
         loss = held_out_losses(prior, data, file)
-        hu, seconds = generated(name, prior, options)
+        hu, seconds = generated(name, prior, options, walk)
         x0, (total, eps) = loss["x0"], loss["all"]
         costs = ["" if bundled else f"{seconds_of(name, work):.0f}"]
         costs += [f"{parameter_count(prior.network.config) / 1e6:.1f}", f"{seconds:.1f}"]
@@ -214,6 +224,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=200.0, help="CPU seconds of a refiner")
     parser.add_argument("--volumes", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--sampler", default="increment-2")
+    parser.add_argument("--k", type=float, default=1.0)
     parser.add_argument("--only", nargs="+", help="runs to train and arms to compare")
     parser.add_argument("--train-only", action="store_true")
     options = parser.parse_args()

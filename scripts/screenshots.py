@@ -59,12 +59,27 @@ def reconstruct(viewer: Viewer) -> None:
     """A painted part of a lung of a phantom, three proposals, and what was imagined."""
     viewer.open_sample(PLUGIN, "phantom")
     dock = opened(viewer, "Reconstruct and edit")
+    dock.choose("region")
     dock.model.size_choice.choose(64)
     viewer.dims.point = (20.0, 15.0, 60.0)
-    dock.paint()
-    dock.form.region.chosen.data[46:66, 40:66, 72:98] = 1
-    dock.regenerate()
-    wait(lambda: not dock.job.running)
+    dock.region.paint()
+    dock.region.form.region.chosen.data[46:66, 40:66, 72:98] = 1
+    dock.region.regenerate()
+    done(dock.region)
+    settle(3)  # the side views open one by one
+
+
+def few_views(viewer: Viewer) -> None:
+    """A phantom from eight views, beside methods without a model; where the samples differ."""
+    viewer.open_sample(PLUGIN, "phantom")
+    dock = opened(viewer, "Reconstruct and edit")
+    dock.model.size_choice.choose(64)
+    dock.samples.reconstruct()
+    done(dock.samples)
+    for method in ("fbp", "sirt"):
+        dock.samples.compare(method)
+        done(dock.samples)
+    dock.samples.table.choose("mean")
     settle(3)  # the side views open one by one
 
 
@@ -141,6 +156,7 @@ DOCKS: dict[str, Callable[[Viewer], None]] = {
     "generate": generate,
     "generate-series": generate_series,
     "reconstruct": reconstruct,
+    "few-views": few_views,
     "planes": planes,
     "inspect": inspect,
     "train": train,
@@ -167,6 +183,13 @@ def wait(finished: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not done within {PATIENCE_S} s")
         settle(0.1)
+
+
+def done(panel: Any) -> None:
+    """Wait for the work of a panel, which must not fail."""
+    wait(lambda: not panel.job.running)
+    if panel.message.kind == "error":
+        raise RuntimeError(panel.message.text())
 
 
 def settle(seconds: float = 1.0) -> None:

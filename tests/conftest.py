@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 # One thread in every process of the tests, set before torch loads: networks are tiny, and threads
 # of two test processes would take the cores from each other.
 os.environ |= {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
+
+# No test asserts a time, so neither do those that hypothesis repeats.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CPU_SECONDS = "cpu_seconds"
@@ -55,6 +60,18 @@ class Recordings:
 def parity() -> Recordings:
     """Numbers recorded from the official release."""
     return Recordings()
+
+
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """A graphics card; $PRDIT_TEST_GPU names another device to try its tests on, such as cpu."""
+    if named := os.environ.get("PRDIT_TEST_GPU"):
+        return named
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU with CUDA (PRDIT_TEST_GPU=cpu tries these tests on the CPU)")
+    return "cuda"
 
 
 # ---------------------------------------------------------------------------------------------

@@ -38,6 +38,10 @@ PAPER = "the paper's data and sizes: days on GPUs"
 PROCESSES = "several processes; tests/core/test_distributed.py runs them"
 FILES = "needs a file of others; tests/core/test_importer.py imports such files"
 NOT_RUN = {
+    "prdit-core reconstruct tooth.h5 --rows 0 1 --binning 4 --every 9 --method sirt "
+    "--iterations 60 --out tooth": "test_reconstruct_faults.py runs it on the file in ../shared",
+    "pip install h5py": INSTALLS,
+    "pip install highdicom": INSTALLS,
     "pip install .": INSTALLS,
     "pip install .[all]": INSTALLS,
     "pip install huggingface_hub": INSTALLS,

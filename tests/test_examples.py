@@ -78,6 +78,7 @@ def test_03_split_a_scan(tmp_path: Path, scans: Path, capsys: pytest.CaptureFixt
     assert {"x0-local.nii.gz", "x0-global-residual.nii.gz", "x0-total.nii.gz"} <= parts
 
 
+@pytest.mark.slow
 def test_04_train_and_generate(tmp_path: Path) -> None:
     example("04")(out=tmp_path, count=4, iterations=2)
     assert nibabel.load(tmp_path / "volume.nii.gz").shape == (16, 16, 16)  # no chest as yet

@@ -116,3 +116,13 @@ def test_a_family_is_named_in_its_own_rooms_and_two_tables_only(path: Path) -> N
         assert not [
             one for one in imports_of(path) if f"{one}.".startswith(tuple(f"{r}." for r in rooms))
         ]
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """One word has one meaning, in the core and in the plugin; private classes are their file's."""
+    where: dict[str, list[str]] = {}
+    for path in CORE + PLUGIN:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name(path))
+    assert {one: files for one, files in where.items() if len(files) > 1} == {}

@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 import prdit_core
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = (
     "torch",
@@ -80,6 +84,31 @@ def test_the_plugin_opens_volumes_without_torch() -> None:
     assert "torch" not in loaded_by("from napari_prdit.sample_data import phantom; phantom()")
 
 
+TRAIN_AND_GENERATE = """
+import sys
+sys.modules["SimpleITK"] = None  # importing it fails
+import prdit_core
+from pathlib import Path
+folder = Path({folder!r})
+prdit_core.phantoms(4, size=8, seed=0, out=folder / "data")  # they are all there
+run = prdit_core.TrainConfig(
+    stage="local", data=folder / "data", run=folder / "run", iterations=1, batch_size=1, threads=1
+)
+prdit_core.train(run)
+one = prdit_core.SamplingConfig(steps=1)
+volume = prdit_core.generate(prdit_core.load(folder / "run"), one)
+prdit_core.write_volume(volume, folder / "volume.nii.gz")
+"""
+
+
+@pytest.mark.slow
+def test_training_and_generating_need_no_itk(tmp_path: Path) -> None:
+    """Its wheel is larger than all others together, and a machine with a GPU may lack it."""
+    prdit_core.phantoms(4, size=8, seed=0, out=tmp_path / "data")
+    run(TRAIN_AND_GENERATE.format(folder=str(tmp_path)))
+    assert (tmp_path / "volume.nii.gz").stat().st_size
+
+
 COMMANDS = (
     *("generate", "decompose", "preprocess", "phantoms", "train", "train-encoder"),
     *("evaluate", "runs", "import", "info", "devices", "simulate"),
@@ -102,6 +131,7 @@ def test_other_names_do_not() -> None:
         _ = prdit_core.no_such_name
 
 
+@pytest.mark.slow
 def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
     """Importing a module sets it as attribute of its package, where it could hide a lazy name."""
     verbs = ["decompose", "generate", "preprocess", "simulate", "train"]

@@ -56,7 +56,7 @@ def forward(model: PRDiT, x: Tensor, t: Tensor) -> Tensor:
 
     part = model.global_residual
     c = functional.silu(model.time.global_head(c))
-    x = part.embedding(v) + position_table(grid, config.width)
+    x = part.embedding(v) + position_table(grid, config.width).to(x.device)
     for block in part.blocks:
         six = block.modulation.linear(c)[:, None].chunk(6, -1)
         x = x + six[2] * attention(block, layer_norm(x) * (1 + six[1]) + six[0])

@@ -25,7 +25,7 @@ _RECORDS = "seed-*_index-*.json"
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What shall be evaluated.
 
     Attributes
@@ -117,7 +117,7 @@ def too_few(real: Path, training: Path | None) -> str:
     )
 
 
-def fitted(plan: Plan) -> Plan:
+def fitted(plan: EvaluationPlan) -> EvaluationPlan:
     """The plan with the size of the real volumes, once all its folders were looked into.
 
     What cannot be compared is told here, not after hours of generating.

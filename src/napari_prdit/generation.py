@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari_prdit.replay import Moment
 from prdit_core.config import Branch
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
     from prdit_core import Prior, SampleStep, Volume
     from prdit_core.config import SamplingConfig
     from prdit_core.intensity import Intensity
+
+
+class Step(Protocol):
+    """What all long work tells of a step."""
+
+    @property
+    def index(self) -> int:
+        """From 0."""
+
+    @property
+    def total(self) -> int:
+        """At most."""
+
+
+StepT = TypeVar("StepT", bound=Step)
+FrameT = TypeVar("FrameT")
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ def preset_words(config: SamplingConfig) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedWalk:
     """The checkpoint is loaded, and the first step begins.
 
     Attributes
@@ -107,7 +123,6 @@ class Progress:
     volume: int
     index: int
     total: int
-    t: float
     seconds_per_step: float
     seconds_left: float
 
@@ -198,37 +213,37 @@ def _warm_up() -> None:
     pint.application_registry.parse_units("mm")
 
 
-def _prepared(prior: Prior, request: Request) -> Prepared:
+def _prepared(prior: Prior, request: Request) -> PreparedWalk:
     from prdit_core.machine import default_threads
 
     edge = prior.geometry.shape[0]
-    return Prepared(request, prior.intensity, edge, prior.digest, default_threads())
+    return PreparedWalk(request, prior.intensity, edge, prior.digest, default_threads())
 
 
 def watched(
-    walk: Iterator[SampleStep],
-    result: Callable[[SampleStep], Volume],
+    walk: Iterator[StepT],
+    picture: Callable[[StepT], FrameT],
     control: Control,
-    frames: Mailbox[Volume],
+    frames: Mailbox[FrameT],
     volume: int,
     count: int,
-) -> Generator[Progress, None, SampleStep]:
+) -> Generator[Progress, None, StepT]:
     """Tell of every step, show it if somebody looks; the last one that was done.
 
     Parameters
     ----------
-    result : what to show of a step
+    picture : what to show of a step
     volume : which of `count` it is, from 0
     """
     begun, spent, worked = time.monotonic(), 0, 0.0
     for step in _interrupted(walk, control):
         spent += 1
         if frames.wanted:
-            frames.put(result(step))
+            frames.put(picture(step))
         worked += time.monotonic() - begun
         pace = worked / spent
         left = step.total - step.index - 1 + (count - volume - 1) * step.total
-        yield Progress(volume, step.index, step.total, step.t, pace, pace * left)
+        yield Progress(volume, step.index, step.total, pace, pace * left)
         if not control.may_go_on():
             break
         begun = time.monotonic()
@@ -263,7 +278,7 @@ def _recorded(walk: Iterator[SampleStep], recording: Recording) -> Iterator[Samp
         yield step
 
 
-def _interrupted(walk: Iterator[SampleStep], control: Control) -> Iterator[SampleStep]:
+def _interrupted(walk: Iterator[StepT], control: Control) -> Iterator[StepT]:
     from prdit_core.machine import interruptible
 
     with interruptible(control.raise_if_abandoned):

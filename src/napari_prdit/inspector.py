@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_prdit.layers import OURS, layer_volume
+from napari_prdit.layers import OURS, SINOGRAM, layer_volume
 from prdit_core.errors import InputRejected
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NO_HU = "no value below -500, so no air: are these Hounsfield units?"
 # Voxels along each axis that tell whether a layer may be CT, before anybody chooses it.
 _LOOKED_AT = 64
 # Kinds of our layers that are no HU of a scan.
-_NO_SCAN = ("residual", "spread")
+_NO_SCAN = ("residual", "spread", "imagined", SINOGRAM)
 _WORDS_OF_NOISE = (
     (100, "little noise: only the finest texture is hidden"),
     (350, "some noise: small vessels drown, organs are clear"),

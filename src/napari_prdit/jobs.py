@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.qt.threading import GeneratorWorker
 
 T = TypeVar("T")
-# How long the end of the process waits for work that was told to end.
+# How long the end of the process waits for work that was stopped.
 EXIT_WAIT_S = 5.0
 
 
@@ -130,11 +130,11 @@ class Job(QObject):
 
     Signals
     -------
-    told : every event of the work, in the GUI thread; the last may be `Failed`
+    yielded : every event of the work, in the GUI thread; the last may be `Failed`
     ended : once, whatever happened
     """
 
-    told = Signal(object)
+    yielded = Signal(object)
     ended = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -152,12 +152,12 @@ class Job(QObject):
         return self._worker is not None
 
     def start(self, work: Callable[[Control], Generator[Any]]) -> None:
-        """Run `work(control)`; every event it yields is told."""
+        """Run `work(control)`; every event it yields is a signal."""
         assert not self.running, "one piece of work at a time"
         self.control = self._controls[0] = Control()
         self.blockSignals(False)
         worker = create_worker(guarded, work, self.control, _start_thread=False)
-        worker.yielded.connect(self.told)
+        worker.yielded.connect(self.yielded)
         worker.finished.connect(self._finish)
         self._worker = worker
         worker.start()
@@ -180,7 +180,7 @@ class Job(QObject):
         if worker is None:
             return
         self.blockSignals(True)  # events that are on their way
-        worker.yielded.disconnect(self.told)
+        worker.yielded.disconnect(self.yielded)
         worker.finished.disconnect(self._finish)
         self.control.abandon()
         self._worker = None

@@ -9,7 +9,7 @@ from napari_prdit.generation import estimate_at
 from prdit_core.provenance import ESTIMATE, SYNTHETIC
 
 if TYPE_CHECKING:
-    from napari_prdit.generation import Prepared, Request
+    from napari_prdit.generation import PreparedWalk, Request
     from napari_prdit.replay import Recording
     from prdit_core.volume import Volume
 
@@ -23,7 +23,7 @@ class LastRun:
     volumes : those that are done, by their place in the series, from 0
     """
 
-    prepared: Prepared
+    prepared: PreparedWalk
     recording: Recording
     volumes: dict[int, Volume] = field(default_factory=dict)
 

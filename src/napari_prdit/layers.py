@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     LayerData = tuple[Any, dict[str, Any], str]
 
 OURS = "prdit"
+SINOGRAM = "sinogram"  # kind of a layer of ours that is no volume
 CHEST_WINDOW_HU = (-1000.0, 400.0)
 # What a 2D viewer cannot show and a file of ours does not keep, and its value in a layer at rest.
 _MOVES = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from napari.layers import Image
 
-from napari_prdit.layers import OURS, layer_volume
+from napari_prdit.layers import OURS, SINOGRAM, layer_volume
 from prdit_core.data.grid import oblique_degrees
 from prdit_core.errors import InputRejected
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WINDOWS_HU = {"Lung": (-1000.0, 200.0), "Soft tissue": (-160.0, 240.0), "Bone": (-200.0, 1000.0)}
 WHOLE_RANGE = "Full"
 # Kinds of our layers that hold no HU of tissue, and keep their own limits.
-NO_TISSUE = ("residual", "spread")
+NO_TISSUE = ("residual", "spread", "imagined")
 # Letters of the two ways along each axis of RAS+, the positive one first.
 _WAYS = (("R", "L"), ("A", "P"), ("S", "I"))
 _RIGHT, _ANTERIOR, _SUPERIOR = range(3)
@@ -35,7 +35,8 @@ _FROM_THE_FRONT = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))  # towards the back, superi
 def is_ours(layer: Layer) -> bool:
     """Whether a layer is one of our volumes."""
     plain = isinstance(layer, Image) and layer.ndim == 3 and not (layer.rgb or layer.multiscale)
-    return plain and OURS in layer.metadata
+    kind = layer.metadata.get(OURS, {}).get("kind")
+    return plain and OURS in layer.metadata and kind != SINOGRAM
 
 
 def our_layers(viewer: ViewerModel) -> list[Image]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_cache_path
 
 from prdit_core.errors import OutputError
-from prdit_core.files import write_json
+from prdit_core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +69,4 @@ def _file() -> Path:
 
 
 def _read() -> dict[str, Any]:
-    try:
-        content = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_json(_file()) or {}

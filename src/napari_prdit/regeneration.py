@@ -12,7 +12,7 @@ from napari.utils import DirectLabelColormap
 from napari_prdit.generation import loaded, watched
 from napari_prdit.inspector import scan_of
 from napari_prdit.layers import OURS, layer_volume, placement
-from napari_prdit.saving import FORMATS, Saved, save_work
+from napari_prdit.saving import FORMATS, SavedFile, save_work
 from napari_prdit.writer import NIFTI
 from prdit_core.errors import UsageError
 from prdit_core.provenance import SYNTHETIC
@@ -174,7 +174,7 @@ def regenerate_work(wish: Wish, frames: Mailbox[Volume], control: Control) -> Ge
 
 def save_work_with_mask(
     result: LayerData, mask: LayerData, format_name: str, place: Path
-) -> Generator[Saved]:
+) -> Generator[SavedFile]:
     """As `save_work`, and beside it NAME-imagined.nii.gz says what of it was imagined."""
     from napari_prdit.writer import write_labels
 
@@ -184,7 +184,7 @@ def save_work_with_mask(
     stem = next((name[: -len(end)] for end in FORMATS[format_name] if name.endswith(end)), name)
     beside = saved.place.with_name(f"{stem}-{IMAGINED}{NIFTI[0]}")
     (written,) = write_labels(str(beside), *mask[:2])
-    yield Saved(Path(written))
+    yield SavedFile(Path(written))
 
 
 def paint_on(viewer: ViewerModel, scan: Image) -> Labels:

@@ -105,14 +105,14 @@ def runs_below(root: Path) -> list[Seen]:
 
 def look(folder: RunFolder) -> Seen:
     """How a run is doing."""
-    said = state_of(folder)
+    recorded = state_of(folder)
     status, launch = read_status(folder), read_launch(folder)
     if launch is not None and (status is None or status.started < launch.at):
         state, why = _of_launch(folder, launch)
         return Seen(folder, state, status, why, launch.at, launch.pid, launch.host)
-    if said == "dead" and launch is not None and launch.lives:  # it took the lock just now
-        said = "running"
-    state = "stopping" if said == "running" and folder.stop.exists() else said
+    if recorded == "dead" and launch is not None and launch.lives:  # it took the lock just now
+        recorded = "running"
+    state = "stopping" if recorded == "running" and folder.stop.exists() else recorded
     if status is None:
         return Seen(folder, state, None, _why(folder, state, None), "", None, None)
     why = _why(folder, state, status)
@@ -139,6 +139,6 @@ def _of_launch(folder: RunFolder, launch: Launch) -> tuple[State, str]:
 
 def _why(folder: RunFolder, state: State, status: Status | None) -> str:
     if state == "dead":
-        *_, said = last_line(folder.log).partition("  ")  # the time of day goes before
-        return f"its process was killed; last it said: {said or 'nothing'}"
+        *_, message = last_line(folder.log).partition("  ")  # the time of day goes before
+        return f"its process was killed; last it said: {message or 'nothing'}"
     return status.message if status is not None and state == "failed" else ""

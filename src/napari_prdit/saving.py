@@ -24,13 +24,13 @@ FORMATS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedFile:
     """A volume was written there."""
 
     place: Path
 
 
-def save_work(layer: LayerData, format_name: str, place: Path) -> Generator[Saved]:
+def save_work(layer: LayerData, format_name: str, place: Path) -> Generator[SavedFile]:
     """Write a layer, as napari hands it to writers, with its place and its record.
 
     Parameters
@@ -48,8 +48,8 @@ def save_work(layer: LayerData, format_name: str, place: Path) -> Generator[Save
         from napari_prdit.layers import layer_volume
         from prdit_core import export_dicom
 
-        yield Saved(export_dicom(layer_volume(data, attributes), place).folder)
+        yield SavedFile(export_dicom(layer_volume(data, attributes), place).folder)
         return
     file = named_file(str(place), FORMATS[format_name])
     first, *_ = write_volume_layer(file, data, attributes)
-    yield Saved(Path(first))
+    yield SavedFile(Path(first))

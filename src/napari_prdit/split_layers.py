@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Layer
 from napari.utils.colormaps import Colormap
 
 from napari_prdit.inspector import PART
+from napari_prdit.layer_set import LayerSet
 from napari_prdit.layers import OURS, image_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_prdit.layers import LayerData
     from prdit_core import Volume
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 # Below zero blue, zero black, above zero orange.
 SIGNED = Colormap([[0.35, 0.75, 1.0], [0.0, 0.0, 0.0], [1.0, 0.65, 0.3]], name="below and above 0")
 _SHOWN_PERCENTILE = 99.0
-_PLACED = ("scale", "translate", "metadata")
 
 
 @dataclass(frozen=True)
@@ -97,85 +95,29 @@ def parts_of(volumes: Mapping[str, Volume]) -> Mapping[str, Part]:
     return CHAIN_PARTS if "x0-refiner" in volumes else PARTS
 
 
-class SplitLayers:
-    """The set of layers in a viewer, of which one is visible at a time."""
+class SplitLayers(LayerSet):
+    """The parts of a result as layers."""
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self.viewer = viewer
-        self._layers: dict[str, Image] = {}
+        super().__init__(viewer)
         self._parts: Mapping[str, Part] = PARTS
 
     def show(self, volumes: Mapping[str, Volume], wanted: Iterable[str], visible: str) -> None:
-        """Have a layer for each part that is wanted and there, and no other of this set.
-
-        Layers that the user deleted come back; those of images keep the window the user gave them.
-        """
+        """Have a layer for each part that is wanted and there, and no other of this set."""
         keys, parts = [key for key in wanted if key in volumes], parts_of(volumes)
         kept = keys if parts is self._parts else []  # else their names would lie
         for key in set(self._layers) - set(kept):
-            self._remove(key)
+            self.drop(key)
         self._parts = parts
         for key in keys:
-            self._put(key, _layer_data(key, parts[key], volumes[key]))
+            self.put(key, _layer_data(key, parts[key], volumes[key]))
         self.flip(visible)
-        self._look_inside(self._layers[keys[0]])
-
-    def flip(self, visible: str) -> bool:
-        """Show this part alone; False if its layer is not there."""
-        for key, layer in self._layers.items():
-            layer.visible = key == visible
-        shown = self._present(visible)
-        if shown is not None:
-            self.viewer.layers.selection.active = shown  # its value is in napari's status line
-        return shown is not None
-
-    @property
-    def present(self) -> list[Image]:
-        """The layers of the set that nobody deleted."""
-        return [layer for key in self._layers if (layer := self._present(key)) is not None]
+        self.look_inside(keys[0])
 
     def full_colour_hu(self, key: str) -> float | None:
         """Difference that gets the full colour; None for images and for what is not there."""
-        layer = self._present(key)
+        layer = self.get(key)
         return layer.contrast_limits[1] if layer is not None and PARTS[key].signed else None
-
-    def keep(self, suffix: str) -> int:
-        """Leave the set to the user, renamed; the next result makes its own. Number of layers."""
-        present = self.present
-        for layer in present:
-            layer.name = f"{layer.name}, {suffix}"
-        self._layers = {}
-        return len(present)
-
-    def _put(self, key: str, made: LayerData) -> None:
-        data, attributes, _ = made
-        layer = self._present(key)
-        if layer is None:
-            layer = self._layers[key] = Layer.create(*made)
-            self.viewer.add_layer(layer)
-            return
-        if PARTS[key].signed or _window(layer.metadata) != _window(attributes["metadata"]):
-            layer.contrast_limits = attributes["contrast_limits"]
-        layer.data = data
-        for name in _PLACED:
-            setattr(layer, name, attributes[name])
-
-    def _present(self, key: str) -> Image | None:
-        layer = self._layers.get(key)
-        return layer if layer is not None and layer in self.viewer.layers else None
-
-    def _remove(self, key: str) -> None:
-        layer = self._present(key)
-        if layer is not None:
-            self.viewer.layers.remove(layer)
-        del self._layers[key]
-
-    def _look_inside(self, layer: Image) -> None:
-        """Move to the middle of a layer if the plane at hand does not cut it."""
-        low, high = layer.extent.world
-        point = np.array(self.viewer.dims.point[-3:])
-        if np.any((point < low) | (point > high)):
-            self.viewer.dims.point = (*self.viewer.dims.point[:-3], *((low + high) / 2))
 
 
 def _layer_data(key: str, part: Part, volume: Volume) -> LayerData:
@@ -197,7 +139,3 @@ def _limits(part: Part, volume: Volume) -> tuple[float, float]:
         return low, high
     half = max(float(np.percentile(np.abs(volume.voxels_hu), _SHOWN_PERCENTILE)), 1.0)
     return -half, half
-
-
-def _window(metadata: Mapping[str, Any]) -> Any:
-    return metadata.get(OURS, {}).get("window_hu")

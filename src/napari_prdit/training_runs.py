@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from napari_prdit.run_watch import CONSOLE, LAUNCH, WORKING, Launch, look, read_launch
-from prdit_core.config import TrainConfig
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, shown, write_json
 from prdit_core.runs.folder import RunFolder
+from prdit_core.verbs.stages import settings_of_stage
 
 if TYPE_CHECKING:
     from napari_prdit.run_watch import Seen
+    from prdit_core.config import TrainingConfig
 
 PRDIT_CORE = (sys.executable, "-m", "prdit_core.cli")
 RESUMED_WITH = "resume.toml"
 
 
-def train_words(config: TrainConfig) -> list[str]:
+def train_words(config: TrainingConfig) -> list[str]:
     """Arguments of prdit-core for the settings that were given; the rest takes its defaults."""
     given = config.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     options = ("--from" if name == "start" else f"--{name.replace('_', '-')}" for name in given)
@@ -36,7 +37,7 @@ def train_words(config: TrainConfig) -> list[str]:
     return ["train", *(word for pair in pairs for word in pair)]
 
 
-def begin(config: TrainConfig) -> RunFolder:
+def begin(config: TrainingConfig) -> RunFolder:
     """Start a new run, in a folder that is not there yet.
 
     Raises
@@ -79,7 +80,7 @@ def resume(folder: RunFolder) -> None:
         raise UsageError(f"{shown(folder.path)} holds no settings; start a new run")
 
 
-def settings_of(folder: RunFolder) -> TrainConfig:
+def settings_of(folder: RunFolder) -> TrainingConfig:
     """Settings of a run by its config.json, for the folder where the run lies now.
 
     Raises
@@ -89,7 +90,8 @@ def settings_of(folder: RunFolder) -> TrainConfig:
     """
     try:
         content = json.loads(folder.config.read_text(encoding="utf-8"))
-        return TrainConfig.model_validate({**content["settings"], "run": folder.path})
+        settings = settings_of_stage(content["settings"]["stage"])
+        return settings.model_validate({**content["settings"], "run": folder.path})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{shown(folder.config)} is damaged; start a new run") from error
 

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
+    from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
+    from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+    from prdit_core.inverse.scans import open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Branch": "config",
+    "Coupling": "inverse.couplings",
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
@@ -69,6 +73,7 @@ _HOMES = {
     "TrainStep": "training.events",
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
+    "astra_geometry": "inverse.astra",
     "branch_steps": "verbs.generate",
     "calibrate": "verbs.calibrate",
     "calibrate_steps": "verbs.calibrate",
@@ -83,6 +88,7 @@ _HOMES = {
     "generate_steps": "verbs.generate",
     "import_official": "checkpoints.releases.prdit.importer",
     "load": "checkpoints.catalog",
+    "open_measurement": "inverse.scans",
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
     "phantoms": "verbs.preprocess",
@@ -108,6 +114,7 @@ __all__ = [
     "PRESETS",
     "SAMPLERS",
     "Branch",
+    "Coupling",
     "Decomposition",
     "Evaluation",
     "ExportedSeries",
@@ -125,6 +132,7 @@ __all__ = [
     "TrainStep",
     "Volume",
     "VolumeSet",
+    "astra_geometry",
     "branch_steps",
     "calibrate",
     "calibrate_steps",
@@ -139,6 +147,7 @@ __all__ = [
     "generate_steps",
     "import_official",
     "load",
+    "open_measurement",
     "open_sets",
     "open_volume",
     "phantoms",

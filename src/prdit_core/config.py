@@ -24,12 +24,14 @@ Strategy = Literal["ddp", "fsdp"]
 Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
 Shows = Literal["voxels", "averages"]
+Heads = Literal["apart", "agree"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
 GridName = Literal["exact", "log-snr", "release"]
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
 SamplerName = Literal[
     "increment",
     "increment-2",
@@ -39,6 +41,8 @@ SamplerName = Literal[
     "resynthesis",
     "noise-only",
     "conventional-hot",
+    "ddim",
+    "ddim-even",
 ]
 
 
@@ -71,17 +75,20 @@ class RefinerConfig(PatchGeometry):
         image that the resolution below predicts, upsampled
     shows : what the resolution below gets of the noisy state: "voxels" (the paper): every second
         one; "averages" (ours): means over 2^3, which are the state of an earlier time
+    heads : "apart" (the paper): image and noise as they are predicted; "agree" (ours): moved as
+        little as makes them add up to the noisy state, which leaves of both their velocity
     """
 
     width: int = Field(ge=6, le=8192)
     sees: Sees = "noise"
     shows: Shows = "voxels"
+    heads: Heads = "apart"
 
     @model_serializer(mode="wrap")
     def _without_the_papers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No word of what the paper's refiners do: digests of older chains stay valid."""
         content: dict[str, Any] = dump(self)
-        for name, papers in (("sees", "noise"), ("shows", "voxels")):
+        for name, papers in (("sees", "noise"), ("shows", "voxels"), ("heads", "apart")):
             if content.get(name) == papers:
                 content.pop(name)
         return content
@@ -250,6 +257,9 @@ class SamplingConfig(BaseModel):
     refresh_change : it is evaluated when the local x0 has changed by this much of its norm since,
         summed over steps; with neither rule at every step
     precision : of the network
+    eta : fresh noise of a stochastic sampler, by its own rule; None: the sampler's own
+    renoise : how often a patch prior looks at a state, each time over other tiles and with new
+        noise (the paper's K)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -261,6 +271,17 @@ class SamplingConfig(BaseModel):
     refresh_every: int | None = Field(default=None, ge=1)
     refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     precision: GenerationPrecision = "32-true"
+    eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    renoise: int = Field(default=1, ge=1, le=64)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of eta and renoise where they say nothing: older records stay as they are."""
+        content: dict[str, Any] = dump(self)
+        for name, usual in (("eta", None), ("renoise", 1)):
+            if content.get(name) == usual:
+                content.pop(name, None)
+        return content
 
 
 @dataclass(frozen=True)
@@ -369,6 +390,8 @@ class TrainConfig(TrainingConfig):
     shows: Shows | None = None
     """refine: averages instead of every second voxel for what lies below. [voxels, as in the
     paper]"""
+    heads: Heads | None = None
+    """refine: agree makes image and noise add up to the noisy state. [apart, as in the paper]"""
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     """finetune: weight of the loss at every lower resolution of a chain, which keeps them models of
     their own. [0, as in the paper]"""

@@ -113,6 +113,15 @@ def write_json(path: Path, content: Any) -> Path:
     return write_text(path, text)
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """An object that `write_json` wrote; None if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write UTF-8 text atomically, with the same line ends on every system."""
     return write_atomically(path, lambda part: _write_text(part, text))

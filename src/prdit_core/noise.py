@@ -63,6 +63,13 @@ class Draw(Enum):
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"
+    # The patch prior: its weights, and what a look at a state draws; then what training draws.
+    PATCH_WEIGHTS = 20, "torch"
+    OFFSET = 21, "torch"
+    BORDER = 22, "torch"
+    RENOISE = 23, "torch"
+    TILES = 24, "torch"
+    VALIDATED_TILES = 25, "torch"
     CALIBRATION = 15, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"

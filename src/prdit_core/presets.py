@@ -55,6 +55,10 @@ SAMPLING_PRESETS: dict[PresetName, SamplingPreset] = {
 }
 
 
+# What "paper" is for families with another paper than PRDiT's.
+PAPER_WALKS = {"patch": SamplingConfig(steps=200, sampler="ddim-even", grid="exact")}
+
+
 def preset_line(name: PresetName) -> str:
     """What a preset is, costs, and how near it comes, in one line."""
     preset = SAMPLING_PRESETS[name]
@@ -74,14 +78,20 @@ def presets_text() -> str:
     )
 
 
-def sampling_preset(name: str) -> SamplingConfig:
+def sampling_preset(name: str, family: str = "prdit") -> SamplingConfig:
     """Settings of a preset: ``fast``, ``balanced`` or ``paper``.
+
+    Parameters
+    ----------
+    family : of the model; ``paper`` is how the family's own paper walks
 
     Raises
     ------
     UsageError
         If there is no such preset.
     """
+    if name == "paper" and family in PAPER_WALKS:
+        return PAPER_WALKS[family]
     for known, preset in SAMPLING_PRESETS.items():
         if known == name:
             return preset.config

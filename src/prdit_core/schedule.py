@@ -1,7 +1,7 @@
 """The noising process: how much signal and noise a state x_t holds at time t.
 
 x_t = alpha(t) x0 + sigma(t) eps with eps ~ N(0, noise_std^2) and t real in [0, T]: data at 0,
-noise at T.
+noise at T. Two processes are continuous; two are tables of 1000 entries, defined between them too.
 All factors are Python floats (float64): they are computed once per step, not per voxel.
 """
 
@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from bisect import bisect_right
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
+from numpy.polynomial.legendre import leggauss
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 T = 1000.0
 
@@ -139,4 +146,161 @@ class LinearSchedule(Schedule):
         return T - min(t, self.last_t)
 
 
-AnySchedule = Annotated[CosineSchedule | LinearSchedule, Field(discriminator="kind")]
+# ---------------------------------------------------------------------------------------------
+# Variance-preserving processes given as tables. Entry i (from 0) is the state at time
+# (i + 1) T / entries, so that time 0 is the data; networks receive i. In between theta, with
+# alpha = cos(theta) and sigma = sin(theta), is a monotone cubic: its rate is finite and
+# continuous everywhere, where that of sigma = sqrt(1 - abar) would not be at the data.
+
+
+class TableSchedule(Schedule):
+    """A process of `entries` betas: alpha^2 is the product of 1 - beta, sigma^2 = 1 - alpha^2.
+
+    Attributes
+    ----------
+    entries : length of the table
+    """
+
+    entries: int = Field(default=1000, ge=2, le=100_000)
+
+    @property
+    @abstractmethod
+    def betas(self) -> NDArray[np.float64]:
+        """Share of the variance that each entry replaces by noise, (entries,)."""
+
+    @cached_property
+    def _theta(self) -> Angles:
+        signal = np.cumprod(1 - self.betas)
+        return Angles(np.arctan2(np.sqrt(1 - signal), np.sqrt(signal)))
+
+    @property
+    def _entry(self) -> float:
+        """Entries in a unit of time."""
+        return self.entries / T
+
+    def alpha(self, t: float) -> float:
+        """sqrt(abar)."""
+        return math.cos(self._theta.at(t * self._entry))
+
+    def sigma(self, t: float) -> float:
+        """sqrt(1 - abar)."""
+        return math.sin(self._theta.at(t * self._entry))
+
+    def drift(self, t: float) -> tuple[float, float]:
+        """(-sin(theta), cos(theta)) d theta / d t."""
+        rate = self._theta.rate(t * self._entry) * self._entry
+        return -self.sigma(t) * rate, self.alpha(t) * rate
+
+    def slopes(self, t: float, t_to: float) -> tuple[float, float]:
+        """By parts: the step times each share at its end, less the share's integral."""
+        step = t_to - t
+        areas, areas_to = (self._theta.areas(time * self._entry) for time in (t, t_to))
+        along_alpha = step * self.alpha(t_to) - (areas_to[0] - areas[0]) / self._entry
+        along_sigma = step * self.sigma(t_to) - (areas_to[1] - areas[1]) / self._entry
+        return along_alpha, along_sigma
+
+    def time_at(self, log_snr: float) -> float:
+        """Theta is the angle whose tangent is sigma / alpha; never above T."""
+        return self._theta.place(math.atan(math.exp(-log_snr))) / self._entry
+
+    def network_time(self, t: float) -> float:
+        """Number of the entry, from 0."""
+        return max(min(t, self.last_t) * self._entry - 1, 0.0)
+
+
+class VPLinearSchedule(TableSchedule):
+    """Betas that rise evenly (DDPM; 3D patch prior, appendix)."""
+
+    kind: Literal["vp-linear"] = "vp-linear"
+    beta_first: float = Field(default=1e-4, gt=0, lt=1)
+    beta_last: float = Field(default=0.02, gt=0, lt=1)
+
+    @property
+    def betas(self) -> NDArray[np.float64]:
+        """From `beta_first` to `beta_last`."""
+        return np.linspace(self.beta_first, self.beta_last, self.entries)
+
+
+class VPCosineSchedule(TableSchedule):
+    """Betas of abar = cos^2 with an offset of 0.008, none above 0.9999 (3D MedDiffusion)."""
+
+    kind: Literal["vp-cosine"] = "vp-cosine"
+
+    @property
+    def betas(self) -> NDArray[np.float64]:
+        """1 - abar(i + 1) / abar(i); only the last one is clipped."""
+        parts = np.arange(self.entries + 1) / self.entries
+        signal = np.cos((parts + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas: NDArray[np.float64] = np.minimum(1 - signal[1:] / signal[:-1], 0.9999)
+        return betas
+
+
+# Places and weights of Gauss-Legendre on [-1, 1].
+GAUSS = [(float(x), float(weight)) for x, weight in zip(*leggauss(5), strict=True)]
+
+
+class Angles:
+    """Rising angles at the places 1, 2, ... of a table, 0 at place 0, and in between.
+
+    A cubic in each cell; where cells meet its rate is the harmonic mean of theirs, which keeps it
+    monotone (Fritsch and Butland 1984).
+    """
+
+    def __init__(self, angles: NDArray[np.float64]) -> None:
+        nodes = np.concatenate([[0.0], angles])
+        rises = np.diff(nodes)
+        inner = 2 * rises[1:] * rises[:-1] / (rises[1:] + rises[:-1])
+        rates = np.concatenate([rises[:1], inner, rises[-1:]])
+        bends = 3 * rises - 2 * rates[:-1] - rates[1:], rates[:-1] + rates[1:] - 2 * rises
+        self._nodes: list[float] = nodes.tolist()
+        self._cubics: list[list[float]] = np.stack([nodes[:-1], rates[:-1], *bends], 1).tolist()
+        whole = [self._cell_areas(cell, 1.0) for cell in range(len(rises))]
+        self._areas: list[list[float]] = np.cumsum([(0.0, 0.0), *whole], axis=0).tolist()
+
+    def at(self, place: float) -> float:
+        """Angle at a place in [0, entries]."""
+        cell, s = self._cell(place)
+        a, b, c, d = self._cubics[cell]
+        return a + s * (b + s * (c + s * d))
+
+    def rate(self, place: float) -> float:
+        """Its derivative there."""
+        cell, s = self._cell(place)
+        _, b, c, d = self._cubics[cell]
+        return b + s * (2 * c + s * 3 * d)
+
+    def areas(self, place: float) -> tuple[float, float]:
+        """Integrals of cosine and sine of the angle from 0 to a place."""
+        cell, s = self._cell(place)
+        (cosine, sine), (more_cosine, more_sine) = self._areas[cell], self._cell_areas(cell, s)
+        return cosine + more_cosine, sine + more_sine
+
+    def place(self, angle: float) -> float:
+        """Where the angle is reached, by bisection; the ends for one beyond them."""
+        if angle >= self._nodes[-1]:
+            return float(len(self._cubics))
+        cell = max(bisect_right(self._nodes, angle) - 1, 0)
+        low, high = float(cell), float(cell + 1)
+        while low < (middle := 0.5 * (low + high)) < high:
+            low, high = (low, middle) if self.at(middle) > angle else (middle, high)
+        return low
+
+    def _cell(self, place: float) -> tuple[int, float]:
+        """Cell of a place, and how far into it."""
+        cell = min(int(place), len(self._cubics) - 1)
+        return cell, place - cell
+
+    def _cell_areas(self, cell: int, s: float) -> tuple[float, float]:
+        """The same over the first part of a cell, by Gauss-Legendre; angles turn little in it."""
+        cosine = sine = 0.0
+        for x, weight in GAUSS:
+            angle = self.at(cell + 0.5 * s * (1 + x))
+            cosine += 0.5 * s * weight * math.cos(angle)
+            sine += 0.5 * s * weight * math.sin(angle)
+        return cosine, sine
+
+
+AnySchedule = Annotated[
+    CosineSchedule | LinearSchedule | VPLinearSchedule | VPCosineSchedule,
+    Field(discriminator="kind"),
+]

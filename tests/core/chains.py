@@ -19,10 +19,11 @@ CUTS = (
     RefinerConfig(patch=4, stride=2, padding=1, width=12),
     RefinerConfig(patch=6, stride=4, padding=1, width=18),
 )
-# Ours: what lies below is shown averages; the upper stage also sees what is predicted below it.
+# Ours: what lies below is shown averages; the upper stage also sees what is predicted below it,
+# and its heads agree with the state.
 OURS = (
     CUTS[0].model_copy(update={"shows": "averages"}),
-    CUTS[1].model_copy(update={"shows": "averages", "sees": "below"}),
+    CUTS[1].model_copy(update={"shows": "averages", "sees": "below", "heads": "agree"}),
 )
 
 

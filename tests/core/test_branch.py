@@ -51,6 +51,7 @@ def test_a_branch_visits_the_steps_that_are_left(prior: Prior, walk: list[Sample
     ]
 
 
+@pytest.mark.slow
 def test_later_branches_keep_more_of_the_volume(prior: Prior, walk: list[SampleStep]) -> None:
     found = [
         sum(away(ending(prior, walk, step, seed), walk[-1]) for seed in (1, 2, 4))

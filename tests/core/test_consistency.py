@@ -11,7 +11,7 @@ import pytest
 import recorded
 import torch
 
-from prdit_core.inverse.consistency import LeastSquares, Posterior, Proximal
+from prdit_core.inverse.consistency import Agreeing, LeastSquares, Posterior, Proximal
 from prdit_core.models.contracts import Prediction
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.sampling.grid import time_grid
@@ -186,6 +186,17 @@ def test_least_squares_fit_better_with_every_iteration(numbers: dict[str, np.nda
         assert after.eps is before.eps
         misfits.append(float((after.x0 @ toy.matrix.T - toy.y).norm()))
     assert all(later < earlier for earlier, later in pairwise(misfits))
+
+
+def test_one_of_two_heads_that_disagree_is_believed(numbers: dict[str, np.ndarray]) -> None:
+    """As DDS has it, the noise is what the volume leaves of the state; then the data move x0."""
+    toy = toy_of(numbers, CASES[1])
+    x_t, x0 = torch.full((2, 1, 1, 1, 16), 0.3).double(), torch.full((2, 1, 1, 1, 16), 0.1).double()
+    plain = LeastSquares(Dense(toy.matrix), toy.data)  # type: ignore[arg-type]
+    for t, eps in ((400.0, (0.3 - CIRCLE.alpha(400) * 0.1) / CIRCLE.sigma(400)), (0.0, 0.0)):
+        found = Agreeing(CIRCLE, plain)(Prediction(x0, torch.full_like(x0, 9.0)), x_t, t)
+        torch.testing.assert_close(found.eps, torch.full_like(x0, eps))
+        torch.testing.assert_close(found.x0, plain(Prediction(x0, x0), x_t, t).x0)
 
 
 def test_data_without_noise_win_and_data_of_nothing_but_noise_lose(

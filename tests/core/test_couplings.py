@@ -27,7 +27,7 @@ from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.metrics.fidelity import fidelity
 from prdit_core.models.prior import Prior
 from prdit_core.schedule import CosineSchedule
-from prdit_core.verbs.reconstruct import problem_of, reconstruct, reconstruct_steps
+from prdit_core.verbs.reconstruct import WALK, problem_of, reconstruct, reconstruct_steps
 from prdit_core.verbs.simulate import coarser, simulate
 from prdit_core.volume import Volume
 
@@ -97,6 +97,15 @@ def test_every_coupling_brings_a_walk_to_the_data(
     assert used == (name in ("prox", "pigdm")) == COUPLINGS[name].needs_error
 
 
+def test_a_coupling_brings_its_own_walk_unless_another_is_wished() -> None:
+    assert Coupling().walk() == WALK and Coupling("cg").walk(k=3.0).k == 3.0
+    dds = Coupling("dds").walk(steps=50)
+    assert (dds.sampler, dds.eta, dds.k, dds.steps) == ("ddim", 0.85, 1.0, 50)
+    assert Coupling("dds").walk(eta=0.5).eta == 0.5
+    other = Coupling("dds").walk(sampler="increment")
+    assert (other.eta, other.k) == (None, WALK.k)
+
+
 def test_the_command_records_the_coupling_and_its_walk(
     prior: Prior, fine: Volume, tmp_path: Path
 ) -> None:
@@ -121,6 +130,7 @@ def test_the_command_records_the_coupling_and_its_walk(
         (("--calibration", tmp_path / "errors.json"), 2),
         (("--coupling", "guidance", "--iterations", 4), 2),
         (("--coupling", "guidance", "--k", 1), 2),
+        (("--coupling", "cg", "--eta", 0.5), 2),
         (("--coupling", "guidance", "--sampler", "heun"), 2),
         (("--coupling", "none-such"), 2),
         (("--coupling", "prox", "--method", "tv"), 2),

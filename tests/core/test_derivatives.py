@@ -14,9 +14,9 @@ from toys import TINY, TINY_CHAIN, tiny_checkpoint
 import prdit_core
 from prdit_core.inverse.consistency import Decoded, LeastSquares, Posterior
 from prdit_core.inverse.derivatives import (
+    Linearised,
     MomentMatching,
     PseudoinverseGuidance,
-    Seen,
     clean_volumes,
 )
 from prdit_core.models.contracts import Prediction
@@ -64,7 +64,7 @@ def toy(numbers: dict[str, np.ndarray]) -> Toy:
 @pytest.mark.parametrize("t", [10.0, 500.0, 990.0])
 def test_the_derivative_of_a_perfect_denoiser_is_its_covariance(toy: Toy, t: float) -> None:
     x_t, v = states(toy), states(toy).flip(0)
-    seen = Seen(clean(toy), x_t, t, CIRCLE)
+    seen = Linearised(clean(toy), x_t, t, CIRCLE)
     torch.testing.assert_close(seen.covariance(v), v @ left_of(toy, t))
     torch.testing.assert_close(seen.x0, toy.denoise(x_t, t).x0)
 
@@ -123,6 +123,13 @@ def test_pigdm_is_exact_where_voxels_are_independent_and_equal_and_nowhere_else(
         assert (float(away) < 1e-5) == exact
 
 
+def test_where_no_noise_is_left_nothing_is_conditioned(toy: Toy) -> None:
+    """Heun's method looks at t = 0 too, where eps would be 0 / 0."""
+    x = states(toy)
+    before = Prediction(x, x.flip(0))
+    assert Posterior(CIRCLE, matching(toy, 3))(before, x, 0.0) is before
+
+
 @pytest.mark.slow
 def test_moment_matching_samples_the_posterior(toy: Toy) -> None:
     score = toy.score(samples(toy, Posterior(CIRCLE, matching(toy, 6)), 0.0, draws=8_000))
@@ -149,7 +156,7 @@ def test_a_network_s_derivative_is_that_of_differences(model: ModelConfig, tmp_p
     prior = prdit_core.load(tiny_checkpoint(tmp_path / "tiny", model=model))
     x_t, u, v = torch.randn((3, *prior.shape), generator=torch.Generator().manual_seed(1))
     for t in (150.0, 700.0):
-        seen = Seen(clean_volumes(prior), x_t, t, prior.schedule)
+        seen = Linearised(clean_volumes(prior), x_t, t, prior.schedule)
         share = (prior.schedule.sigma(t) * prior.schedule.noise_std) ** 2 / prior.schedule.alpha(t)
         ahead, behind = (prior.denoise(x_t + h * u, t).x0 for h in (0.01, -0.01))
         expected = float((v * (ahead - behind)).sum()) / 0.02

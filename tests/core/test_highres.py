@@ -228,6 +228,25 @@ def test_a_box_is_what_the_whole_has_there(tiles: int, cuts: tuple[RefinerConfig
         assert all(torch.equal(a, b) for a, b in zip(below, whole, strict=False))
 
 
+def test_heads_that_agree_add_up_to_the_state_and_keep_their_velocity() -> None:
+    cut = CUTS[1].model_copy(update={"sees": "below", "shows": "averages"})
+    apart, agree = (
+        network(TINY.refined_by(cut.model_copy(update={"heads": heads})))
+        for heads in ("apart", "agree")
+    )
+    x, t = states(8, 16, 16)
+    theta = (t * (math.pi / 2000))[:, None, None, None, None]
+
+    def heads(model: PRDiT) -> tuple[torch.Tensor, torch.Tensor]:
+        eps, x0 = model(x, t).chunk(2, dim=1)
+        return theta.cos() * x0 + theta.sin() * eps, theta.cos() * eps - theta.sin() * x0
+
+    (state, velocity), (other, same) = heads(agree), heads(apart)
+    torch.testing.assert_close(state, x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(velocity, same, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(other, x, atol=0.1)
+
+
 def test_a_fresh_refiner_changes_nothing() -> None:
     model = network(chain(1))
     above = PRDiT(chain(2))
@@ -249,7 +268,8 @@ def test_a_refiner_sees_only_its_patches() -> None:
 def test_a_refiner_that_sees_below_follows_the_image_below_within_its_patch_and_not_the_noise() -> (
     None
 ):
-    refiner = network(TINY.refined_by(OURS[1])).refiners[0]
+    cut = OURS[1].model_copy(update={"heads": "apart"})
+    refiner = network(TINY.refined_by(cut)).refiners[0]
     x, t = states(16, 16, 16, batch=1)
     rough = torch.randn(1, 2, 16, 16, 16)
     noise, image = rough.clone(), rough.clone()
@@ -382,7 +402,7 @@ def test_a_chain_of_the_papers_kind_is_written_as_before() -> None:
         "files": {"weights.safetensors": "0" * 64},
     }
     assert [list(cut) for cut in content["model"]["refiners"]] == [list(CUTS[0].model_dump())] * 2
-    assert CUTS[0].model_dump().keys().isdisjoint({"sees", "shows"})
+    assert CUTS[0].model_dump().keys().isdisjoint({"sees", "shows", "heads"})
     known = "7f9b2ef71b524cf66a311fb8ecd5ebde7eb542e04b76b1496221ce70764b6d74"
     assert Header.model_validate(content).digest == known
     content["model"] = TINY.refined_by(*OURS).model_dump()

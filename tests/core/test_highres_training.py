@@ -353,7 +353,7 @@ def test_a_run_from_before_chains_goes_on(data: Path, tmp_path: Path) -> None:
     closed_after(config, 3)
     file = RunFolder(config.run).config
     content = json.loads(file.read_text())
-    for name in ("consistency", "crop", "sees", "shows", "lower_sizes", "lr_schedule"):
+    for name in ("consistency", "crop", "sees", "shows", "heads", "lower_sizes", "lr_schedule"):
         assert content["settings"].pop(name) is None
     assert "refiners" not in content["facts"]["network"]
     file.write_text(json.dumps(content))
@@ -481,6 +481,7 @@ REFUSED = [
     ({"model": "8/4/1/192"}, "patch 8 must be stride 4"),
     ({"stage": "finetune", "data": "8", "sees": "below"}, "sees is for stage refine"),
     ({"stage": "finetune", "data": "8", "shows": "voxels"}, "shows is for stage refine"),
+    ({"stage": "finetune", "data": "8", "heads": "agree"}, "heads is for stage refine"),
     ({"lower_sizes": 1.0}, "lower_sizes is for stage finetune of a chain"),
     ({"stage": "finetune", "data": "8", "lower_sizes": 1.0}, "lower_sizes is for"),
     ({"stage": "finetune", "data": "8", "crop": 4}, "crop is for stage refine"),
@@ -547,13 +548,13 @@ def test_the_command_refines(data: Path, base: Path, tmp_path: Path) -> None:
     words = ["train", "--stage", "refine", "--data", data / "16", "--run", tmp_path / "run"]
     words += ["--from", base, "--iterations", 1, "--batch-size", 2, "--crop", 4]
     words += ["--model", "4/2/1/12", "--sees", "below", "--shows", "averages"]
-    words += ["--lr-schedule", "cosine"]
+    words += ["--heads", "agree", "--lr-schedule", "cosine"]
     done = CliRunner().invoke(app, [*map(str, words), "--consistency", "0"])
     assert done.exit_code == 0, done.output
     record = read_header(last(tmp_path / "run")).record["training"]
     assert (record["consistency"], record["crop"]) == (0.0, 4)
     assert [record[n] for n in OWN] == ["below", "averages"]
-    assert record["lr_schedule"] == "cosine"
+    assert (record["heads"], record["lr_schedule"]) == ("agree", "cosine")
 
 
 def test_memory_of_training_follows_what_is_kept() -> None:

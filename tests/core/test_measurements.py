@@ -18,7 +18,7 @@ from prdit_core.inverse.measurement import Measurement, read_measurement, write_
 from prdit_core.inverse.operators.parallel import Parallel, ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build
-from prdit_core.inverse.scans import open_measurement
+from prdit_core.inverse.scans import RawOptions, open_measurement
 from prdit_core.inverse.sirt import sirt_steps
 from prdit_core.inverse.tuning import usual_strength
 from prdit_core.inverse.tv import tv_steps
@@ -280,7 +280,7 @@ def test_raw_projections_become_centred_line_integrals(tmp_path: Path) -> None:
 
 def test_the_axis_rows_and_binning_can_be_stated(tmp_path: Path) -> None:
     file = raw(tmp_path / "scan.h5")
-    found = open_measurement(file, axis_bin=8.5, rows=(1, 2), several=2)
+    found = open_measurement(file, RawOptions(axis_bin=8.5, rows=(1, 2), binning=2))
     assert found.spec.model_dump(exclude={"angles_deg"}) == {
         "kind": "parallel",
         "version": 1,
@@ -291,9 +291,15 @@ def test_the_axis_rows_and_binning_can_be_stated(tmp_path: Path) -> None:
         "axis_bin": 4.0,
     }
     assert found.values.shape == (1, VIEWS, 10)
-    for wrong in ({"axis_bin": 20.0}, {"rows": (1, 3)}, {"several": 11}):
+    for wrong in (
+        RawOptions(axis_bin=20.0),
+        RawOptions(rows=(1, 3)),
+        RawOptions(binning=11),
+        RawOptions(every=13),
+        RawOptions(flats=file),
+    ):
         with pytest.raises(UsageError, match=r"scan\.h5"):
-            open_measurement(file, **wrong)  # type: ignore[arg-type]
+            open_measurement(file, wrong)
 
 
 def test_radians_are_taken_where_the_file_says_so(tmp_path: Path) -> None:
@@ -370,7 +376,7 @@ def test_other_formats_are_recognised(file: str, message: str, tmp_path: Path) -
 def test_a_native_file_has_its_geometry(tmp_path: Path) -> None:
     assert open_measurement(save(tmp_path / "m.npz")).spec == SPEC
     with pytest.raises(UsageError, match="has a geometry"):
-        open_measurement(tmp_path / "m.npz", axis_bin=3)
+        open_measurement(tmp_path / "m.npz", RawOptions(axis_bin=3))
 
 
 # --- a real tooth -------------------------------------------------------------------------------
@@ -388,7 +394,9 @@ def test_a_real_scan_is_read_and_centred(real_data: Path) -> None:
 @pytest.mark.slow
 def test_tv_beats_fbp_from_few_views_of_a_real_scan(real_data: Path) -> None:
     """Against the FBP of all views, which is itself a reconstruction."""
-    scan = open_measurement(real_data / "ct-measured" / "tooth.h5", several=4, rows=(0, 1))
+    scan = open_measurement(
+        real_data / "ct-measured" / "tooth.h5", RawOptions(binning=4, rows=(0, 1))
+    )
     assert isinstance(scan.spec, ParallelSpec)
     full = fbp(build(scan.spec), scan.tensor())
     few = scan.spec.model_copy(update={"angles_deg": scan.spec.angles_deg[::9][:21]})

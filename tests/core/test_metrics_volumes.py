@@ -11,13 +11,15 @@ from chests import HELD_OUT, OTHERS, TRAINING, chest, chests
 from recorded import load
 
 from prdit_core.errors import InputRejected
-from prdit_core.metrics.diversity import mean_similarity, similar_pairs, viewing_order
+from prdit_core.metrics.confidence import half_samples, measured
+from prdit_core.metrics.diversity import Pair, mean_similarity, similar_pairs, viewing_order
 from prdit_core.metrics.fidelity import fidelity
 from prdit_core.metrics.nearest import Neighbour, Scale, moved_distance, nearest, thumbnail
 from prdit_core.metrics.projection import principal_plane
 from prdit_core.metrics.similarity import ms_ssim, scales_of, ssim
 from prdit_core.metrics.spectrum import octaves
 from prdit_core.metrics.tissues import TISSUES, histogram, histogram_edges, tissue_shares
+from prdit_core.noise import Draw
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,6 +125,17 @@ def test_only_few_volumes_are_held_at_once(held_out: list[NDArray[np.float32]]) 
     found = [next(pairs), *pairs]
     assert all(pair.second - pair.first <= 2 for pair in found)
     assert len(found) + 1 == 2 * 12 - 3
+
+
+def test_a_half_has_the_pairs_of_which_it_has_both_volumes() -> None:
+    """With similarities that are sums over volumes, a half's mean is twice that of its own."""
+    own = np.random.default_rng(0).random(20)
+    pairs = [Pair(i, j, own[i] + own[j]) for i in range(20) for j in range(i)]
+    halves = [2 * float(own[half].mean()) for (half,) in half_samples(Draw.SIMILARITY, 3, 20)]
+    found, expected = mean_similarity(pairs, 20, 2, seed=3), measured(2 * own.mean(), halves, 20)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
 
 
 def test_files_beside_each_other_are_no_pairs() -> None:

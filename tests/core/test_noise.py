@@ -121,6 +121,12 @@ def test_a_run_begun_under_other_keys_is_not_resumed(tmp_path: Path) -> None:
     train(settings(data, tmp_path / "next", start=str(config.run)))
 
 
+def test_all_64_bits_of_a_seed_count() -> None:
+    seeds = (5, 2**32 + 5, 2**40 + 5, 2**64 - 1)
+    drawn = {unit_noise((4,), Draw.START, seed).numpy().tobytes() for seed in seeds}
+    assert len(drawn) == len(seeds)
+
+
 @pytest.mark.parametrize("key", [(-1, 0), (0, -1), (2**64, 0), (0, 2**32), (0, 0, 2**32)])
 def test_numbers_that_are_no_words_are_refused(key: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="no key"):

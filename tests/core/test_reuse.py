@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,6 +119,36 @@ def test_by_change_it_refreshes_while_the_image_changes(priors: dict[str, Prior]
     assert says(-x) and not says(-x)
     nudged = [says(-x + 0.05 * step * unit_noise(prior.shape, Draw.START, 2)) for step in range(40)]
     assert 0 < sum(nudged) < 40 and not nudged[0]  # small changes add up
+
+
+class Noisy:
+    """An evaluation whose image stays while its noise head changes all the time."""
+
+    def __init__(self) -> None:
+        self.module = SimpleNamespace(config=SimpleNamespace(channels=1))
+        self.image, self.calls = 1.0, 0
+
+    def local(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        self.calls += 1
+        return torch.cat([torch.full_like(x, 10.0 * self.calls), torch.full_like(x, self.image)], 1)
+
+    def residual(self, x: torch.Tensor, t: float) -> None:
+        return None
+
+    def completed(self, base: torch.Tensor, x: torch.Tensor, t: float) -> torch.Tensor:
+        return base
+
+
+def test_a_change_is_one_of_the_image_head_alone() -> None:
+    """The noise head follows every corrector's noise, so it says nothing of the residual."""
+    evaluation = Noisy()
+    denoiser = Reusing(evaluation, configuration(refresh_change=0.5))  # type: ignore[arg-type]
+    for _ in range(5):
+        denoiser(torch.zeros(1, 1, 2, 2, 2), 500.0)
+    assert denoiser.refreshes == 1
+    evaluation.image = 3.0
+    denoiser(torch.zeros(1, 1, 2, 2, 2), 500.0)
+    assert denoiser.refreshes == 2
 
 
 def test_a_larger_threshold_refreshes_less(priors: dict[str, Prior]) -> None:

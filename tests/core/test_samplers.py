@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,9 +24,16 @@ from prdit_core.models.prdit.evaluation import PRDiTNetwork
 from prdit_core.models.prior import Prior
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
+from prdit_core.sampling.corrector import ancestral_noise
 from prdit_core.sampling.grid import TimeGrid, time_grid
 from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
-from prdit_core.schedule import CosineSchedule, LinearSchedule, Schedule
+from prdit_core.schedule import (
+    CosineSchedule,
+    LinearSchedule,
+    Schedule,
+    VPCosineSchedule,
+    VPLinearSchedule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +48,8 @@ SCHEDULES = {
     "cosine": CosineSchedule(noise_std=1.0),
     "cosine-half-noise": CosineSchedule(noise_std=0.5),
     "linear": LinearSchedule(),
+    "vp-linear": VPLinearSchedule(),
+    "vp-cosine": VPCosineSchedule(),
 }
 SHAPE = (1, 1, 16, 16, 16)
 HOT = [name for name in SAMPLERS if name != "conventional-hot"]
@@ -47,8 +57,16 @@ HOT = [name for name in SAMPLERS if name != "conventional-hot"]
 OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
 
-def own_grid(sampler: str, steps: int) -> TimeGrid:
-    return time_grid(OWN_GRID.get(sampler, "exact"), steps, CIRCLE, SAMPLERS[sampler].first_time)
+def own_grid(sampler: str, steps: int, schedule: Schedule) -> TimeGrid:
+    return time_grid(OWN_GRID.get(sampler, "exact"), steps, schedule, SAMPLERS[sampler].first_time)
+
+
+def inner_grid(name: GridName, steps: int, schedule: Schedule) -> TimeGrid:
+    """Steps between two times where log-SNR is moderate, the same for any number of steps."""
+    if name == "exact":
+        return TimeGrid(tuple(np.linspace(950, 50, steps + 1)))
+    levels = np.linspace(schedule.log_snr(950), schedule.log_snr(50), steps + 1)
+    return TimeGrid(tuple(schedule.time_at(level) for level in levels))
 
 
 def walk(toy: Mixture, sampler: str, grid: TimeGrid, k: float = 1.0) -> SampleStep:
@@ -82,16 +100,26 @@ def two_modes(schedule: Schedule) -> Mixture:
 )
 def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: str) -> None:
     toy = two_modes(SCHEDULES[process])
-    last = walk(toy, sampler, own_grid(sampler, 300 if k <= 2 else 600), k)
+    last = walk(toy, sampler, own_grid(sampler, 300 if k <= 2 else 600, toy.schedule), k)
     assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
 
 
 @pytest.mark.parametrize("process", SCHEDULES)
 def test_the_default_settings_find_the_distribution(process: str) -> None:
     toy, config = two_modes(SCHEDULES[process]), sampling_preset("balanced")
-    grid = time_grid(config.grid, config.steps, CIRCLE)
+    grid = time_grid(config.grid, config.steps, toy.schedule)
     last = walk(toy, config.sampler, grid, config.k)
     assert toy.distance(last.x0) < 0.03
+
+
+@pytest.mark.parametrize(("t", "t_to"), [(900.0, 850.0), (500.0, 100.0), (3.0, 1.0)])
+def test_ancestral_noise_is_that_of_equation_7(t: float, t_to: float) -> None:
+    """Any smaller amount would give the right distribution too, but another sampler."""
+    schedule = CosineSchedule()
+    a, a_to = schedule.alpha(t) ** 2, schedule.alpha(t_to) ** 2
+    expected = math.sqrt((1 - a_to) / (1 - a)) * math.sqrt(1 - a / a_to)
+    assert ancestral_noise(t, t_to, schedule) == pytest.approx(expected, rel=1e-6)
+    assert ancestral_noise(0.0, 0.0, schedule) == 0.0
 
 
 @pytest.mark.parametrize("process", SCHEDULES)
@@ -110,10 +138,7 @@ def test_the_default_settings_find_the_distribution(process: str) -> None:
 def test_every_sampler_has_the_order_it_claims(
     sampler: str, order: int, grid: GridName, process: str
 ) -> None:
-    """For one normal distribution the cold trajectory is known: it keeps its standard score.
-
-    Both ends are left out: there log-SNR is infinite.
-    """
+    """For one normal distribution the cold trajectory is known: it keeps its standard score."""
     schedule = SCHEDULES[process]
     toy = Mixture(schedule, weights=(1.0,), means=(0.3,), stds=(0.4,))
     z = unit_noise((1, 1, 8, 8, 8), Draw.START, 1, 2).double()
@@ -123,8 +148,8 @@ def test_every_sampler_has_the_order_it_claims(
         return signal * 0.3 + ((0.4 * signal) ** 2 + noise**2) ** 0.5 * z
 
     errors = []
-    for steps in (80, 160, 320):
-        times = TimeGrid(tuple(t for t in time_grid(grid, steps, CIRCLE).times if 50 <= t <= 950))
+    for steps in (160, 320):
+        times = inner_grid(grid, steps, schedule)
         events = sample_steps(
             toy.denoise,
             schedule,
@@ -144,6 +169,56 @@ def test_with_heads_that_agree_resynthesis_is_the_increment() -> None:
     grid = time_grid("exact", 30, CIRCLE)
     a, b = (walk(toy, name, grid).x for name in ("increment", "resynthesis"))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("process", ["vp", "cosine"])
+def test_ddim_has_its_own_rule_of_fresh_noise_and_the_patch_priors(process: str) -> None:
+    """One step in numbers: x = a x0 + sqrt(s^2 - f^2) eps + f z at the next time."""
+    schedule = VPLinearSchedule() if process == "vp" else SCHEDULES["cosine"]
+    x0, eps, z = (unit_noise(SHAPE, Draw.START, 5, number).double() for number in range(3))
+    t, t_next, eta = 600.0, 400.0, 0.7
+    a, s, a_next, s_next = (
+        part(time) for time in (t, t_next) for part in (schedule.alpha, schedule.sigma)
+    )
+    if process == "vp":  # DDIM, eq. 16, in its own words
+        own = (1 - a_next**2) / (1 - a**2) * (1 - a**2 / a_next**2)
+    else:
+        own = (s_next / s) ** 2 * (s**2 - (a / a_next * s_next) ** 2)
+    for name, given, fresh in (
+        ("ddim", None, 0.0),
+        ("ddim", eta, eta * own**0.5),
+        ("ddim-even", None, 0.4 * s_next),
+        ("ddim-even", eta, eta * s_next),
+    ):
+        (step,) = sample_steps(
+            lambda x, t: Prediction(x0, eps),
+            schedule,
+            a * x0 + s * eps,
+            sampler=SAMPLERS[name],
+            grid=TimeGrid((t, t_next)),
+            eta=given,
+            noise=lambda _: z,
+        )
+        std = schedule.noise_std
+        expected = a_next * x0 + (s_next**2 - fresh**2) ** 0.5 * eps + fresh * std * z
+        torch.testing.assert_close(step.x, expected, rtol=0, atol=1e-6)
+
+
+def test_without_fresh_noise_ddim_is_resynthesis_and_eta_is_for_samplers_that_have_it() -> None:
+    toy, grid = two_modes(SCHEDULES["cosine"]), time_grid("exact", 30, CIRCLE)
+    a, b = (walk(toy, name, grid).x for name in ("ddim", "resynthesis"))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    steps = sample_steps(
+        toy.denoise,
+        toy.schedule,
+        a,
+        sampler=SAMPLERS["heun"],
+        grid=grid,
+        eta=0.0,
+        noise=lambda _: a,
+    )
+    with pytest.raises(UsageError, match="eta is for stochastic samplers; heun"):
+        next(steps)
 
 
 def test_k_is_real_and_at_least_one() -> None:

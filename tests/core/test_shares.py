@@ -64,7 +64,7 @@ def found(demo: prdit_core.Prior, phantom: Volume) -> Decomposed:
 # --- bands ------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(shape=st.tuples(EDGES, EDGES, EDGES), spacing=st.tuples(*[st.floats(0.3, 9.0)] * 3))
 def test_the_bands_sum_to_the_whole_energy(
     shape: tuple[int, int, int], spacing: tuple[float, float, float]

@@ -175,6 +175,7 @@ def test_the_command_writes_measurement_and_truth(file: Path, tmp_path: Path) ->
     [
         (("--operator", "parallel", "--views", 9, "--arc", 120, "--same-grid"), (16, 9, 23)),
         (("--operator", "fan", "--views", 9), (8, 9, 12)),
+        (("--operator", "fan", "--views", 9, "--arc", 230), (8, 9, 12)),
         (("--operator", "x-ray"), (2, 8, 8)),
         (("--operator", "super-resolution", "--factor", 4), (4, 4, 4)),
         (("--operator", "blur", "--sigma", 1), (16, 16, 16)),
@@ -188,6 +189,9 @@ def test_the_command_knows_operators(
     found = prdit_core.read_measurement(tmp_path / "m.npz")
     assert found.values.shape == shape
     assert found.metadata["inverse_crime"] == (found.spec.shape == (16, 16, 16))
+    if "--arc" in options:
+        step = float(options[options.index("--arc") + 1]) / 9  # type: ignore[arg-type]
+        assert found.spec.angles_deg[:2] == pytest.approx((0.0, step))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

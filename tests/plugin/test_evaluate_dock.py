@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QDesktopServices
 from toys import TINY_CHAIN, tiny_checkpoint
 
-from napari_prdit.evaluations import Plan, fitted, newest_report
+from napari_prdit.evaluations import EvaluationPlan, fitted, newest_report
 from napari_prdit.layers import OURS, layer_volume
 from napari_prdit.nearest_pairs import PAIR, nearest_pairs, show_pairs
 from napari_prdit.run_watch import look
@@ -43,7 +43,7 @@ PATIENCE_MS = 60_000
 class FakeChild(QObject):
     """Notes what it is asked for, and ends when the test says so."""
 
-    said = Signal(str)
+    printed = Signal(str)
     ended = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -65,7 +65,7 @@ class FakeChild(QObject):
     def end(self, code: int, *lines: str) -> None:
         self.running = False
         for line in lines:
-            self.said.emit(line)
+            self.printed.emit(line)
         self.ended.emit(code, "")
 
 
@@ -106,7 +106,7 @@ def box(
 
 
 def phantoms(folder: Path, *, size: int) -> Path:
-    """Prepared data, of which some are held out."""
+    """PreparedWalk data, of which some are held out."""
     list(phantom_steps(8, size=size, seed=0, out=folder, validation_fraction=0.4))
     return folder
 
@@ -201,7 +201,7 @@ def test_volumes_are_generated_and_then_compared(
     assert words_after(compare, "--fake") == f"run my run={folder / 'size-8-steps-3'}"
     assert words_after(compare, "--out") == str(folder / "report-1")
 
-    box.child.said.emit("real: features 3 of 8")
+    box.child.printed.emit("real: features 3 of 8")
     assert box.message.text() == "real: features 3 of 8"
     finished_report(run)
     box.child.end(0)
@@ -255,7 +255,7 @@ def test_real_scans_unlike_what_the_model_makes_are_refused_before_anything_is_g
 def refusal(run: RunFolder, real: Path) -> str:
     checkpoint = run.path / "checkpoints" / "iteration-00000120"
     with pytest.raises(UsageError) as refused:
-        fitted(Plan(run.path, checkpoint, real, None, None, 2, 2, "cpu"))
+        fitted(EvaluationPlan(run.path, checkpoint, real, None, None, 2, 2, "cpu"))
     return str(refused.value)
 
 
@@ -310,7 +310,9 @@ def test_other_real_scans_are_compared_with_and_copies_still_looked_for(
 
 
 def test_a_name_that_the_command_cannot_take_is_changed(tmp_path: Path) -> None:
-    plan = Plan(tmp_path / ("a=b\n" + "x" * 90), tmp_path, tmp_path, None, None, 2, 2, "cpu")
+    plan = EvaluationPlan(
+        tmp_path / ("a=b\n" + "x" * 90), tmp_path, tmp_path, None, None, 2, 2, "cpu"
+    )
     assert plan.name == "run a-b-" + "x" * 36
     assert "--training" not in plan.evaluate_words
 

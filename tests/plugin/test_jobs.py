@@ -34,7 +34,7 @@ def counting(control: Control, total: int = 10**9) -> Generator[int]:
 
 def followed(qtbot: QtBot) -> tuple[Job, list[Any], list[str]]:
     job, events, ends = Job(), [], []
-    job.told.connect(events.append)
+    job.yielded.connect(events.append)
     job.ended.connect(lambda: ends.append("ended"))
     return job, events, ends
 

@@ -16,7 +16,7 @@ from napari_prdit.reader import read_scan
 from napari_prdit.regeneration import mask_layer
 from napari_prdit.sample_data import phantom
 from napari_prdit.widgets.planes import planes_of
-from napari_prdit.widgets.reconstruct import ReconstructDock
+from napari_prdit.widgets.reconstruct import REGION, ReconstructDock
 from napari_prdit.writer import write_labels
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import InputRejected, UsageError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image, Labels
     from pytestqt.qtbot import QtBot
+
+    from napari_prdit.widgets.regeneration_panel import RegenerationPanel
 
     MakeViewer = Callable[..., napari.Viewer]
 
@@ -48,21 +50,23 @@ def scan(viewer: ViewerModel) -> Image:
 
 
 @pytest.fixture
-def dock(qtbot: QtBot, viewer: ViewerModel, scan: Image) -> Iterator[ReconstructDock]:
+def dock(qtbot: QtBot, viewer: ViewerModel, scan: Image) -> Iterator[RegenerationPanel]:
     made = ReconstructDock(viewer)
     qtbot.addWidget(made)
-    small(made)
-    yield made
+    yield small(made)
     made.shut_down()
 
 
-def small(dock: ReconstructDock) -> None:
+def small(dock: ReconstructDock) -> RegenerationPanel:
+    """The panel of this task, at its quickest."""
+    dock.choose(REGION)
     dock.model.size_choice.choose(32)
-    dock.form.steps.setValue(4)
-    dock.form.count.setValue(1)
+    dock.region.form.steps.setValue(4)
+    dock.region.form.count.setValue(1)
+    return dock.region
 
 
-def painted(dock: ReconstructDock, share: float = 0.3) -> Labels:
+def painted(dock: RegenerationPanel, share: float = 0.3) -> Labels:
     """Paint a box in the middle, with the dock's own layer."""
     dock.paint()
     layer = dock.form.region.chosen
@@ -77,11 +81,11 @@ def middle(shape: tuple[int, ...], share: float) -> tuple[slice, ...]:
     return tuple(slice(round(n * (1 - share) / 2), round(n * (1 + share) / 2) + 1) for n in shape)
 
 
-def finish(qtbot: QtBot, dock: ReconstructDock) -> None:
+def finish(qtbot: QtBot, dock: RegenerationPanel) -> None:
     qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
 
 
-def result(dock: ReconstructDock) -> Image:
+def result(dock: RegenerationPanel) -> Image:
     layer = dock.live.layer
     assert layer is not None, dock.message.text()
     return layer
@@ -96,7 +100,7 @@ def test_opening_the_dock_loads_no_torch(display: None) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_only_what_is_painted_changes(qtbot: QtBot, dock: ReconstructDock, scan: Image) -> None:
+def test_only_what_is_painted_changes(qtbot: QtBot, dock: RegenerationPanel, scan: Image) -> None:
     before = scan.data.copy()
     region = painted(dock).data != 0
     dock.controls.go.click()
@@ -118,7 +122,7 @@ def test_only_what_is_painted_changes(qtbot: QtBot, dock: ReconstructDock, scan:
     np.testing.assert_array_equal(mask.data != 0, region)
 
 
-def test_the_verb_makes_the_same(qtbot: QtBot, dock: ReconstructDock, scan: Image) -> None:
+def test_the_verb_makes_the_same(qtbot: QtBot, dock: RegenerationPanel, scan: Image) -> None:
     import prdit_core
     from prdit_core.verbs.reconstruct import WALK
 
@@ -134,7 +138,7 @@ def test_the_verb_makes_the_same(qtbot: QtBot, dock: ReconstructDock, scan: Imag
 
 
 def test_proposals_differ_where_it_is_painted_and_each_can_be_shown(
-    qtbot: QtBot, dock: ReconstructDock
+    qtbot: QtBot, dock: RegenerationPanel
 ) -> None:
     region = painted(dock).data != 0
     dock.form.count.setValue(3)
@@ -156,7 +160,7 @@ def test_proposals_differ_where_it_is_painted_and_each_can_be_shown(
 
 
 def test_undo_brings_back_the_result_before_and_then_the_scan(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel
 ) -> None:
     painted(dock)
     dock.regenerate()
@@ -175,7 +179,7 @@ def test_undo_brings_back_the_result_before_and_then_the_scan(
 
 
 def test_a_result_is_edited_further_and_the_mask_knows_both_regions(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel, scan: Image
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel, scan: Image
 ) -> None:
     region = painted(dock)
     dock.regenerate()
@@ -195,7 +199,7 @@ def test_a_result_is_edited_further_and_the_mask_knows_both_regions(
 
 
 def test_kept_results_stay_with_their_masks(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel
 ) -> None:
     painted(dock)
     dock.regenerate()
@@ -211,7 +215,7 @@ def test_kept_results_stay_with_their_masks(
 
 
 def test_saved_are_the_scan_and_a_mask_that_no_reader_takes_for_one(
-    qtbot: QtBot, dock: ReconstructDock, scan: Image, tmp_path: Path
+    qtbot: QtBot, dock: RegenerationPanel, scan: Image, tmp_path: Path
 ) -> None:
     region = painted(dock).data != 0
     dock.regenerate()
@@ -240,7 +244,7 @@ def test_labels_that_do_not_fit_a_byte_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_dock_opened_anew_leaves_the_result_of_the_one_before(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel
 ) -> None:
     region = painted(dock)
     dock.regenerate()
@@ -248,9 +252,9 @@ def test_a_dock_opened_anew_leaves_the_result_of_the_one_before(
     earlier = result(dock)
     before = earlier.data.copy()
     dock.shut_down()
-    again = ReconstructDock(viewer)
-    qtbot.addWidget(again)
-    small(again)
+    opened = ReconstructDock(viewer)
+    qtbot.addWidget(opened)
+    again = small(opened)
     again.form.region.choose(region)
     region.data[:] = 0
     again.regenerate()  # which fails
@@ -267,7 +271,7 @@ def test_a_dock_opened_anew_leaves_the_result_of_the_one_before(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def refused(qtbot: QtBot, dock: ReconstructDock) -> str:
+def refused(qtbot: QtBot, dock: RegenerationPanel) -> str:
     dock.regenerate()
     finish(qtbot, dock)
     assert dock.message.kind == "error" and dock.live.layer is None
@@ -276,7 +280,7 @@ def refused(qtbot: QtBot, dock: ReconstructDock) -> str:
 
 
 def test_faults_are_one_line_each(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel, scan: Image
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel, scan: Image
 ) -> None:
     assert refused(qtbot, dock).startswith("press Paint")
     layer = painted(dock)
@@ -295,7 +299,7 @@ def test_faults_are_one_line_each(
 
 
 def test_a_region_beyond_the_models_cube_is_refused(
-    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+    qtbot: QtBot, dock: RegenerationPanel, viewer: ViewerModel
 ) -> None:
     chest = make_phantom(2, 7, spacing_mm=8.0).volume
     wide = np.pad(chest.voxels_hu, ((0, 0), (0, 0), (20, 20)), constant_values=-1000)
@@ -310,8 +314,9 @@ def test_a_region_beyond_the_models_cube_is_refused(
 def test_an_empty_viewer_and_a_foreign_image_say_what_to_do(
     qtbot: QtBot, viewer: ViewerModel
 ) -> None:
-    dock = ReconstructDock(viewer)
-    qtbot.addWidget(dock)
+    opened = ReconstructDock(viewer)
+    qtbot.addWidget(opened)
+    dock = small(opened)
     viewer.add_image(np.random.default_rng(0).random((4, 4, 4)), name="photo")
     dock.paint()
     assert "drop a CT scan" in dock.message.text() and "photo" in dock.message.text()
@@ -319,7 +324,7 @@ def test_an_empty_viewer_and_a_foreign_image_say_what_to_do(
 
 
 def test_an_organ_map_is_not_forgotten_unless_it_is_chosen(
-    dock: ReconstructDock, viewer: ViewerModel, scan: Image
+    dock: RegenerationPanel, viewer: ViewerModel, scan: Image
 ) -> None:
     organs = viewer.add_labels(np.ones(scan.data.shape, np.uint8), scale=scan.scale)
     assert dock.form.region.chosen is None
@@ -329,7 +334,7 @@ def test_an_organ_map_is_not_forgotten_unless_it_is_chosen(
     assert dock.form.region.chosen is None
 
 
-def test_stopping_and_closing_in_the_middle(qtbot: QtBot, dock: ReconstructDock) -> None:
+def test_stopping_and_closing_in_the_middle(qtbot: QtBot, dock: RegenerationPanel) -> None:
     region = painted(dock).data != 0
     dock.form.steps.setValue(500)
     dock.regenerate()
@@ -347,7 +352,7 @@ def test_stopping_and_closing_in_the_middle(qtbot: QtBot, dock: ReconstructDock)
 # --- real windows ---------------------------------------------------------------------------------
 
 
-def shown_change(viewer: Any, dock: ReconstructDock, qtbot: QtBot) -> Any:
+def shown_change(viewer: Any, dock: RegenerationPanel, qtbot: QtBot) -> Any:
     """Pixels of the axial plane that the result shows differently than the scan below it."""
     mask_layer(dock.viewer).visible = False  # type: ignore[union-attr]
     pictures = []
@@ -373,8 +378,8 @@ def test_a_painted_region_of_a_phantom_is_seen_anew(
     viewer.window._qt_window.resize(1400, 900)
     for layer in phantom():
         viewer._add_layer_from_data(*layer)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Reconstruct and edit")
-    small(dock)
+    _, opened = viewer.window.add_plugin_dock_widget("napari-prdit", "Reconstruct and edit")
+    dock = small(opened)
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     painted(dock)
     dock.form.count.setValue(2)
@@ -400,8 +405,8 @@ def test_a_painted_region_of_a_real_scan_is_seen_anew(
     viewer.window._qt_window.resize(1400, 900)
     ((data, attributes, _),) = read_scan(str(real_data / "ct/lidc-idri-0001-slab"))
     scan = viewer.add_image(data, **attributes)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Reconstruct and edit")
-    small(dock)
+    _, opened = viewer.window.add_plugin_dock_widget("napari-prdit", "Reconstruct and edit")
+    dock = small(opened)
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     before, region = scan.data.copy(), painted(dock).data != 0
     dock.controls.go.click()

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, 
 from toys import tiny_checkpoint
 
 from napari_prdit.run_watch import GRACE_S, LAUNCH, Launch, look, runs_below
-from napari_prdit.training_runs import begin
+from napari_prdit.training_runs import begin, train_words
 from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
@@ -751,3 +751,17 @@ def test_generate_with_this_opens_the_other_dock_with_the_run(
     assert isinstance(other, QWidget)
     for opened in (dock, other):
         opened.shut_down()
+
+
+def test_the_form_of_another_family_gives_its_own_settings(dock: TrainingDock, data: Path) -> None:
+    """Only what that stage has: no activations, no crop."""
+    form = dock.new
+    form.stage.choose("patch")
+    assert form.stage.start.isHidden() and "small beside them" in form.stage.about_stage.text()
+    form.data.data.choose(str(data))
+    config = form.config()
+    assert (config.stage, config.iterations, config.data) == ("patch", 5000, data)
+    assert "--activations" not in train_words(config)
+    form.stage.choose("finetune")
+    form.stage.start.choose("demo")
+    assert "--activations" in train_words(form.config())

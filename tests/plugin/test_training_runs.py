@@ -18,9 +18,10 @@ import pytest
 from napari_prdit import run_tail
 from napari_prdit.run_tail import LossHistory, Tail, add_metrics, running_mean
 from napari_prdit.run_watch import CONSOLE, GRACE_S, LAUNCH, Launch, Seen, look, runs_below
-from napari_prdit.training_runs import begin, end, resume, train_words
+from napari_prdit.training_runs import begin, end, resume, settings_of, train_words
 from prdit_core.config import TrainConfig
 from prdit_core.errors import OutputError, UsageError
+from prdit_core.models.patch.config import PatchTraining
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.lock import held
 from prdit_core.runs.status import Status, write_status
@@ -356,3 +357,16 @@ def test_a_run_that_says_nothing_shows_no_process_to_end(folder: RunFolder) -> N
         assert run == Seen(folder, "running", None, "", "", None, None)
         with pytest.raises(UsageError, match="another process"):
             end(folder)
+
+
+def test_a_run_of_another_family_is_begun_and_goes_on_with_its_own_settings(
+    tmp_path: Path,
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    config = PatchTraining(data=tmp_path, run=folder.path, tiles=3, target="v")
+    words = train_words(config)
+    assert "--tiles" in words and "--crop" not in words
+    content = {"settings": config.model_dump(mode="json"), "facts": {}}
+    folder.config.write_text(json.dumps(content), encoding="utf-8")
+    assert settings_of(folder) == config

@@ -17,11 +17,11 @@ class Child(QObject):
 
     Signals
     -------
-    said : a line for people
+    printed : a line for people
     ended : exit code, and all it printed as its result
     """
 
-    said = Signal(str)
+    printed = Signal(str)
     ended = Signal(int, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -44,7 +44,7 @@ class Child(QObject):
         self._process.terminate()
 
     def kill(self) -> None:
-        """End it now; nothing is told any more."""
+        """End it now; no signal comes any more."""
         self.blockSignals(True)
         self._process.kill()
         self._process.waitForFinished(GONE_WITHIN_MS)
@@ -53,7 +53,7 @@ class Child(QObject):
     def _read(self) -> None:
         text = bytes(self._process.readAllStandardError().data()).decode("utf-8", "replace")
         for line in filter(None, text.splitlines()):
-            self.said.emit(line)
+            self.printed.emit(line)
 
     def _finish(self, code: int) -> None:
         self._read()

@@ -11,27 +11,19 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_prdit.activity import Activity
-from napari_prdit.evaluations import Plan, fitted, newest_report, too_few
+from napari_prdit.evaluations import EvaluationPlan, fitted, newest_report, too_few
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.nearest_pairs import LayerPair, nearest_pairs, show_pairs
 from napari_prdit.preferences import preferences
 from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
-from napari_prdit.widgets.parts import (
-    Form,
-    Message,
-    PathDrop,
-    bring_into_view,
-    button,
-    duration,
-    number,
-    row,
-)
+from napari_prdit.widgets.parts import Form, Message, PathDrop, bring_into_view, button, number, row
 from prdit_core.checkpoints.catalog import newest
 from prdit_core.config import SamplingConfig
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
+from prdit_core.runs.status import duration
 from prdit_core.verbs.report import PAGE
 
 if TYPE_CHECKING:
@@ -65,16 +57,16 @@ class EvaluateBox(QWidget):
         self._viewer = viewer
         self._run: Path | None = None
         self._training: Path | None = None
-        self._plan: Plan | None = None
+        self._plan: EvaluationPlan | None = None
         self._last = self._reason = ""
         self._judged: tuple[object, ...] = ()
         self._activity = Activity()
         self._generating = self._stopping = False
         self.child = Child(self)
-        self.child.said.connect(self._hear)
+        self.child.printed.connect(self._hear)
         self.child.ended.connect(self._go_on)
         self.reading = Job(self)
-        self.reading.told.connect(self._take)
+        self.reading.yielded.connect(self._take)
         self.reading.ended.connect(self._show_state)
         self._watch = QTimer(self)
         self._watch.setInterval(POLL_MS)
@@ -144,11 +136,11 @@ class EvaluateBox(QWidget):
 
     # One command after the other.
 
-    def _planned(self, run: Path) -> Plan:
+    def _planned(self, run: Path) -> EvaluationPlan:
         if not self.real.text:
             raise UsageError("choose a folder of real scans to compare with")
         made = self.made.text
-        return Plan(
+        return EvaluationPlan(
             run=run,
             checkpoint=newest(run),
             real=Path(self.real.text).expanduser().absolute(),
@@ -163,7 +155,7 @@ class EvaluateBox(QWidget):
         """What was read beside the window."""
         if isinstance(event, Failed):
             self.message.say(event.message, "error")
-        elif isinstance(event, Plan):
+        elif isinstance(event, EvaluationPlan):
             self._plan = event
             self._start(generating=event.generated is None)
         elif isinstance(event, list):
@@ -226,7 +218,7 @@ class EvaluateBox(QWidget):
             self._activity.end(f"Evaluating failed: {why}", "failed")
         self._show_state()
 
-    def _show_found(self, plan: Plan) -> None:
+    def _show_found(self, plan: EvaluationPlan) -> None:
         """The page, and the nearest pairs where there is something that could be copied."""
         self.message.say(f"{shown(plan.run.name)} was compared with real scans")
         report = newest_report(plan.run)
@@ -324,7 +316,7 @@ class EvaluateBox(QWidget):
 
 
 def _data_of(run: Seen) -> Path | None:
-    """Prepared data that a run was trained on, if they are still there."""
+    """PreparedWalk data that a run was trained on, if they are still there."""
     try:
         data = settings_of(run.folder).data
     except PrditError:  # nothing is known of it yet
@@ -344,7 +336,7 @@ def _open_page(report: Path) -> None:
     QDesktopServices.openUrl(QUrl.fromLocalFile(str(report / PAGE)))
 
 
-def _fitted(plan: Plan) -> Generator[Plan]:
+def _fitted(plan: EvaluationPlan) -> Generator[EvaluationPlan]:
     """Work of a job: folders may be large."""
     yield fitted(plan)
 

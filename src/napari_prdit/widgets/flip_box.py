@@ -143,10 +143,10 @@ class FlipBox(Form):
         if not self._volumes:
             self._message.say("there is nothing to keep yet; press Split", "warning")
             return
-        said = self._volumes["noisy"].metadata
-        seed = f", seed {said['seed']}" if "seed" in said else ""
+        metadata = self._volumes["noisy"].metadata
+        seed = f", seed {metadata['seed']}" if "seed" in metadata else ""
         self.release_keys()
-        count = self.layers.keep(f"noise {said['t']:.0f}{seed}")
+        count = self.layers.keep(f"noise {metadata['t']:.0f}{seed}")
         self._volumes = {}
         self._enable()
         self._message.say(f"{count} layers are yours; the next Split makes new ones")

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QVBoxLayout
 from napari_prdit.activity import Activity
 from napari_prdit.generation import (
     Done,
-    Prepared,
+    PreparedWalk,
     Progress,
     Request,
     Watch,
@@ -36,11 +36,12 @@ from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import ResultButtons
 from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import duration, scrolled
+from napari_prdit.widgets.parts import scrolled
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.working_dock import WorkingDock
+from prdit_core.runs.status import duration
 from prdit_core.series import Summary
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class GenerateDock(WorkingDock):
         self.frames: Mailbox[Volume] = Mailbox()
         self.recording = Recording(preferences().replay_megabytes * 2**20)
         self.job = Job(self)
-        self.job.told.connect(self._hear)
+        self.job.yielded.connect(self._hear)
         self.job.ended.connect(self._ended)
         self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
@@ -151,7 +152,7 @@ class GenerateDock(WorkingDock):
         self.refresher.start()
 
     def _hear(self, event: object) -> None:
-        if isinstance(event, Prepared):
+        if isinstance(event, PreparedWalk):
             self._begin(event)
         elif isinstance(event, Progress):
             self._show_progress(event)
@@ -164,7 +165,7 @@ class GenerateDock(WorkingDock):
             self._failed = True
             self.message.say(event.message, "error")
 
-    def _begin(self, prepared: Prepared) -> None:
+    def _begin(self, prepared: PreparedWalk) -> None:
         """What was made before stays as it is until here, where the model is loaded."""
         original = None if self.run is None else self.run.last
         if prepared.request.branches and original is not None and self.live.layer is not None:

@@ -13,12 +13,13 @@ from napari_prdit.known_checkpoints import described, known, makes, resolutions
 from napari_prdit.paces import affordable
 from napari_prdit.preferences import preferences, remember_advanced
 from napari_prdit.widgets.fold import Fold
-from napari_prdit.widgets.parts import Form, PathDrop, button, choice, duration, number, row
+from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
 from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.checkpoints.catalog import CATALOGUE
 from prdit_core.config import GridName, SamplerName, SamplingConfig
 from prdit_core.errors import PrditError
 from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
+from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 from qtpy.QtCore import Signal
@@ -19,22 +19,27 @@ from napari_prdit.widgets.data_form import DataForm
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import Form, button, choice, number
 from napari_prdit.widgets.stage_form import StageForm
-from prdit_core.config import Activations, StageName, TrainConfig
+from prdit_core.config import Activations
 from prdit_core.errors import PrditError, UsageError, first_fault
 from prdit_core.runs.folder import RunFolder
+from prdit_core.verbs.stages import settings_of_stage
+
+if TYPE_CHECKING:
+    from prdit_core.config import TrainingConfig
 
 MOST = 100_000_000
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
 # A first try within an hour on a CPU at 32^3.
-ITERATIONS: dict[StageName, int] = {
+ITERATIONS = {
     "local": 2000,
     "global": 5000,
     "refine": 2000,
     "finetune": 1000,
+    "patch": 5000,
 }
 
 
-# Fields of `TrainConfig` as the form calls them, where that is another name.
+# Fields of the settings as the form calls them, where that is another name.
 LABELS = {
     "lr": "learning rate",
     "batch_size": "batch size",
@@ -71,7 +76,7 @@ class NewRun(QWidget):
         self.use_runs_folder(runs_folder)
         self._take_stage()
 
-    def config(self) -> TrainConfig:
+    def config(self) -> TrainingConfig:
         """What the controls say.
 
         Raises
@@ -86,8 +91,11 @@ class NewRun(QWidget):
             "start": self.stage.checkpoint(),
             **self.settings.given(),
         }
+        settings = settings_of_stage(self.stage.name)
         try:
-            return TrainConfig.model_validate(given)
+            return settings.model_validate(
+                {name: value for name, value in given.items() if name in settings.model_fields}
+            )
         except ValidationError as error:
             raise UsageError(first_fault(error, LABELS)) from error
 
@@ -161,7 +169,7 @@ class RunForm(Form):
         return name
 
     def given(self) -> dict[str, Any]:
-        """Settings by the names of `TrainConfig`; None takes its default."""
+        """Settings of all stages by their names; None takes the default."""
         return {
             "iterations": self.iterations.value(),
             "batch_size": self.batch_size.value(),
@@ -176,12 +184,14 @@ class RunForm(Form):
             "crop": self.crop.value() or None,
         }
 
-    def show_stage(self, stage: StageName) -> None:
+    def show_stage(self, stage: str) -> None:
         """Offer what is for refiners only there, and forget what was set."""
         self.consistency.clear()
         self.crop.setValue(0)
         self._rows.setRowVisible(self.consistency, stage in ("refine", "finetune"))
         self._rows.setRowVisible(self.crop, stage == "refine")
+        there = "activations" in settings_of_stage(stage).model_fields
+        self._rows.setRowVisible(self.activations, there)
 
     def propose_name(self, stage: str, runs_folder: Path) -> None:
         """A name that no run has yet."""

@@ -203,12 +203,3 @@ def bring_into_view(part: QWidget) -> None:
         above = above.parentWidget()
     if above is not None:
         above.ensureWidgetVisible(part)
-
-
-def duration(seconds: float) -> str:
-    """Two largest units, such as 3 h 05 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
 
 from napari_prdit.activity import Activity
 from napari_prdit.widgets.child import Child
@@ -42,7 +43,7 @@ class PrepareData(QWidget):
         super().__init__()
         self._activity = Activity()
         self.child = Child(self)
-        self.child.said.connect(lambda line: self.log.add_lines([line]))
+        self.child.printed.connect(lambda line: self.log.add_lines([line]))
         self.child.ended.connect(self._ended)
         self._build(folder)
         self.offer_models([])
@@ -70,17 +71,16 @@ class PrepareData(QWidget):
     def offer_models(self, models: Iterable[str]) -> None:
         """List what data can be made fit for: a new model, or one that is there."""
         before = self.fit.currentText()
-        self.fit.blockSignals(True)
-        self.fit.clear()
-        for name, preset in PRESETS.items():
-            low, high = preset.window_hu
-            words = f"{name}: {preset.field_of_view_mm:g} mm cube, {low} to {high} HU"
-            self.fit.addItem(words, (PRESET, name))
-        for model in models:
-            self.fit.addItem(f"like model {model}", (LIKE, model))
-        kept = self.fit.findText(before) if before else list(PRESETS).index(DEFAULT_PRESET)
-        self.fit.setCurrentIndex(max(kept, 0))
-        self.fit.blockSignals(False)
+        with signals_blocked(self.fit):
+            self.fit.clear()
+            for name, preset in PRESETS.items():
+                low, high = preset.window_hu
+                words = f"{name}: {preset.field_of_view_mm:g} mm cube, {low} to {high} HU"
+                self.fit.addItem(words, (PRESET, name))
+            for model in models:
+                self.fit.addItem(f"like model {model}", (LIKE, model))
+            kept = self.fit.findText(before) if before else list(PRESETS).index(DEFAULT_PRESET)
+            self.fit.setCurrentIndex(max(kept, 0))
         if self.fit.currentText() != before:
             self._offer_sizes()
 
@@ -105,11 +105,11 @@ class PrepareData(QWidget):
             bad = code == SOME_REJECTED
             note = "; some scans were rejected, see below and report.json there" if bad else ""
             self.message.say(f"prepared {folder}{note}", "warning" if bad else "note")
-            self._activity.end(f"Prepared {folder}{note}")
+            self._activity.end(f"PreparedWalk {folder}{note}")
             self.prepared.emit(str(folder))
         else:
-            said = self.log.toPlainText().splitlines()[-1:]
-            why = (said or [f"ended with code {code}"])[0].removeprefix("prdit-core: ")
+            printed = self.log.toPlainText().splitlines()[-1:]
+            why = (printed or [f"ended with code {code}"])[0].removeprefix("prdit-core: ")
             self.message.say(why, "error")
             self._activity.end(f"Preparing failed: {why}", "failed")
 

@@ -1,160 +1,68 @@
-"""The dock "Reconstruct and edit": a model imagines a painted region of a scan anew."""
+"""The dock "Reconstruct and edit": a scanner saw too little, or a region is to be imagined anew."""
 
 from __future__ import annotations
 
-import time
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QVBoxLayout
 
-from napari_prdit.activity import Activity, Outcome
-from napari_prdit.generation import Progress
-from napari_prdit.jobs import Failed, Job, Mailbox
-from napari_prdit.layers import OURS
+from napari_prdit.measuring import TASKS
 from napari_prdit.preferences import preferences
-from napari_prdit.preview import REGENERATED, Refresher, ResultLayer, kept_name
-from napari_prdit.regeneration import (
-    Begun,
-    Proposal,
-    Regeneration,
-    Wish,
-    keep_mask,
-    mask_layer,
-    paint_on,
-    regenerate_work,
-    save_work_with_mask,
-    show_mask,
-)
-from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
-from napari_prdit.widgets.ending import ResultButtons
 from napari_prdit.widgets.generation_forms import ModelForm
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import bring_into_view, button, duration, scrolled
-from napari_prdit.widgets.region_form import RegionForm
-from napari_prdit.widgets.run_controls import RunControls
-from napari_prdit.widgets.saver import Saver
+from napari_prdit.widgets.parts import Form, choice, scrolled
+from napari_prdit.widgets.reconstruction_panel import ReconstructionPanel
+from napari_prdit.widgets.regeneration_panel import RegenerationPanel
 from napari_prdit.widgets.working_dock import WorkingDock
-from prdit_core.errors import PrditError, UsageError
-from prdit_core.provenance import ESTIMATE, SYNTHETIC
 
 if TYPE_CHECKING:
     import napari.viewer
     from qtpy.QtGui import QShowEvent
 
-    from prdit_core import Volume
-
-INTRODUCTION = (
-    "<b>Paint</b> over a part of a CT scan, and let the model <b>imagine it anew</b> so that it "
-    "fits the rest. What it shows there is invented: <b>not for diagnosis</b>."
-)
+FILE, REGION = "measurement file", "region"
+WORDS = {
+    **{name: task.words for name, task in TASKS.items()},
+    FILE: "Reconstruct a measurement file",
+    REGION: "Regenerate a painted region",
+}
+EXPLAINED = {
+    **{name: task.explains for name, task in TASKS.items()},
+    FILE: "Data of a scanner, or of <i>prdit-core simulate</i>.",
+    REGION: "<b>Paint</b> over a part of a CT scan, and let the model <b>imagine it anew</b> so "
+    "that it fits the rest.",
+}
+WARNING = "What the model adds is <b>invented: not for diagnosis</b>."
 
 
 class ReconstructDock(WorkingDock):
-    """Scan, region and model above, proposals below; the result is a layer beside the scan."""
+    """A task and its settings above, what comes of it below; all results are layers."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         # napari hands out a proxy, whose layers are proxies too.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.live = ResultLayer(self.viewer, REGENERATED)
-        self.frames: Mailbox[Volume] = Mailbox()
-        self.job = Job(self)
-        self.job.told.connect(self._hear)
-        self.job.ended.connect(self._ended)
-        self.refresher = Refresher(self._tick, preferences().preview_rate, self)
         self.paces = PaceWatch(self)
-        self.activity = Activity()
-        self.run: Regeneration | None = None
-        self.history: list[Regeneration] = []
-        self._asked_at, self._steps_done = 0.0, 0
         self._planes_shown = False
         self._build()
         self.model.checkpoint.choose("demo")
+        self.choose(next(iter(TASKS)))
         OpensAsTab(self)
 
-    def paint(self) -> None:
-        """Take a brush on the painted layer, or on a new one that fits the scan."""
-        scan, region = self.form.scan, self.form.region.chosen
-        if scan is None:
-            self.message.say(self.form.no_scan(), "error")
-            return
-        if region is None or region.data.shape != scan.data.shape:
-            region = paint_on(self.viewer, scan)
-            self.form.region.choose(region)
-        region.visible = True
-        region.mode = "paint"
-        self.viewer.layers.selection.active = region
-        self.message.say(
-            "paint over what shall be forgotten, in any plane; the keys [ and ] change the brush"
-        )
+    @property
+    def panel(self) -> ReconstructionPanel | RegenerationPanel:
+        """The one that works at the task at hand."""
+        return self.region if self.task.currentData() == REGION else self.samples
 
-    def wish(self) -> Wish:
-        """What the controls say, with the layers as they are now.
-
-        Raises
-        ------
-        UsageError
-            If there is no scan, or no painted layer.
-        """
-        scan, region = self.form.scan, self.form.region.chosen
-        if scan is None:
-            raise UsageError(self.form.no_scan())
-        if region is None:
-            raise UsageError("press Paint, paint over a part of the scan, then Regenerate")
-        goes_on = scan is self.live.layer  # which the next result will fill
-        data, attributes, kind = scan.as_layer_data_tuple()
-        painted, place, labels = region.as_layer_data_tuple()
-        return Wish(
-            checkpoint=self.model.checkpoint.text,
-            size=self.model.size_choice.edge,
-            device=preferences().device,
-            scan=(np.array(data) if goes_on else data, attributes, kind),
-            region=(np.array(painted), place, labels),
-            earlier=self.history[-1].imagined if goes_on and self.history else None,
-            steps=self.form.steps.value(),
-            seed=self.form.seed.value(),
-            count=self.form.count.value(),
-        )
-
-    def regenerate(self) -> None:
-        """Start; a second call while it works does nothing."""
-        if self.job.running:
-            return
-        try:
-            wish = self.wish()
-        except PrditError as error:
-            self.message.say(str(error), "error")
-            return
-        self.run, self._steps_done = None, 0
-        self.frames.take()
-        self._asked_at = time.monotonic()
-        self.controls.show_loading()
-        self.job.start(partial(regenerate_work, wish, self.frames))
-        self._show_running(True)
-        self.refresher.start()
-
-    def undo(self) -> None:
-        """The result before comes back; before the first there is the scan."""
-        if self.job.running or not self.history:
-            return
-        self.history.pop()
-        self._show_last()
-        back = "the result before" if self.history else "the scan as it was"
-        self.message.say(f"back to {back}")
-        self._show_running(False)
+    def choose(self, task: str) -> None:
+        """Take one of `WORDS`."""
+        self.task.setCurrentIndex(self.task.findData(task))
+        self._show_task()
 
     def lost(self) -> list[str]:
         """What no layer holds."""
-        pictures = self.sheet.count()
-        return [
-            *["the proposal that is being made"] * self.job.running,
-            *[f"{pictures} proposals, but for the one shown"] * (pictures > 1),
-        ]
+        return [*self.samples.lost(), *self.region.lost()]
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """The three planes belong together: open the other two with the dock, once."""
@@ -165,181 +73,63 @@ class ReconstructDock(WorkingDock):
 
     def shut_down(self) -> None:
         """End work and timers, and listen to the viewer no more."""
-        self.refresher.stop()
         self.paces.stop()
-        self.activity.end()
-        self.form.leave()
-        self.job.abandon()
-        self.saving.abandon()
-
-    # What the worker tells.
-
-    def _hear(self, event: object) -> None:
-        if isinstance(event, Begun):
-            if not self.history:
-                self._leave()  # a result of a dock that was closed
-            self.run = Regeneration(event.wish, event.forgotten)
-            self.sheet.clear_volumes()
-            self.viewer.dims.point = self.run.centre
-            self.form.hide_region()
-            self.live.begin()
-        elif isinstance(event, Progress) and self.run is not None:
-            count = self.run.wish.count
-            self.controls.show_progress(event, count)
-            self._steps_done = event.volume * event.total + event.index + 1
-        elif isinstance(event, Proposal) and self.run is not None:
-            self.run.proposals[event.number] = event.imagined
-            self.run.shown = event.number
-            self._add_picture(self.run, event.number)
-        elif isinstance(event, Failed):
-            self.message.say(event.message, "error")
-
-    def _ended(self) -> None:
-        self.refresher.stop()
-        self.frames.take()
-        if self.message.kind == "error":
-            self.activity.end(self.message.text(), "failed")
-        if self.run is not None and self.run.proposals:
-            self.history.append(self.run)
-            if self.message.kind != "error":
-                self._say_done(self.run)
-        self.activity.end("", "stopped")
-        if self.run is not None:
-            self._show_last()
-        elif self.history:  # it failed before anything was touched
-            self.run = self.history[-1]
-        self._show_running(False)
-
-    def _say_done(self, run: Regeneration) -> None:
-        took = duration(time.monotonic() - self._asked_at)
-        metadata = run.proposals[run.shown].metadata
-        outcome: Outcome = "stopped" if ESTIMATE in metadata else "done"
-        self.activity.end("The region was imagined anew.", outcome)
-        if ESTIMATE in metadata:
-            at = f"step {metadata[ESTIMATE]} of {metadata['steps']}"
-            self.message.say(f"Stopped after {at}; what is shown is the estimate there")
-        elif len(run.proposals) > 1:
-            self.message.say(f"Done in {took}: {SYNTHETIC}. Click a proposal below to show it")
-        else:
-            self.message.say(f"Done in {took}: {SYNTHETIC}")
-        bring_into_view(self.sheet if len(run.proposals) > 1 else self.ending)
-
-    def _show_last(self) -> None:
-        """The newest result with its proposals; without any, the scan alone."""
-        self.sheet.clear_volumes()
-        self.run = self.history[-1] if self.history else None
-        if self.run is None:
-            show_mask(self.viewer, None)
-            if self.live.layer is not None:
-                self.viewer.layers.remove(self.live.layer)
-            return
-        shown = self.run.shown
-        for number in self.run.proposals:
-            self._add_picture(self.run, number)
-        self._show_proposal(shown)
-        self.sheet.setCurrentRow(list(self.run.proposals).index(shown))
-
-    def _show_proposal(self, number: int) -> None:
-        """One of several in the layer."""
-        if self.run is not None and not self.job.running:
-            self.run.shown = number
-            self.live.finish(self.run.result())
-            show_mask(self.viewer, self.run.mask())
-
-    def _add_picture(self, run: Regeneration, number: int) -> None:
-        if run.wish.count > 1:
-            self.sheet.add_volume(number, run.picture(number), "proposal")
-
-    def _tick(self) -> None:
-        """To paint a bar napari handles all events that wait, so never from one of the worker."""
-        frame = self.frames.take()
-        if frame is not None:
-            self.live.show(frame)
-        if self.run is not None and self.job.running:
-            total = self.run.wish.count * self.run.wish.steps
-            if self.activity.total != total:
-                self.activity.begin("Imagining a region anew", total)
-            self.activity.advance(self._steps_done)
-
-    def _open_planes(self) -> None:
-        from napari_prdit.widgets.planes import show_planes
-
-        show_planes(self.viewer)
-
-    # The controls.
+        for panel in (self.samples, self.region):
+            panel.shut_down()
 
     def _build(self) -> None:
-        introduction = QLabel(INTRODUCTION)
-        introduction.setWordWrap(True)
-        self.controls = RunControls(self.job, "Regenerate", "proposal")
-        self.controls.wanted.connect(self.regenerate)
-        self.message = self.controls.message
-        self.saving = Saver(self.message, self)
-        self.form, self.model = RegionForm(self.viewer), ModelForm()
-        self.form.paint_wanted.connect(self.paint)
+        self.task = choice([])
+        for name, words in WORDS.items():
+            self.task.addItem(words, name)
+        self.task.setMaxVisibleItems(len(WORDS))
+        self.task.activated.connect(lambda _index: self._show_task())
+        self.explained = QLabel()
+        self.explained.setWordWrap(True)
+        tasks = Form("Task")
+        tasks.add("task", self.task, "What is missing, and shall be reconstructed or imagined")
+        tasks.rows.addRow(self.explained)
+        self.model = ModelForm()
+        self.samples = ReconstructionPanel(self.viewer, self.model)
+        self.region = RegenerationPanel(self.viewer, self.model)
         self.model.changed.connect(self._show_times)
         self.model.refused.connect(self._show_refusal)
-        self.form.steps.valueChanged.connect(lambda _steps: self._show_times())
-        self.back = button("Undo", "Bring the result before back, or the scan as it was", self.undo)
-        self.ending = ResultButtons("reconstruct", self.back)
-        self.ending.save_wanted.connect(self._save)
-        self.ending.keep_wanted.connect(self._keep)
-        self.ending.another_wanted.connect(self._another)
-        self.ending.planes_wanted.connect(self._open_planes)
-        self.sheet = ContactSheet()
-        self.sheet.chosen.connect(self._show_proposal)
-        below = (self.controls, self.sheet, self.ending)
+        for panel in (self.samples, self.region):
+            panel.planes_wanted.connect(self._open_planes)
+            panel.steps.valueChanged.connect(lambda _steps: self._show_times())
+            panel.worked.connect(self._lock)
+        forms = (self.samples.form, self.region.form)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scrolled(introduction, self.form, self.model, *below))
-        self._show_running(False)
+        column.addWidget(scrolled(tasks, *forms, self.model, self.samples, self.region))
+
+    def _show_task(self) -> None:
+        name = self.task.currentData()
+        self.explained.setText(f"{EXPLAINED[name]} {WARNING}")
+        for panel in (self.samples, self.region):
+            panel.setVisible(panel is self.panel)
+            panel.form.setVisible(panel is self.panel)
+        # A file has a grid of its own.
+        self.model.size_choice.setEnabled(name != FILE)
+        if name != REGION:
+            self.samples.take(TASKS.get(name))
+        self._show_times()
+
+    def _lock(self, working: bool) -> None:
+        """One thing at a time: no other task or model while one is at work."""
+        self.task.setEnabled(not working)
 
     def _show_times(self) -> None:
         from prdit_core.config import SamplingConfig
 
         known = self.paces.known(self.model.checkpoint.text, preferences().device)
-        config = SamplingConfig(steps=self.form.steps.value())
-        self.model.show_paces(known, config)
+        self.model.show_paces(known, SamplingConfig(steps=self.panel.steps.value()))
 
     def _show_refusal(self, why: str) -> None:
-        if why or self.message.kind == "error":
-            self.message.say(why, "error" if why else "note")
+        message = self.panel.message
+        if why or message.kind == "error":
+            message.say(why, "error" if why else "note")
 
-    def _save(self, format_name: str, place: str) -> None:
-        layer, mask = self.live.layer, mask_layer(self.viewer)
-        if layer is None or mask is None:
-            self.message.say("there is no result to save", "error")
-            return
-        data, attributes, kind = layer.as_layer_data_tuple()
-        now = (np.array(data), attributes, kind)  # the next result fills the layer anew
-        imagined = mask.as_layer_data_tuple()
-        self.saving.save(partial(save_work_with_mask, now, imagined, format_name, Path(place)))
+    def _open_planes(self) -> None:
+        from napari_prdit.widgets.planes import show_planes
 
-    def _keep(self) -> None:
-        name = self._leave()
-        self.message.say(f"kept as {name}" if name else "there is no result to keep")
-        self.sheet.clear_volumes()
-        self._show_running(False)
-
-    def _leave(self) -> str | None:
-        """Leave result and outline to the user; its name, or None if there is none."""
-        name = self.live.keep()
-        if name is not None:
-            keep_mask(self.viewer, name)
-            self.history.clear()
-            self.run = None
-        return name
-
-    def _another(self) -> None:
-        self.form.seed.setValue(self.form.seed.value() + 1)
-        self.regenerate()
-
-    def _show_running(self, running: bool) -> None:
-        self.controls.show_running(running)
-        layer = self.live.layer
-        self.ending.offer(layer is not None and not running)
-        self.back.setEnabled(bool(self.history) and not running)
-        self.sheet.setEnabled(not running)
-        if layer is not None:
-            name = kept_name(layer.metadata.get(OURS, {}))
-            self.ending.name = name.replace(",", "").replace(" ", "-")
+        show_planes(self.viewer)

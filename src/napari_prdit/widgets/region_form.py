@@ -56,11 +56,6 @@ class RegionForm(Form):
         chosen = self.source.chosen
         return chosen if isinstance(chosen, Image) else None
 
-    def no_scan(self) -> str:
-        """Why there is nothing to paint on, and what to do."""
-        refused = "".join(f"; not {text}" for text in self.source.refused)
-        return f"drop a CT scan on napari, or take File > Open Sample{refused}"
-
     def hide_region(self) -> None:
         """Hide the paint, which would cover what comes about below it."""
         if self.region.chosen is not None:

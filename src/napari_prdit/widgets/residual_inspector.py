@@ -50,7 +50,7 @@ class ResidualInspector(WorkingDock):
         # napari hands out a proxy, which is not the viewer that its events speak of.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.job = Job(self)
-        self.job.told.connect(self._hear)
+        self.job.yielded.connect(self._hear)
         self.job.ended.connect(self._ended)
         self._finished = False
         self._activity = Activity()
@@ -104,7 +104,7 @@ class ResidualInspector(WorkingDock):
 
     def _asked(self) -> LayerSource | StateSource | None:
         try:
-            return self.question.asked()
+            return self.question.split_source()
         except UsageError as error:
             self.message.say(str(error), "error")
             return None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from napari_prdit.widgets.parts import Message, button, duration, row
+from napari_prdit.widgets.parts import Message, button, row
+from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     from napari_prdit.generation import Progress

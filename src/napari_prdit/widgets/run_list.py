@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
+from superqt.utils import signals_blocked
 
-from napari_prdit.widgets.parts import duration
 from prdit_core.files import shown
+from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ STAGES = {
     "global": "global part",
     "refine": "refiner",
     "finetune": "fine-tuning",
+    "patch": "patch prior",
 }
 ALARMING = ("failed", "dead")
 DOT = 12
@@ -88,13 +90,12 @@ class RunList(QListWidget):
 
     def _list_anew(self, paths: Sequence[str], selected: str) -> None:
         """Without a signal: whoever shows runs looks at the selection next."""
-        self.blockSignals(True)
-        self.clear()
-        for path in paths:
-            item = QListWidgetItem(self)
-            item.setData(_PATH, path)
-        self.choose(selected if selected in paths else "".join(paths[:1]))
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            for path in paths:
+                item = QListWidgetItem(self)
+                item.setData(_PATH, path)
+            self.choose(selected if selected in paths else "".join(paths[:1]))
 
 
 def described(run: Seen) -> str:

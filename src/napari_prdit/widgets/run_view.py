@@ -72,7 +72,7 @@ class RunView(QWidget):
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._read_metrics)
         self.plotting = Job(self)
-        self.plotting.told.connect(self._plotted)
+        self.plotting.yielded.connect(self._plotted)
         self._build()
         self.show_run(None)
 

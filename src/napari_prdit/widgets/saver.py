@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_prdit.jobs import Failed, Job
-from napari_prdit.saving import Saved
+from napari_prdit.saving import SavedFile
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Saver(Job):
         super().__init__(parent)
         self._message = message
         self._places: list[str] = []
-        self.told.connect(self._hear)
+        self.yielded.connect(self._hear)
 
     def save(self, work: Callable[[], Generator[Any]]) -> None:
         """Begin, unless something is being saved."""
@@ -33,7 +33,7 @@ class Saver(Job):
             self.start(lambda _control: work())
 
     def _hear(self, event: object) -> None:
-        if isinstance(event, Saved):
+        if isinstance(event, SavedFile):
             self._places.append(str(shown(event.place)))
             self._message.say(f"saved as {' and '.join(self._places)}")
         elif isinstance(event, Failed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QComboBox
+from superqt.utils import signals_blocked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,14 +36,13 @@ class SizeChoice(QComboBox):
         resolutions : what each edge means
         default : taken where nobody has chosen; None: the highest
         """
-        self.blockSignals(True)  # until there is a list again
-        self.clear()
         self._default = default
-        if len(resolutions) > 1:
-            for edge, words in resolutions.items():
-                self.addItem(words, edge)
-        self._take(self._wished)
-        self.blockSignals(False)
+        with signals_blocked(self):  # until there is a list again
+            self.clear()
+            if len(resolutions) > 1:
+                for edge, words in resolutions.items():
+                    self.addItem(words, edge)
+            self._take(self._wished)
 
     def choose(self, edge: int | None) -> None:
         """Take this edge, or the default if it is not there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox
+from superqt.utils import signals_blocked
 
 from napari_prdit.inspector import StateSource, is_part, refusal
 from napari_prdit.layers import OURS
@@ -51,14 +52,13 @@ class LayerChoice(QComboBox):
     def refresh(self) -> None:
         """List the layers anew; what was chosen stays so if it is still there."""
         before = self.currentData()
-        self.blockSignals(True)
-        self.clear()
-        for layer in self._viewer.layers:
-            if self._lists(layer):
-                self._add_layer(layer)
-        self._add_others()
-        self.setCurrentIndex(self._place_of(before))
-        self.blockSignals(False)
+        with signals_blocked(self):
+            self.clear()
+            for layer in self._viewer.layers:
+                if self._lists(layer):
+                    self._add_layer(layer)
+            self._add_others()
+            self.setCurrentIndex(self._place_of(before))
         if self.currentData() is not before:
             self.picked.emit()
 
@@ -118,6 +118,11 @@ class SourceChoice(LayerChoice):
         """A layer, a state of a run, or None."""
         source: Image | StateSource | None = self.currentData()
         return source
+
+    def no_scan(self) -> str:
+        """Why there is no scan to choose, and what to do."""
+        refused = "".join(f"; not {text}" for text in self.refused)
+        return f"drop a CT scan on napari, or take File > Open Sample{refused}"
 
     def offer(self, state: StateSource) -> None:
         """Add a state of a run, instead of an earlier one, and choose it."""

@@ -64,7 +64,7 @@ class SplitQuestion(Form):
         size = self.size_choice.edge if self.has_levels else None
         return Model(self.checkpoint.text, preferences().device, size)
 
-    def asked(self) -> LayerSource | StateSource:
+    def split_source(self) -> LayerSource | StateSource:
         """The scan as it is now, with its noise.
 
         Raises

@@ -12,21 +12,24 @@ from prdit_core.errors import PrditError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prdit_core.config import StageName
-
-TITLES: dict[str, StageName] = {
+TITLES = {
     "Local part first": "local",
     "Global part on top of it": "global",
     "Refiner on top of both": "refine",
     "Fine-tune a finished model": "finetune",
+    "Patch prior, all at once": "patch",
 }
-ABOUT: dict[StageName, str] = {
+# Stages that begin a model of their own.
+FIRST = ("local", "patch")
+ABOUT = {
     "local": "A new model learns what is near each voxel: edges, vessels, texture. Begin here.",
     "global": "On top of a local part, which stays as it is, it learns what spans the whole "
     "chest. Then the model is complete.",
     "refine": "On top of a complete model, which stays as it is, it learns the details that only "
     "twice the resolution shows. The data must have twice the voxels of the model along each edge.",
     "finetune": "All of a complete model goes on learning, slowly, on your scans.",
+    "patch": "A new model of another kind: it learns cubes of the volume, with the whole "
+    "volume made small beside them. Made for reconstruction; its walks take much longer.",
 }
 
 
@@ -55,11 +58,11 @@ class StageForm(Form):
         self.stage.currentTextChanged.connect(lambda _title: self.describe())
 
     @property
-    def name(self) -> StageName:
+    def name(self) -> str:
         """The stage as the command calls it."""
         return TITLES[self.stage.currentText()]
 
-    def choose(self, stage: StageName) -> None:
+    def choose(self, stage: str) -> None:
         """Take a stage by the name that the command has for it."""
         self.stage.setCurrentText(next(title for title, name in TITLES.items() if name == stage))
 
@@ -71,7 +74,7 @@ class StageForm(Form):
         PrditError
             If a checkpoint is needed and there is none.
         """
-        if self.name == "local":
+        if self.name in FIRST:
             return None
         if not self.start.text:
             raise UsageError("choose a model to start from")
@@ -92,7 +95,7 @@ class StageForm(Form):
     def describe(self) -> None:
         """Say what the stage does and what it starts from."""
         self.about_stage.say(ABOUT[self.name])
-        needed = self.name != "local"
+        needed = self.name not in FIRST
         for part in (self.start, self.rows.labelForField(self.start), self.about_start):
             assert part is not None  # all are in the form
             part.setVisible(needed)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QWidget
-from superqt.utils import QSignalThrottler
+from superqt.utils import QSignalThrottler, signals_blocked
 
 from napari_prdit.widgets.parts import Form, button
 
@@ -92,10 +92,9 @@ class TimeTravel(Form):
                 f"{megabytes[1]:.0f} MB"
             )
         self.setEnabled(len(self._steps) > 1)
-        self.slider.blockSignals(True)
-        self.slider.setRange(0, max(len(self._steps) - 1, 0))
-        self.slider.setValue(len(self._steps) - 1)
-        self.slider.blockSignals(False)
+        with signals_blocked(self.slider):
+            self.slider.setRange(0, max(len(self._steps) - 1, 0))
+            self.slider.setValue(len(self._steps) - 1)
         self._say()
 
     def back(self) -> None:

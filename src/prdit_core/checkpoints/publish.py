@@ -29,7 +29,8 @@ def publish(source: str | Path, out: str | Path) -> Path:
     path = find(source)
     header = read_header(path)
     weights, codec = _halved(read_weights(path, header)), read_codec(path, header)
-    return save_checkpoint(Path(out), header, weights, None if codec is None else _halved(codec))
+    halved = None if codec is None else _halved(codec)
+    return save_checkpoint(Path(out), header, weights, codec=halved)
 
 
 def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

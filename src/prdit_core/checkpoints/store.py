@@ -117,8 +117,9 @@ def save_checkpoint(
     path: Path,
     header: Header,
     weights: Mapping[str, Tensor],
-    codec: Mapping[str, Tensor] | None = None,
     add: Callable[[Path], None] = lambda _: None,
+    *,
+    codec: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all.
 

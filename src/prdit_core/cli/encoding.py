@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prdit_core.cli.console import door, progress, result, stoppable
+from prdit_core.cli.console import Json, door, progress, result, stoppable
 from prdit_core.files import shown
 
 
@@ -18,7 +18,7 @@ def train_encoder(
     phantoms: Annotated[int, typer.Option(help="Different phantoms to learn from.")] = 500,
     seed: Annotated[int, typer.Option(help="Of weights, phantoms and their order.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads, part of the seed.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Train an encoder of our own on phantoms, for `evaluate --encoder OUT`.
 

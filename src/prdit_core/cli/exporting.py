@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prdit_core.cli.console import door, result, say
-from prdit_core.cli.generating import Json
+from prdit_core.cli.console import Json, door, result, say
 from prdit_core.cli.reading import reads_scans
 
 if TYPE_CHECKING:
@@ -37,6 +36,14 @@ def export(
         bool,
         typer.Option("--keep-identity", help="Patient, study and frame of reference of --source."),
     ] = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK.nii.gz",
+            help="What was imagined of it, beside the series as DIR-imagined.dcm, a DICOM SEG; "
+            "needs highdicom.",
+        ),
+    ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring sheared axes to right angles.")
     ] = False,
@@ -53,9 +60,10 @@ def export(
     is given. The same volume gives the same bytes.
     """
     from prdit_core.data.sources import named, refuse_overlap
-    from prdit_core.verbs.export import export_dicom, open_volume
+    from prdit_core.verbs.export import export_dicom, export_mask, open_volume
 
-    refuse_overlap([named(volume)], named(dicom))
+    inputs = [named(volume), *([] if mask is None else [named(mask)])]
+    refuse_overlap(inputs, named(dicom))
     opened = open_volume(volume, options, resample=resample)
     exported = export_dicom(
         opened,
@@ -65,6 +73,9 @@ def export(
         keep_identity=keep_identity,
         overwrite=overwrite,
     )
+    segmentation = None
+    if mask is not None:
+        segmentation = str(export_mask(mask, exported, overwrite=overwrite))
     for note in opened.metadata.get("notes", []):
         say(f"note: {note}")
     kind = "synthetic" if exported.synthetic else "not marked as synthetic: its file does not say"
@@ -74,11 +85,13 @@ def export(
             "slices": exported.slices,
             "series": exported.series_uid,
             "synthetic": exported.synthetic,
+            "segmentation": segmentation,
             "notes": list(opened.metadata.get("notes", [])),
         },
         [
             f"series   {exported.folder}",
             f"slices   {exported.slices}, {kind}",
+            *([] if segmentation is None else [f"segment  {segmentation}"]),
             opened.metadata.get("notice", "not for diagnosis"),
         ],
         json,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
 from prdit_core.errors import OutputError
@@ -36,13 +36,12 @@ Threads = Annotated[
         help="CPU threads; part of the seed. Default: $PRDIT_THREADS, else all cores.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def chosen(preset: PresetName, wishes: dict[str, Any]) -> SamplingConfig:
-    """A preset with what the user wants otherwise; None is no wish."""
+def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
+    """A preset of a family with what the user wants otherwise; None is no wish."""
     own = {name: value for name, value in wishes.items() if value is not None}
-    return SamplingConfig(**{**dict(sampling_preset(preset)), **own})
+    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
 
 
 @door
@@ -96,6 +95,14 @@ def generate(
         GenerationPrecision | None,
         typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
     ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+    ] = None,
+    renoise: Annotated[
+        int | None,
+        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
+    ] = None,
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,12 +138,14 @@ def generate(
         "refresh_every": refresh_every,
         "refresh_change": refresh_change,
         "precision": precision,
+        "eta": eta,
+        "renoise": renoise,
     }
-    config = chosen(preset, wishes)
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
     prior = load(checkpoint, own_device(device)).at_size(size)
+    config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
     prior.check_hu()
     settings = VolumeSettings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import door, result
+from prdit_core.cli.console import Json, door, result
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, WeightsName
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.io import ReadOptions
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @door

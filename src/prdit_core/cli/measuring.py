@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from prdit_core.cli.console import door, refuse_unheeded, result, say
-from prdit_core.cli.generating import Json, Threads
+from prdit_core.cli.console import Json, door, refuse_unheeded, result, say
+from prdit_core.cli.generating import Threads
 from prdit_core.cli.reading import reads_scans
+from prdit_core.config import OperatorName
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown
 
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 
     from prdit_core.data.io import ReadOptions
     from prdit_core.inverse.measurement import Measurement
-    from prdit_core.inverse.operators.contract import Spec
     from prdit_core.volume import Volume
 
-OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
 PROJECTIONS: tuple[OperatorName, ...] = ("parallel", "fan", "cone", "x-ray")
 # Which operators an option is for.
 FOR: dict[str, tuple[OperatorName, ...]] = {
     "views": ("parallel", "fan", "cone"),
-    "arc": ("parallel",),
+    "arc": ("parallel", "fan", "cone"),
     "photons": PROJECTIONS,
     "factor": ("super-resolution",),
     "sigma": ("blur",),
@@ -48,7 +46,11 @@ def simulate(
     ] = None,
     arc: Annotated[
         float | None,
-        typer.Option(min=1, max=360, help="Degrees that views cover; 120 limit the angle. [180]"),
+        typer.Option(
+            min=1,
+            max=360,
+            help="Degrees that views cover; 120 limit the angle. [180, of fan and cone 360]",
+        ),
     ] = None,
     photons: Annotated[
         float | None,
@@ -110,7 +112,7 @@ def simulate(
     from prdit_core.files import check_writable
     from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
     from prdit_core.machine import use_threads
-    from prdit_core.verbs.simulate import coarser
+    from prdit_core.verbs.simulate import coarser, spec_for
     from prdit_core.verbs.simulate import simulate as measure
 
     check_name(out)
@@ -128,7 +130,14 @@ def simulate(
         for note in conformed.notes:
             say(f"note: {note}")
     target = coarser(scan) if finer else scan
-    spec = _spec(operator, target, views or 20, arc or 180.0, factor or 4, sigma or 1.5)
+    spec = spec_for(
+        operator,
+        target,
+        views=views or 20,
+        arc_deg=arc,
+        factor=factor or 4,
+        sigma=sigma or 1.5,
+    )
     measurement = measure(scan, spec, photons=photons, seed=seed)
     if not overwrite:
         _refuse_other(out, lambda: _is_same(read_measurement(out), measurement))
@@ -165,27 +174,3 @@ def _is_same(one: Measurement, other: Measurement) -> bool:
 def _is_near(one: Volume, other: Volume) -> bool:
     """But for the rounding of HU."""
     return one.shape == other.shape and bool(np.all(np.abs(one.voxels_hu - other.voxels_hu) <= 0.5))
-
-
-def _spec(
-    operator: OperatorName, target: Volume, views: int, arc_deg: float, factor: int, sigma: float
-) -> Spec:
-    from prdit_core.inverse import scanners
-    from prdit_core.inverse.operators.blur import BlurSpec
-    from prdit_core.inverse.operators.cone import xray_pair
-    from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
-
-    shape, spacing = target.shape, target.spacing_mm
-    match operator:
-        case "parallel":
-            return scanners.parallel_scan(shape, spacing, views, arc_deg)
-        case "fan":
-            return scanners.fan_scan(shape, spacing, views)
-        case "cone":
-            return scanners.cone_scan(shape, spacing, views)
-        case "x-ray":
-            return xray_pair(shape, spacing, pixels=max(shape))
-        case "super-resolution":
-            return SuperResolutionSpec(shape=shape, factor=factor)
-        case "blur":
-            return BlurSpec(shape=shape, sigma=sigma, radius=math.ceil(3 * sigma))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from prdit_core.data.io import write_volume
 from prdit_core.data.nifti import read_nifti
 from prdit_core.data.records import recorded
 from prdit_core.errors import OutputError, UsageError
-from prdit_core.files import check_writable, sha256_of, shown, write_json
+from prdit_core.files import check_writable, read_json, sha256_of, shown, write_json
 from prdit_core.machine import package_version
 from prdit_core.pictures import WINDOW_HU, Panel, save_picture
 from prdit_core.provenance import SYNTHETIC, torch_version, volume_record
@@ -133,7 +132,7 @@ class Outputs:
 
     def _intact(self, index: int) -> bool:
         file = self.volume_file(index)
-        record = _read(_beside(file, ".json"))
+        record = read_json(_beside(file, ".json"))
         if record is None or not file.is_file() or not _beside(file, ".png").is_file():
             return False
         return sha256_of(file) == record.get("sha256")
@@ -144,7 +143,7 @@ class Outputs:
         Numbered names are this command's own; a stopped run may have left some without a record.
         """
         file = self.single
-        if file is None or (_read(_beside(file, ".json")) or {}).get("volume") == file.name:
+        if file is None or (read_json(_beside(file, ".json")) or {}).get("volume") == file.name:
             return
         for place in (file, _beside(file, ".png"), _beside(file, ".json")):
             if place.exists():
@@ -177,7 +176,9 @@ def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collecti
         return
     report = folder / REPORT
     known = folder.is_dir() and {file.name for file in folder.iterdir()} <= set(names)
-    unlike = _unlike(report, wanted) if known and _read(report) is not None else "no report of ours"
+    unlike = (
+        _unlike(report, wanted) if known and read_json(report) is not None else "no report of ours"
+    )
     if unlike:
         raise OutputError(
             f"{shown(folder)} is there and holds something else ({unlike}); choose another --out, "
@@ -198,7 +199,7 @@ def _caption(metadata: Mapping[str, Any], index: int) -> str:
 
 def _unlike(record: Path, wanted: Mapping[str, Any]) -> str:
     """In what a recorded volume differs from the settings wanted; empty if in nothing."""
-    there = _read(record)
+    there = read_json(record)
     if there is None:
         return ""
     return ", ".join(
@@ -211,11 +212,3 @@ def _unlike(record: Path, wanted: Mapping[str, Any]) -> str:
 def _beside(file: Path, suffix: str) -> Path:
     stem = next(file.name[: -len(s)] for s in SUFFIXES if file.name.lower().endswith(s))
     return file.with_name(stem + suffix)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
@@ -25,7 +25,6 @@ SIZES = "Voxels along each edge: 8, 16, 32, 64, 128 or 256."
 Size = Annotated[int, typer.Option(help=SIZES)]
 Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
 Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
 
 
@@ -161,7 +160,7 @@ def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None
-    told = _Told()
+    outcomes = _Outcomes()
     partial: PartialFailure | None = None
     with stoppable() as stop, progress(not as_json) as bar:
         task = bar.add_task(what, total=None)
@@ -171,12 +170,12 @@ def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None
                     written = event
                     continue
                 bar.update(task, completed=event.index + 1, total=event.total)
-                told.add(event)
+                outcomes.add(event)
                 stop.raise_if_asked()
         except PartialFailure as failure:
             partial = failure
     if written is not None:
-        _tell(written, vars(told), as_json)
+        _tell(written, vars(outcomes), as_json)
     if partial is not None:
         raise partial
 
@@ -194,7 +193,7 @@ def _tell(written: DataSetWritten, scans: dict[str, Any], as_json: bool) -> None
 
 
 @dataclass
-class _Told:
+class _Outcomes:
     """What there is to say about single scans, said at once and kept for the JSON."""
 
     rejected: list[dict[str, str]] = field(default_factory=list)

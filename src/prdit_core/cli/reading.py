@@ -1,9 +1,10 @@
-"""What a scan's file does not say: the options of every command that reads scans."""
+"""What files do not say: the options of every command that reads scans, or raw projections."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prdit_core.data.io import ReadOptions
+    from prdit_core.inverse.scans import RawOptions
 
+RAW = "Raw projections"
 Series = Annotated[
     str | None, typer.Option(help="DICOM series to take where a folder holds several.")
 ]
@@ -35,6 +38,54 @@ NpzSpacing = Annotated[
 NpzClip = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="LOW HIGH", help="HU of RAD-ChestCT .npz. Default: -1000 1000."),
+]
+Flats = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=RAW,
+        metavar="TIFF",
+        help="Pictures without object: a stack, a folder, or a pattern in quotes.",
+    ),
+]
+Darks = Annotated[
+    Path | None,
+    typer.Option(rich_help_panel=RAW, metavar="TIFF", help="Pictures without beam, likewise."),
+]
+GeometryFile = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=RAW,
+        metavar="FILE.json",
+        help="ASTRA's proj_geom, alone or with vol_geom; HDF5 is parallel without.",
+    ),
+]
+Axis = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=RAW,
+        help="Bin that sees the axis of rotation, from 0. [as the geometry says, else searched]",
+    ),
+]
+Rows = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        rich_help_panel=RAW, metavar="FIRST END", help="Rows of the detector, such as 0 1. [all]"
+    ),
+]
+Binning = Annotated[
+    int, typer.Option(rich_help_panel=RAW, min=1, help="Bins side by side taken as one.")
+]
+Every = Annotated[
+    int, typer.Option(rich_help_panel=RAW, min=1, help="Take each so-many-th view only.")
+]
+UnitMm = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=RAW,
+        min=1e-6,
+        max=1e6,
+        help="mm of ASTRA's unit, or of a pixel of HDF5. [unknown: HU are relative]",
+    ),
 ]
 
 
@@ -70,31 +121,60 @@ def read_options(
     return ReadOptions.model_validate({k: v for k, v in given.items() if v is not None})
 
 
+def raw_options(
+    flats: Flats = None,
+    darks: Darks = None,
+    geometry: GeometryFile = None,
+    axis: Axis = None,
+    rows: Rows = None,
+    binning: Binning = 1,
+    every: Every = 1,
+    unit_mm: UnitMm = None,
+) -> RawOptions:
+    """The options as reading projections takes them."""
+    from prdit_core.inverse.scans import RawOptions
+
+    return RawOptions(flats, darks, geometry, axis, rows, binning, every, unit_mm)
+
+
 def reads_scans(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of reading where it has one parameter, `options`.
+    """Give a command all options of reading scans where it has one parameter, `options`."""
+    return _with_options(command, "options", read_options)
+
+
+def reads_projections(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of raw projections where it has one parameter, `raw`."""
+    return _with_options(command, "raw", raw_options)
+
+
+def _with_options(
+    command: Callable[..., None], name: str, read: Callable[..., Any]
+) -> Callable[..., None]:
+    """The command with the parameters of `read` in place of the one that takes what it gives.
 
     typer learns them from the signature, so what the command is called with and what it says of
     itself are made here, once.
     """
-    reading = _parameters(read_options)
+    reading = _parameters(read)
 
     @functools.wraps(command)
     def reader(**given: Any) -> None:
-        own = {name: given.pop(name) for name in reading}
-        command(**given, options=read_options(**own))
+        own = {option: given.pop(option) for option in reading}
+        command(**given, **{name: read(**own)})
 
     parameters: list[inspect.Parameter] = []
-    for name, parameter in _parameters(command).items():
-        parameters += reading.values() if name == "options" else [parameter]
-    told: Any = reader
-    told.__signature__ = inspect.Signature(parameters)
-    told.__annotations__ = {one.name: one.annotation for one in parameters}
+    for own, parameter in _parameters(command).items():
+        parameters += reading.values() if own == name else [parameter]
+    described: Any = reader
+    described.__signature__ = inspect.Signature(parameters)
+    described.__annotations__ = {one.name: one.annotation for one in parameters}
     return reader
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """By name, with types for their names; all by keyword, as typer calls a command."""
-    types = get_type_hints(function, localns={"ReadOptions": object}, include_extras=True)
+    untyped = {"ReadOptions": object, "RawOptions": object}
+    types = get_type_hints(function, localns=untyped, include_extras=True)
     return {
         name: one.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, one in inspect.signature(function).parameters.items()

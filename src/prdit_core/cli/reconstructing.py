@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prdit_core.cli.console import door, progress, refuse_unheeded, result, say, stoppable
-from prdit_core.cli.generating import Device, Json, Threads
-from prdit_core.config import CouplingName, LastStepName, SamplerName
+from prdit_core.cli.console import Json, door, progress, refuse_unheeded, result, say, stoppable
+from prdit_core.cli.generating import Device, Threads
+from prdit_core.cli.reading import reads_projections
+from prdit_core.config import CouplingName, GridName, LastStepName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
     from prdit_core.inverse.calibration import Calibration
+    from prdit_core.inverse.scans import RawOptions
     from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
@@ -24,7 +26,8 @@ Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
 # Which methods an option is for.
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
-    **dict.fromkeys(("steps", "sampler", "k", "coupling", "calibration", "last-step"), ("prior",)),
+    **dict.fromkeys(("steps", "sampler", "k", "grid", "eta", "renoise"), ("prior",)),
+    **dict.fromkeys(("coupling", "calibration", "last-step"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -34,10 +37,15 @@ FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.
 
 
 @door
+@reads_projections
 def reconstruct(
     measurement: Annotated[
         str,
-        typer.Argument(help=".npz of `simulate` or your own, or DXchange HDF5.", metavar="FILE"),
+        typer.Argument(
+            help=".npz of `simulate` or your own, DXchange HDF5, or TIFF: a stack, a folder, or a "
+            "pattern in quotes.",
+            metavar="FILE",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for volumes, and a summary of them.")],
     method: Annotated[
@@ -63,6 +71,15 @@ def reconstruct(
         SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
     ] = None,
     k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
+    grid: Annotated[GridName | None, typer.Option(help="Times visited. [log-snr]")] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+    ] = None,
+    renoise: Annotated[
+        int | None,
+        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
+    ] = None,
     coupling: Annotated[
         CouplingName | None,
         typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
@@ -92,10 +109,6 @@ def reconstruct(
         float | None,
         typer.Option(help="Of total variation. [usual for the views, or tuned on a phantom]"),
     ] = None,
-    axis: Annotated[
-        float | None,
-        typer.Option(help="Bin of HDF5 projections that sees the axis of rotation. [searched]"),
-    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Volume on the same grid, to measure errors against.")
     ] = None,
@@ -104,6 +117,8 @@ def reconstruct(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made with other settings.")
     ] = False,
+    *,
+    raw: RawOptions,
     json: Json = False,
 ) -> None:
     """Reconstruct volumes from a measurement, with a model or classically.
@@ -112,7 +127,8 @@ def reconstruct(
     spread; the summary also splits what the data determine from what the model imagined. Run again
     to go on where it stopped.
     """
-    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k}
+    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k, "grid": grid}
+    ways |= {"eta": eta, "renoise": renoise}
     given: dict[str, Any] = {
         "checkpoint": checkpoint,
         "size": size,
@@ -146,10 +162,11 @@ def reconstruct(
         outputs = Outputs(out / f"{method}.nii.gz", seed=seed, first=0, count=1)
     summary = out / (f"summary_seed-{seed}" if method == "prior" else f"summary_{method}")
     written = [summary, *map(outputs.volume_file, outputs.indices)]
-    inputs = [named(measurement), *([] if truth is None else [named(truth)])]
+    stated = (truth, raw.flats, raw.darks, raw.geometry)
+    inputs = [named(measurement), *(named(file) for file in stated if file is not None)]
     for file in (out, *written):
         refuse_overlap(inputs, file)
-    scan = open_measurement(inputs[0], axis_bin=axis)
+    scan = open_measurement(inputs[0], raw)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
     known = None if truth is None else read_volume(truth)

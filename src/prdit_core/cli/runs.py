@@ -110,12 +110,14 @@ def _content(run: Run) -> dict[str, Any]:
     """What a run says of itself, null where it says nothing."""
     from prdit_core.runs.status import Status
 
-    said = dict.fromkeys(Status.model_fields) if run.status is None else run.status.model_dump()
-    left = said["seconds_left"] if run.state == "running" else None
-    return {"run": str(run.folder.path), **said, "state": run.state, "seconds_left": left}
+    fields = dict.fromkeys(Status.model_fields) if run.status is None else run.status.model_dump()
+    left = fields["seconds_left"] if run.state == "running" else None
+    return {"run": str(run.folder.path), **fields, "state": run.state, "seconds_left": left}
 
 
 def _cells(run: Run) -> tuple[str, ...]:
+    from prdit_core.runs.status import duration
+
     status, running = run.status, run.state == "running"
     if status is None:
         return (str(run.folder.path), run.state, *("-" for _ in HEADINGS[2:-1]), "")
@@ -126,7 +128,7 @@ def _cells(run: Run) -> tuple[str, ...]:
         f"{status.iteration}/{status.total}",
         _number(status.loss),
         _number(status.validation_loss),
-        _duration(status.seconds_left if running else None),
+        duration(status.seconds_left) if running and status.seconds_left is not None else "-",
         status.message if run.state == "failed" else "",
     )
 
@@ -140,17 +142,3 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-def _duration(seconds: float | None) -> str:
-    """Two largest units, such as 3 h 05 min."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02d} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s"

@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import SimpleITK as sitk
 from filelock import FileLock, Timeout
 
 from prdit_core.data.datasets import CASES, MANIFEST, Manifest, write_manifest
@@ -211,6 +210,8 @@ def _numbered(case: Case, numbers: dict[str, str]) -> Case:
 
 
 def _use_one_thread() -> None:
+    import SimpleITK as sitk
+
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 

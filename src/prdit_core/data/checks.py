@@ -6,12 +6,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
-from prdit_core.data.hounsfield import BODY_HU, INT16_MAX, INT16_MIN
-from prdit_core.data.landmarks import LUNG_HU
+from prdit_core.data.hounsfield import BODY_HU, INT16_MAX, INT16_MIN, LUNG_HU
 from prdit_core.data.padding import wrapped_padding
 from prdit_core.errors import NumericalError
 
@@ -120,6 +118,8 @@ def dense_background(volume: Volume) -> str | None:
 
 
 def _filled(axial: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(axial, dtype=np.uint8))
     filled: NDArray[np.bool_] = sitk.GetArrayFromImage(sitk.BinaryFillhole(image, False, 1)) > 0
     return filled

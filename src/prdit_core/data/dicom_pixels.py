@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
@@ -109,6 +108,8 @@ def _by_gdcm(dataset: Dataset, syntax: UID) -> Pixels:
 
     Without rescale tags in the copy ITK leaves the stored values alone.
     """
+    import SimpleITK as sitk
+
     copy = Dataset()
     for tag in _COPIED:
         setattr(copy, tag, dataset.get(tag))

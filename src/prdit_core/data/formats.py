@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prdit_core.data.dicom import read_dicom
 from prdit_core.data.dicom_slices import looks_like_dicom
 from prdit_core.data.discovery import SUFFIXES, suffix_of
-from prdit_core.data.grid import rejected
+from prdit_core.data.grid import check_grid, rejected
 from prdit_core.data.metaimage import read_metaimage
 from prdit_core.data.nifti import read_nifti
 from prdit_core.data.npz import read_npz
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 def read_stored(path: Path, options: ReadOptions, name: str) -> Volume:
     """The volume with axes as stored, nothing judged but the file and its geometry."""
+    stored = read_file(path, options, name)
+    check_grid(stored.shape, stored.affine, name)
+    return stored
+
+
+def read_file(path: Path, options: ReadOptions, name: str) -> Volume:
+    """As `read_stored`, of any grid: also of one slice, or of voxels that no CT has."""
     assumed = options.assume_orientation
     suffix = "" if path.is_dir() else suffix_of(path)
     if not path.is_dir() and not path.is_file():

@@ -115,9 +115,19 @@ def check_grid(shape: tuple[int, int, int], affine: Affine, name: str) -> None:
         raise rejected(
             name, f"{size} voxels are no volume", "give a scan with three or more slices"
         )
+    check_affine(affine, name)
+    check_spacing(np.linalg.norm(affine[:3, :3], axis=0), shape, name)
+
+
+def check_affine(affine: Affine, name: str) -> None:
+    """Refuse a geometry that is none of any grid.
+
+    Raises
+    ------
+    InputRejected
+    """
     if not np.all(np.isfinite(affine)):
         raise rejected(name, "its geometry holds NaN or infinity", "repair the header")
-    check_spacing(np.linalg.norm(affine[:3, :3], axis=0), shape, name)
 
 
 def check_shear(affine: Affine, name: str, most_degrees: float = MAX_SHEAR_DEGREES) -> None:

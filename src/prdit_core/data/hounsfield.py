@@ -24,6 +24,7 @@ LOWEST_HU = -1024
 HIGHEST_HU = 4096
 INT16_MIN, INT16_MAX = -32768, 32767
 BODY_HU, DEEP_AIR_HU, TISSUE_HU = -500, -800, 200
+LUNG_HU = (-960, -400)  # gas in stomach and bowel lies below
 
 # Body CT has at least this share of voxels below -500 HU, and of soft tissue and blood.
 MIN_AIR, MIN_TISSUE, MAX_ABOVE_HIGHEST = 0.001, 0.01, 0.01

@@ -23,6 +23,7 @@ from prdit_core.data.discovery import SUFFIXES, find_cases, suffix_of
 from prdit_core.data.formats import read_stored
 from prdit_core.data.grid import MOST_RESAMPLED_DEGREES, check_shear, oblique_degrees, rejected
 from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated_units
+from prdit_core.data.nifti import LABEL_INTENT, read_nifti
 from prdit_core.data.padding import without_padding
 from prdit_core.data.read_options import AS_STATED, ReadOptions
 from prdit_core.data.records import says_hu
@@ -43,6 +44,7 @@ __all__ = [
     "check_units",
     "find_cases",
     "read_as_written",
+    "read_labels",
     "read_patient_key",
     "read_resampled",
     "read_silently",
@@ -116,6 +118,22 @@ def read_as_written(path: Path) -> Volume:
     check_shear(stored.affine, name)
     voxels, _ = checks.without_nan(checks.stored_as_hu(stored.voxels_hu), None, name)
     return canonical(Volume(voxels, stored.affine, stored.metadata))
+
+
+def read_labels(path: Path) -> Volume:
+    """A label map as `write_labels` writes it, NIfTI, in canonical orientation.
+
+    Raises
+    ------
+    InputRejected
+        If the file is damaged, of another format, or its geometry is none that a CT has.
+    """
+    name = shown(path.absolute().name)
+    if suffix_of(path) not in (".nii", ".nii.gz"):
+        raise rejected(name, "it is no NIfTI file", "give the label map as .nii.gz")
+    stored = read_nifti(path, frame=None, assume_orientation=None, intent=LABEL_INTENT)
+    check_shear(stored.affine, name)
+    return canonical(stored)
 
 
 def check_units(voxels: NDArray[Any], name: str, options: ReadOptions = AS_STATED) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from prdit_core.data.hounsfield import LUNG_HU
+
 Point = NDArray[np.float64]
 
 BODY_HU = -300
-LUNG_HU = (-960, -400)  # gas in stomach and bowel lies below
 LUNG_ML = 250.0
 COARSE_MM = 5.0
 

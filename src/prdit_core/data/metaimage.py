@@ -11,8 +11,8 @@ import numpy as np
 from prdit_core.data.grid import (
     Affine,
     affine_towards,
+    check_affine,
     check_bytes,
-    check_grid,
     no_orientation,
     numbers_in,
     rejected,
@@ -74,7 +74,7 @@ def read_metaimage(path: Path, *, assume_orientation: str | None) -> Volume:
         dtype = _dtype(fields, name)
         size = math.prod(shape) * dtype.itemsize
         check_bytes(size, name)
-        check_grid(shape, affine, name)
+        check_affine(affine, name)
         if fields["ElementDataFile"] != "LOCAL":
             file = stack.enter_context(sibling(path, fields["ElementDataFile"], name).open("rb"))
         payload = read_declared(_decoded(file, fields, name), size, name)

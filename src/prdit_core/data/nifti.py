@@ -14,8 +14,8 @@ import numpy as np
 from prdit_core.data.grid import (
     Affine,
     affine_towards,
+    check_affine,
     check_bytes,
-    check_grid,
     no_orientation,
     rejected,
 )
@@ -35,7 +35,9 @@ LABEL_INTENT = 1002
 _MAX_GAP = 2**24  # bytes of header extensions
 
 
-def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None) -> Volume:
+def read_nifti(
+    path: Path, *, frame: int | None, assume_orientation: str | None, intent: int = 0
+) -> Volume:
     """The voxels and geometry of a NIfTI file, axes as they are stored.
 
     Parameters
@@ -46,6 +48,8 @@ def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None)
         Which volume of a 4D file to take, from 0.
     assume_orientation
         Axis codes such as "LPS" for files that state none.
+    intent
+        `LABEL_INTENT` where a label map is wanted; else one is refused.
 
     Raises
     ------
@@ -59,13 +63,15 @@ def read_nifti(path: Path, *, frame: int | None, assume_orientation: str | None)
             if path.name.lower().endswith(".gz"):
                 stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
             header = _read_header(stream, name)
+        if int(header["intent_code"]) == LABEL_INTENT != intent:
+            raise rejected(name, "it is marked as a label map", "give the scan itself")
         shape, frames = _shape(header, name)
         chosen = _choose_frame(frames, frame, name)
         dtype = _scalar_type(header, name)
         size = math.prod((frames, *shape, dtype.itemsize))
         check_bytes(size, name)
         affine, notes = _affine(header, shape, assume_orientation, name)
-        check_grid(shape, affine, name)
+        check_affine(affine, name)
         _skip_to_voxels(stream, header, name)
         payload = read_declared(stream, size, name)
     voxels = _scaled(payload.view(dtype).reshape(frames, *shape)[chosen], header, name)
@@ -147,8 +153,6 @@ def _scalar_type(header: Any, name: str) -> np.dtype[Any]:
         raise rejected(name, "its data type is unknown", "convert it to int16") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise rejected(name, "it holds colours, not one number per voxel", "give a scalar volume")
-    if int(header["intent_code"]) == LABEL_INTENT:
-        raise rejected(name, "it is marked as a label map", "give the scan itself")
     scalar: np.dtype[Any] = dtype
     return scalar
 

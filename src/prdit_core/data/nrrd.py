@@ -10,8 +10,8 @@ import numpy as np
 from prdit_core.data.grid import (
     Affine,
     affine_towards,
+    check_affine,
     check_bytes,
-    check_grid,
     no_orientation,
     numbers_in,
     rejected,
@@ -72,7 +72,7 @@ def read_nrrd(path: Path, *, assume_orientation: str | None) -> Volume:
         dtype = _dtype(fields, name)
         size = math.prod(shape) * dtype.itemsize
         check_bytes(size, name)
-        check_grid(shape, affine, name)
+        check_affine(affine, name)
         detached = fields.get("data file", fields.get("datafile"))
         if detached is None:
             payload = read_declared(_decoded(file, fields, name), size, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from prdit_core.data.grid import rejected
@@ -58,6 +57,8 @@ def touching_edges(axial: VoxelMask) -> VoxelMask:
     """
     if not axial.any():
         return axial
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(axial.astype(np.uint8))
     reaching: VoxelMask = sitk.GetArrayFromImage(sitk.BinaryGrindPeak(image, False, 1, 0)) > 0
     return reaching

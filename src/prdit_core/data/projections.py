@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Projections:
-    """A scan of parallel projections, raw.
+    """A scan, raw.
 
     Attributes
     ----------
@@ -38,18 +38,23 @@ class Projections:
                 why = f"its {what} are {shape}, its projections {self.counts.shape}"
                 raise rejected(self.name, why, "give flats and darks of the same detector")
 
-    def binned(self, several: int) -> Projections:
-        """The mean counts of so many bins side by side; bins left over at the end are dropped."""
-        bins = self.counts.shape[2] // several
+    def thinned(self, every: int) -> Projections:
+        """Each so-many-th view, from the first."""
+        angles = self.angles_deg[::every]
+        return replace(self, counts=self.counts[::every], angles_deg=angles)
+
+    def binned(self, wide: int, high: int = 1) -> Projections:
+        """Mean counts of so many bins and rows; what is left over at the end is dropped."""
+        _, rows, bins = self.counts.shape
 
         def mean(counts: NDArray[Any]) -> NDArray[Any]:
-            groups = counts[..., : bins * several].reshape(*counts.shape[:2], bins, several)
-            result: NDArray[Any] = groups.mean(-1, dtype=np.float64)
+            cut = counts[:, : rows // high * high, : bins // wide * wide]
+            groups = cut.reshape(len(counts), rows // high, high, bins // wide, wide)
+            result: NDArray[Any] = groups.mean((2, 4), dtype=np.float64)
             return result
 
-        return Projections(
-            self.name, mean(self.counts), mean(self.flats), mean(self.darks), self.angles_deg
-        )
+        counts, flats, darks = (mean(part) for part in (self.counts, self.flats, self.darks))
+        return replace(self, counts=counts, flats=flats, darks=darks)
 
     def line_integrals(self) -> NDArray[np.float32]:
         """-log((counts - dark) / (flat - dark)), (V, rows, bins), in lengths of no unit.

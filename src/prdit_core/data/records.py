@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.discovery import suffix_of
 from prdit_core.data.grid import rejected
 from prdit_core.errors import OutputError
-from prdit_core.files import sha256_of, shown, write_json
+from prdit_core.files import read_json, sha256_of, shown, write_json
 from prdit_core.provenance import DIGEST, FILE, HU, MAKER, UNITS, volume_record
 
 if TYPE_CHECKING:
@@ -86,9 +85,5 @@ def _record_of(file: Path) -> dict[str, Any] | None:
 
 def _read(place: Path) -> dict[str, Any] | None:
     """A record of ours; None if there is none."""
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(content, dict) and {FILE, DIGEST} <= content.keys()
-    return content if ours else None
+    content = read_json(place)
+    return content if content is not None and {FILE, DIGEST} <= content.keys() else None

@@ -7,12 +7,12 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from prdit_core.data.grid import nearest_right_angles, shear_degrees, shear_mm
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
     from numpy.typing import NDArray
 
 SHEAR_LEFT_MM = 0.1  # readers of DICOM expect positions rounded as much
@@ -57,6 +57,8 @@ class WorkingGrid:
 
 def image_of(array: NDArray[Any], affine: NDArray[np.float64]) -> sitk.Image:
     """A (D, H, W) array with its RAS+ affine as a SimpleITK image, which counts in LPS."""
+    import SimpleITK as sitk
+
     columns = LPS_FROM_RAS @ affine[:3, :3]
     spacing = np.linalg.norm(columns, axis=0)
     image = sitk.GetImageFromArray(array)
@@ -74,6 +76,8 @@ def right_angled(volume: Volume, outside: float) -> Volume:
     """
     if shear_mm(volume.affine, volume.shape) <= SHEAR_LEFT_MM:
         return volume
+    import SimpleITK as sitk
+
     affine = nearest_right_angles(volume.affine)
     corners = np.array([(x, y, z, 1) for x in (0, 1) for y in (0, 1) for z in (0, 1)])
     corners = corners * [*(n - 1 for n in reversed(volume.shape)), 1]
@@ -101,6 +105,8 @@ def right_angled(volume: Volume, outside: float) -> Volume:
 
 def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     """Join neighbouring voxels by whole factors as far as they stay within `spacing_mm`."""
+    import SimpleITK as sitk
+
     factors = [int(spacing_mm / spacing + 1e-6) for spacing in image.GetSpacing()]
     limited = np.clip(factors, 1, image.GetSize()).tolist()
     return image if max(limited) == 1 else sitk.BinShrink(image, limited)
@@ -108,11 +114,15 @@ def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:
 
 def resample(image: sitk.Image, grid: WorkingGrid, outside: float) -> NDArray[np.float32]:
     """Interpolate linearly on `grid`; voxels the image does not cover become `outside`."""
+    import SimpleITK as sitk
+
     return _on_grid(image, grid, sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
 def resample_labels(image: sitk.Image, grid: WorkingGrid) -> NDArray[np.uint8]:
     """Nearest labels on `grid`, 0 outside."""
+    import SimpleITK as sitk
+
     return _on_grid(image, grid, sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
 
 
@@ -142,6 +152,8 @@ def _pool_sum(x: NDArray[Any], factor: int) -> NDArray[Any]:
 def _on_grid(
     image: sitk.Image, grid: WorkingGrid, interpolator: int, outside: float, pixel_type: int
 ) -> NDArray[Any]:
+    import SimpleITK as sitk
+
     resampled = sitk.Resample(
         image,
         [grid.edge] * 3,

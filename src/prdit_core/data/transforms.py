@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from prdit_core.data.landmarks import Landmarks, find_landmarks
 from prdit_core.data.resampling import (
     LPS_FROM_RAS,
     WorkingGrid,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from prdit_core.data.landmarks import Landmarks
 
 AIR_HU = -1000
 WORKING_EDGE = 256
@@ -135,6 +136,8 @@ def conform(
     InputRejected
         If the volume holds NaN or infinity, or `labels` are on another grid.
     """
+    from prdit_core.data.landmarks import find_landmarks
+
     check_size(size)
     _check_input(volume, labels)
     landmarks = find_landmarks(image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine))

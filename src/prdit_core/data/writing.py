@@ -8,8 +8,8 @@ import numpy as np
 
 from prdit_core.data import checks
 from prdit_core.data.discovery import suffix_of
-from prdit_core.data.formats import read_stored
-from prdit_core.data.grid import check_grid, check_shear
+from prdit_core.data.formats import read_file
+from prdit_core.data.grid import check_affine, check_grid, check_shear
 from prdit_core.data.metaimage import data_file_of, metaimage_header
 from prdit_core.data.nifti import LABEL_INTENT, write_nifti
 from prdit_core.data.nrrd import nrrd_header
@@ -31,7 +31,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     Parameters
     ----------
     volume
-        Finite HU on a grid with right angles.
+        Finite HU on a grid with right angles; one slice is enough, though no scan.
     path
         Ends in one of `WRITE_SUFFIXES`; for .mhd the voxels go to a .raw file beside it.
 
@@ -48,7 +48,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     suffix = suffix_of(path)
     if suffix not in WRITE_SUFFIXES:
         raise UsageError(f"cannot write {shown(path.name)}: choose {', '.join(WRITE_SUFFIXES)}")
-    check_grid(volume.shape, volume.affine, shown(path.name))
+    check_affine(volume.affine, shown(path.name))
     check_shear(volume.affine, shown(path.name))
     voxels = checks.as_int16(volume.voxels_hu, shown(path.name))
     stored = Volume(voxels, volume.affine, volume.metadata)
@@ -134,7 +134,7 @@ def _little_endian(volume: Volume) -> bytes:
 def _check_written(volume: Volume, part: Path) -> None:
     """Read back voxels and affine, of which NIfTI keeps the digits of float32."""
     try:
-        found = read_stored(part, AS_STATED, part.name)
+        found = read_file(part, AS_STATED, part.name)
     except InputRejected as error:
         raise _not_as_written(part) from error
     same_place = np.allclose(found.affine, volume.affine, rtol=1e-6, atol=1e-6)

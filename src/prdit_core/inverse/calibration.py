@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from prdit_core.provenance import RESEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from prdit_core.models.prior import Prior
 
@@ -114,15 +114,15 @@ class Calibration(BaseModel):
         return self.model_copy(update={"tables": tuple(kept[size] for size in sorted(kept))})
 
 
-def read_calibration(path: Path, prior: Prior) -> Calibration:
-    """Read a calibration and see that it is one of this prior.
+def read_calibration(path: str | Path, prior: Prior) -> Calibration:
+    """Read what `calibrate` wrote and see that it is of this prior.
 
     Raises
     ------
     CheckpointError
         If it is missing, damaged, or of other weights.
     """
-    again = "run prdit-core calibrate again"
+    path, again = Path(path), "run prdit-core calibrate again"
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)

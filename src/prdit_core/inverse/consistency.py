@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from prdit_core.inverse.cg import Penalty, cg
 from prdit_core.models.contracts import Prediction
 
@@ -111,11 +113,25 @@ class Posterior:
 
     def __call__(self, prediction: Prediction, x_t: Tensor, t: float) -> Prediction:
         """The volume moved, and the noise that goes with it."""
-        sigma = self.schedule.sigma(t)
-        if sigma == 0:  # nothing is left to be learnt, and no noise
+        if self.schedule.sigma(t) == 0:  # nothing is left to be learnt
             return prediction
-        x0 = self.mean(prediction.x0, x_t, t)
-        return Prediction(x0, (x_t - self.schedule.alpha(t) * x0) / sigma)
+        return _agreeing(self.mean(prediction.x0, x_t, t), x_t, t, self.schedule)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreeing:
+    """An edit of predictions whose noise is what their volume leaves of the state.
+
+    As of a network of one head, for which DDS was made: x0 and eps are two words for one thing. The
+    two heads of a PRDiT do not quite agree, and walks that forget the state suffer from it.
+    """
+
+    schedule: Schedule
+    edit: Edit
+
+    def __call__(self, prediction: Prediction, x_t: Tensor, t: float) -> Prediction:
+        """As the edit makes it of the volume and the rest."""
+        return self.edit(_agreeing(prediction.x0, x_t, t, self.schedule), x_t, t)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,3 +150,10 @@ class Decoded:
         volume = Prediction(self.codec.decode(prediction.x0), prediction.eps)
         x0 = self.codec.encode(self.edit(volume, x_t, t).x0)
         return Prediction(x0, prediction.eps)
+
+
+def _agreeing(x0: Tensor, x_t: Tensor, t: float, schedule: Schedule) -> Prediction:
+    """A clean volume, and the noise that goes with it; none where there is none in the state."""
+    sigma = schedule.sigma(t)
+    eps = (x_t - schedule.alpha(t) * x0) / sigma if sigma else torch.zeros_like(x_t)
+    return Prediction(x0, eps)

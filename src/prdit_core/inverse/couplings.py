@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
-from prdit_core.inverse.consistency import Decoded, LeastSquares, Posterior, Proximal
+from prdit_core.inverse.consistency import (
+    Agreeing,
+    Decoded,
+    LeastSquares,
+    Posterior,
+    Proximal,
+)
 from prdit_core.inverse.derivatives import MomentMatching, PseudoinverseGuidance, clean_volumes
 from prdit_core.inverse.guidance import Guidance, hot_growth
 from prdit_core.inverse.last_step import smoothed
@@ -39,7 +45,7 @@ FIRST_ORDER = ("increment", "euler", "resynthesis")
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class CouplingTask:
     """What a coupling is made for."""
 
     prior: Prior
@@ -82,12 +88,12 @@ class Row:
     name: CouplingName
     description: str
     iterations: int
-    edit: Callable[[Task], Edit]
+    edit: Callable[[CouplingTask], Edit]
     walk: Mapping[str, Any] = field(default_factory=dict)
     needs_error: bool = False
 
 
-def _least_squares(task: Task) -> Edit:
+def _least_squares(task: CouplingTask) -> Edit:
     # Without the weights of counted photons, which make few iterations go another way: at 8 views
     # 22.4 dB, 20.5 with them.
     problem = task.problem
@@ -95,7 +101,11 @@ def _least_squares(task: Task) -> Edit:
     return Decoded(task.prior.codec, edit)
 
 
-def _plain_proximal(task: Task) -> Proximal:
+def _dds(task: CouplingTask) -> Edit:
+    return Agreeing(task.prior.schedule, _least_squares(task))
+
+
+def _plain_proximal(task: CouplingTask) -> Proximal:
     problem = task.problem
     return Proximal(
         problem.operator,
@@ -107,17 +117,17 @@ def _plain_proximal(task: Task) -> Proximal:
     )
 
 
-def _proximal(task: Task) -> Edit:
+def _proximal(task: CouplingTask) -> Edit:
     return Decoded(task.prior.codec, _plain_proximal(task))
 
 
-def _pigdm(task: Task) -> Edit:
+def _pigdm(task: CouplingTask) -> Edit:
     schedule, decode = task.prior.schedule, task.prior.codec.decode
     mean = PseudoinverseGuidance(_plain_proximal(task), task.clean(), decode, schedule)
     return Posterior(schedule, mean)
 
 
-def _posterior(task: Task) -> Edit:
+def _posterior(task: CouplingTask) -> Edit:
     problem, schedule = task.problem, task.prior.schedule
     if not isinstance(task.prior.codec, Identity):
         raise UsageError("the coupling posterior is for models of voxels; take pigdm for latents")
@@ -133,7 +143,7 @@ def _posterior(task: Task) -> Edit:
     return Posterior(schedule, mean)
 
 
-def _guidance(task: Task) -> Edit:
+def _guidance(task: CouplingTask) -> Edit:
     prior, config, problem = task.prior, task.config, task.problem
     schedule, sampler = prior.schedule, SAMPLERS[config.sampler]
     if config.sampler not in FIRST_ORDER or config.k == 1:
@@ -158,10 +168,10 @@ COUPLINGS: dict[CouplingName, Row] = {
         Row("cg", "conjugate gradients from the prediction; not exact", 5, _least_squares),
         Row(
             "dds",
-            "the same on a DDIM walk, as DDS does; not exact",
+            "the same on a DDIM walk, x0 and eps of one head, as DDS does; not exact",
             5,
-            _least_squares,
-            {"sampler": "resynthesis", "k": 1.0},
+            _dds,
+            {"sampler": "ddim", "k": 1.0, "eta": 0.85},
         ),
         Row(
             "prox",
@@ -234,8 +244,14 @@ class Coupling:
         return content
 
     def walk(self, **wishes: Any) -> SamplingConfig:
-        """The walk that goes with it, but for what is wished otherwise."""
-        return SamplingConfig(**{**dict(DEFAULTS), **self.row.walk, **wishes})
+        """The walk that goes with it, but for what is wished otherwise.
+
+        With another sampler than its own, its other settings do not go.
+        """
+        own = self.row.walk
+        if wishes.get("sampler", own.get("sampler")) != own.get("sampler"):
+            own = {}
+        return SamplingConfig(**{**dict(DEFAULTS), **own, **wishes})
 
     def edit(self, prior: Prior, problem: Problem, config: SamplingConfig) -> Edit:
         """What a walk does to every prediction.
@@ -252,7 +268,9 @@ class Coupling:
         MemoryLimit
             If derivatives do not fit.
         """
-        return self.row.edit(Task(prior, problem, config, self._iterations, self.calibration))
+        return self.row.edit(
+            CouplingTask(prior, problem, config, self._iterations, self.calibration)
+        )
 
     def finish(self, problem: Problem, x0: Tensor) -> Tensor:
         """The volume of a finished walk after its last step, in the unit of the problem."""

@@ -38,7 +38,7 @@ def clean_volumes(prior: Prior) -> Clean:
     return lambda x_t, t: prior.codec.decode(denoise(x_t, t).x0)
 
 
-class Seen:
+class Linearised:
     """A state as a network sees it: one evaluation, and one pass back for every product.
 
     Attributes
@@ -84,7 +84,7 @@ class PseudoinverseGuidance:
 
     def __call__(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
         """The mean given the data too."""
-        near, seen = self.proximal, Seen(self.clean, x_t, t, self.schedule)
+        near, seen = self.proximal, Linearised(self.clean, x_t, t, self.schedule)
         moved = near(Prediction(seen.x0, seen.x0), x_t, t).x0
         along = seen.covariance((moved - seen.x0) / near.error(t) ** 2)
         weights = 1.0 if near.weights is None else near.weights
@@ -121,7 +121,7 @@ class MomentMatching:
 
     def __call__(self, x0: Tensor, x_t: Tensor, t: float) -> Tensor:
         """The mean given the data too."""
-        seen = Seen(self.clean, x_t, t, self.schedule)
+        seen = Linearised(self.clean, x_t, t, self.schedule)
         root = 1.0 if self.weights is None else self.weights.sqrt()
         left = root * (self.y - self.operator(seen.x0))
         done: list[tuple[Tensor, Tensor]] = []

@@ -23,8 +23,8 @@ Window = Literal["ramp", "hann"]
 def fbp(projector: Projector, y: Tensor, window: Window = "ramp") -> Tensor:
     """Reconstruct from line integrals at once: weigh, filter, backproject.
 
-    Fan and cone beams need views over a full turn; there is no redundancy weighting for less.
-    Pixels that not all views see are set to 0.
+    Over less than half a turn, and of fans the angle of the fan besides (`whole_arc_deg`), some
+    lines are not measured, and the result is shaded. Pixels that not all views see are set to 0.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def fbp(projector: Projector, y: Tensor, window: Window = "ramp") -> Tensor:
     -------
     (B, C, D, H, W), in 1/mm for line integrals without unit
     """
-    sharp = filtered(y * projector.cosines(), projector.pitch_mm, window)
+    sharp = filtered(y * projector.ray_weights(), projector.pitch_mm, window)
     return projector.backproject(sharp) * torch.from_numpy(projector.geometry.seen_by_all()).to(y)
 
 

@@ -37,7 +37,6 @@ class Guidance:
     growth : t -> what the step from t multiplies the noise with, 0 where nothing is pushed; see
         `hot_growth`
     decode : from the state's x0 to the volume that is measured
-    weights : W of the misfit, spreads over `y`
     """
 
     operator: LinearOperator
@@ -45,7 +44,6 @@ class Guidance:
     strength: Callable[[float], float]
     growth: Callable[[float], float]
     decode: Callable[[Tensor], Tensor]
-    weights: Tensor | None = None
 
     def __call__(self, prediction: Prediction, x_t: Tensor, t: float) -> Prediction:
         """The noise changed, the volume as it was."""
@@ -57,9 +55,9 @@ class Guidance:
 
     @torch.enable_grad()
     def gradient(self, x0: Tensor) -> Tensor:
-        """Gradient of |W^(1/2) (A x0 - y)| of every volume; A* e / |e| without weights."""
+        """Gradient of |A x0 - y| of every volume: A* e / |e| where there is no codec."""
         x0 = x0.detach().requires_grad_()
-        misfit = weighted_norm(self.operator(self.decode(x0)) - self.y, self.weights)
+        misfit = weighted_norm(self.operator(self.decode(x0)) - self.y, None)
         (gradient,) = torch.autograd.grad(misfit.sum(), x0)
         return gradient
 

@@ -22,11 +22,10 @@ from prdit_core.data.payload import damage_named
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown, write_atomically
 from prdit_core.inverse.dose import integrals_of
-from prdit_core.inverse.operators.circular import CircularSpec
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.operators.slices import SlicesSpec
 from prdit_core.inverse.operators.table import read_spec
-from prdit_core.inverse.sinograms import check_angles, check_integrals, check_views
+from prdit_core.inverse.sinograms import check_angles, check_integrals, check_views, missing_arc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +86,13 @@ class Measurement:
         parts = [self.spec.model_dump_json().encode(), self.length.encode(), self.values.tobytes()]
         parts += [part.tobytes() for part in (self.weights, self.affine) if part is not None]
         return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
+
+    @property
+    def sinogram(self) -> NDArray[np.float32] | None:
+        """(slices or rows of the detector, views, bins); None where no rays are integrated."""
+        if not isinstance(self.spec, ViewsSpec):
+            return None
+        return self.values if isinstance(self.spec, SlicesSpec) else self.values.swapaxes(0, 1)
 
     def about(self) -> dict[str, Any]:
         """What the record of a reconstruction says of it: no long lists, and not whose it is."""
@@ -274,7 +280,6 @@ def _of_counts(
 
 
 def _notes_on(values: NDArray[np.float32], spec: ViewsSpec, name: str) -> list[str]:
-    period = 360.0 if isinstance(spec, CircularSpec) else 180.0
-    notes = check_angles(np.array(spec.angles_deg), period, name)
+    notes = check_angles(np.array(spec.angles_deg), spec.period_deg, name)
     rows = values if isinstance(spec, SlicesSpec) else values.swapaxes(0, 1)
-    return [*notes, *check_integrals(rows, spec.views, name)]
+    return [*notes, *missing_arc(spec), *check_integrals(rows, spec.views, name)]

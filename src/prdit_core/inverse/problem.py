@@ -120,17 +120,18 @@ def in_units_of(
         If the measurement is of another grid or has no pixel size.
     """
     spec = measurement.spec
+    if isinstance(spec, ViewsSpec) and measurement.length != "mm":
+        raise UsageError(
+            "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
+            "knows in HU; state it (--unit-mm of raw projections, or lengths in mm), or use "
+            "--method fbp, sirt, tv or cg"
+        )
     if spec.shape != geometry.shape:
         raise UsageError(
             f"the measurement is of {_words(spec.shape)} voxels, the model makes "
             f"{_words(geometry.shape)}; measure on the model's grid, or choose another --size"
         )
     if isinstance(spec, ViewsSpec):
-        if measurement.length != "mm":
-            raise UsageError(
-                "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
-                "knows in HU; add lengths in mm, or use --method fbp, sirt, tv or cg"
-            )
         if not np.allclose(spec.spacing_mm, geometry.spacing_mm, rtol=SAME_SPACING):
             raise UsageError(
                 f"the measurement is of voxels of {_mm(spec.spacing_mm)} mm, the model makes "

@@ -32,13 +32,13 @@ def parallel_scan(
     )
 
 
-def fan_scan(shape: Shape, spacing_mm: Spacing, views: int) -> FanSpec:
-    """Fan beam views over a turn; bins as wide as pixels where they cross the axis."""
+def fan_scan(shape: Shape, spacing_mm: Spacing, views: int, arc_deg: float = 360.0) -> FanSpec:
+    """Fan beam views over a turn, or less; bins as wide as pixels where they cross the axis."""
     bins, bin_mm = _bins(shape, spacing_mm)
     return FanSpec(
         shape=shape,
         spacing_mm=spacing_mm,
-        angles_deg=spread_angles(views, 360.0),
+        angles_deg=spread_angles(views, arc_deg),
         bins=bins,
         bin_mm=bin_mm,
         source_axis_mm=SAD_MM,
@@ -46,15 +46,15 @@ def fan_scan(shape: Shape, spacing_mm: Spacing, views: int) -> FanSpec:
     )
 
 
-def cone_scan(shape: Shape, spacing_mm: Spacing, views: int) -> ConeSpec:
-    """Cone beam views over a turn; square pixels as wide as bins of `fan_scan`."""
+def cone_scan(shape: Shape, spacing_mm: Spacing, views: int, arc_deg: float = 360.0) -> ConeSpec:
+    """Cone beam views over a turn, or less; square pixels as wide as bins of `fan_scan`."""
     bins, bin_mm = _bins(shape, spacing_mm)
     nearest = SAD_MM - _radius_mm(shape, spacing_mm)
     height = shape[0] * spacing_mm[0] * SID_MM / nearest
     return ConeSpec(
         shape=shape,
         spacing_mm=spacing_mm,
-        angles_deg=spread_angles(views, 360.0),
+        angles_deg=spread_angles(views, arc_deg),
         bins=bins,
         bin_mm=bin_mm,
         rows=math.ceil(height / bin_mm),

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prdit_core.data.grid import rejected
+from prdit_core.inverse.operators.projector import covered_arc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from prdit_core.inverse.operators.projector import ViewsSpec
 
 # Radians given as degrees span less, degrees taken for radians one of these many turns.
 MIN_SPAN_DEG, TURNS_DEG = 7.0, (180.0, 360.0)
@@ -22,6 +25,8 @@ BACKGROUND = 0.05
 # Part of a detector's width that an axis may be off its middle without being stated.
 MAX_OFF = 0.1
 MIN_ARC_DEG = 90.0
+# Degrees of lines that views may leave out unnoticed.
+ALMOST_DEG = 5.0
 
 
 def check_angles(angles_deg: NDArray[np.float64], period_deg: float, name: str) -> list[str]:
@@ -54,6 +59,18 @@ def check_angles(angles_deg: NDArray[np.float64], period_deg: float, name: str) 
     elif np.any(np.diff(turned, append=turned[0] + period_deg) < 1e-6 * period_deg):
         notes.append(f"views {period_deg:g} degrees apart say the same and share their weight")
     return notes
+
+
+def missing_arc(spec: ViewsSpec) -> list[str]:
+    """A note where views leave out lines through the volume, and what comes of it."""
+    _, arc = covered_arc(spec.angles_deg, spec.period_deg)
+    if arc > spec.whole_arc_deg - ALMOST_DEG:
+        return []
+    return [
+        f"views over {arc:.0f} degrees leave out lines, all of which take "
+        f"{spec.whole_arc_deg:.0f}: filtered backprojection will be shaded, and edges along these "
+        "lines are not seen"
+    ]
 
 
 def check_views(integrals: NDArray[Any], views: int, name: str) -> None:
@@ -110,7 +127,7 @@ def find_axis(integrals: NDArray[Any], angles_deg: NDArray[np.float64], name: st
         If the views cover less than 90 degrees, or if the axis is more than 10 % of the detector's
         width off its middle: such an axis must be stated.
     """
-    remedy = "state where the axis is"
+    remedy = "state where the axis is (--axis)"
     if np.ptp(angles_deg) < MIN_ARC_DEG:
         raise rejected(name, "views of less than 90 degrees do not say where the axis is", remedy)
     mass = np.where(integrals > BACKGROUND * integrals.max(), integrals, 0).sum(0, dtype=np.float64)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Shares are powers of 2 of the middle one: these first, then closer to the best.
 FIRST, CLOSER = range(-12, 13, 4), (2, 1)
 MIDDLE = 0.01
+# As many as the search takes at most.
+TRIALS = len(FIRST) + 2 * len(CLOSER) + 2
 # The share of a measurement's contrast by degrees of the arc and number of views: the best of
 # those tried on two phantoms (seed 5, 26 and 27; 64 pixels a row, parallel beam, 1e5 photons).
 USUAL_WIDTH = 64

@@ -47,7 +47,7 @@ def tv_steps(
     Parameters
     ----------
     y, x0 : (B, C, *range_shape) measurement and (B, C, D, H, W) start
-    strength : of TV, in the unit of x; see `tuned_strength`
+    strength : of TV, in the unit of x; see `tuning.tuning_steps`
     weights : of the measurement, not negative, spread over `y`; they count relative to their mean.
         None: 1
     near : adds weight / 2 |x - target|^2

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig
+from prdit_core.models.latent.config import AutoencoderConfig
+from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +55,44 @@ def _prdit(module: Any) -> Network:
     return PRDiTNetwork(module)
 
 
+def _build_patch(config: PatchConfig) -> nn.Module:
+    from prdit_core.models.patch.unet import UNet3d
+
+    return UNet3d(config)
+
+
+def _patch(module: Any) -> Network:
+    from prdit_core.models.patch.denoiser import PatchNetwork
+
+    return PatchNetwork(module)
+
+
+def _build_autoencoder(config: AutoencoderConfig) -> nn.Module:
+    from prdit_core.models.latent.autoencoder import Autoencoder
+
+    return Autoencoder(config)
+
+
+def _patch_volume(module: Any) -> Codec:
+    from prdit_core.models.latent.patch_volume import PatchVolume
+
+    return PatchVolume(module)
+
+
 FAMILIES = {
-    family.name: family for family in (Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),)
+    family.name: family
+    for family in (
+        Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),
+        Family("patch", "3D patch prior", PatchConfig, _build_patch, _patch),
+        Family(
+            "patch-volume",
+            "Patch-Volume autoencoder",
+            AutoencoderConfig,
+            _build_autoencoder,
+            None,
+            _patch_volume,
+        ),
+    )
 }
 
 

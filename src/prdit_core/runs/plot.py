@@ -113,9 +113,9 @@ def _draw_levels(
         _draw_validation(axes, (edges[1:] + edges[:-1]) / 2, _levels(validation, name), colour)
     axes.set_xlim(0, T)
     axes.set_xlabel("noise level t  (0 clean, 1000 pure noise)")
-    said = [f"training: newest {len(train)}"] if train else []
-    said += [f"validation: iteration {line['iteration']}" for line in validation]
-    _name(axes, f"loss by noise level  ({', '.join(said)})", "log")
+    labels = [f"training: newest {len(train)}"] if train else []
+    labels += [f"validation: iteration {line['iteration']}" for line in validation]
+    _name(axes, f"loss by noise level  ({', '.join(labels)})", "log")
 
 
 def _draw_training(axes: Axes, train: list[Line], key: str, title: str, scale: str) -> None:

@@ -54,3 +54,15 @@ def read_status(folder: RunFolder) -> Status | None:
         return Status.model_validate_json(folder.status.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def duration(seconds: float) -> str:
+    """Two largest units, such as 3 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02d} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

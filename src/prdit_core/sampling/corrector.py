@@ -37,3 +37,9 @@ def ancestral_noise(t: float, t_to: float, schedule: Schedule) -> float:
         return 0.0
     kept = (schedule.alpha(t) / schedule.alpha(t_to) * sigma_to) ** 2
     return (sigma_to / sigma) * math.sqrt(max(sigma**2 - kept, 0.0))
+
+
+def even_noise(t: float, t_to: float, schedule: Schedule) -> float:
+    """Fresh noise of the patch prior's paper, eta = 1: all of the noise at `t_to` (Alg. 1)."""
+    del t
+    return schedule.sigma(t_to)

@@ -35,7 +35,7 @@ class Place:
     ----------
     x : (B, C, D, H, W) state at time `now.t`
     now : what the network says there
-    before : what it said one step earlier, None at the start
+    before : what it predicted one step earlier, None at the start
     schedule : noising process
     denoise : the network, for predictors that look twice
     """
@@ -55,8 +55,8 @@ class Place:
 def increment(place: Place, t_to: float) -> Tensor:
     """First order: x0 and eps are constant over the step."""
     grown_alpha, grown_sigma = place.schedule.increments(place.now.t, t_to)
-    said = place.now.prediction
-    return place.x + grown_alpha * said.x0 + grown_sigma * said.eps
+    prediction = place.now.prediction
+    return place.x + grown_alpha * prediction.x0 + grown_sigma * prediction.eps
 
 
 # ---------------------------------------------------------------------------------------------
@@ -70,9 +70,9 @@ def increment_second_order(place: Place, t_to: float) -> Tensor:
         return moved
     along_alpha, along_sigma = place.schedule.slopes(now.t, t_to)
     since = now.t - before.t
-    said, earlier = now.prediction, before.prediction
-    change_x0 = (along_alpha / since) * (said.x0 - earlier.x0)
-    change_eps = (along_sigma / since) * (said.eps - earlier.eps)
+    prediction, earlier = now.prediction, before.prediction
+    change_x0 = (along_alpha / since) * (prediction.x0 - earlier.x0)
+    change_eps = (along_sigma / since) * (prediction.eps - earlier.eps)
     return moved + change_x0 + change_eps
 
 
@@ -108,8 +108,8 @@ def _log_snr(t: float, schedule: Schedule) -> float:
 def euler(place: Place, t_to: float) -> Tensor:
     """Euler step of the paper."""
     along_alpha, along_sigma = place.schedule.drift(place.now.t)
-    step, said = t_to - place.now.t, place.now.prediction
-    return place.x + (step * along_alpha) * said.x0 + (step * along_sigma) * said.eps
+    step, prediction = t_to - place.now.t, place.now.prediction
+    return place.x + (step * along_alpha) * prediction.x0 + (step * along_sigma) * prediction.eps
 
 
 # ---------------------------------------------------------------------------------------------
@@ -131,5 +131,5 @@ def heun(place: Place, t_to: float) -> Tensor:
 
 def resynthesis(place: Place, t_to: float) -> Tensor:
     """Forget the state; build the next one from both heads."""
-    said = place.now.prediction
-    return place.schedule.alpha(t_to) * said.x0 + place.schedule.sigma(t_to) * said.eps
+    prediction = place.now.prediction
+    return place.schedule.alpha(t_to) * prediction.x0 + place.schedule.sigma(t_to) * prediction.eps

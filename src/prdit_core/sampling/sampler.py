@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.models.contracts import Prediction
 from prdit_core.sampling import predictor
-from prdit_core.sampling.corrector import ancestral_noise, correct
+from prdit_core.sampling.corrector import ancestral_noise, correct, even_noise
 from prdit_core.sampling.predictor import Estimate, Place
 from prdit_core.schedule import T
 
@@ -62,8 +62,9 @@ class Sampler:
     ----------
     predict : how the state moves
     noise_only : x0 is derived from the state and eps alone (Table 5), which divides by alpha
-    fresh : (t, t_to, schedule) -> share of fresh noise, for a stochastic step in place of predictor
-        and corrector (Eq. 7)
+    fresh : (t, t_to, schedule) -> share of fresh noise at eta = 1, for a stochastic step in place
+        of predictor and corrector (Eq. 7)
+    eta : what that share is multiplied by unless a walk says so
     evaluations : network evaluations per step
     """
 
@@ -72,6 +73,7 @@ class Sampler:
     predict: Callable[[Place, float], Tensor]
     noise_only: bool = False
     fresh: Callable[[float, float, Schedule], float] | None = None
+    eta: float = 1.0
     evaluations: int = 1
 
     @property
@@ -103,6 +105,20 @@ SAMPLERS = {
             noise_only=True,
             fresh=ancestral_noise,
         ),
+        Sampler(
+            "ddim",
+            "x0 and eps put together anew, with DDIM's eta (0)",
+            predictor.resynthesis,
+            fresh=ancestral_noise,
+            eta=0.0,
+        ),
+        Sampler(
+            "ddim-even",
+            "the same with fresh noise eta sigma (0.4; the patch prior's paper)",
+            predictor.resynthesis,
+            fresh=even_noise,
+            eta=0.4,
+        ),
     )
 }
 
@@ -115,6 +131,7 @@ def sample_steps(
     sampler: Sampler,
     grid: TimeGrid,
     k: float = 1.0,
+    eta: float | None = None,
     noise: Noise,
     edit: Edit | None = None,
     data_range: tuple[float, float] = (-1.0, 1.0),
@@ -126,6 +143,7 @@ def sample_steps(
     denoise : (x_t, t) -> Prediction
     x : (B, C, D, H, W) state at the grid's first time
     k : predictor multiplier, real, at least 1; 1 is cold, above it every step is noised back (hot)
+    eta : of a stochastic sampler; None: its own
     noise : step number -> unit noise shaped as `x`; asked only where noise is needed
     edit : (Prediction, x_t, t) -> Prediction, for data consistency or guidance
     data_range : where noise-only samplers clip their x0
@@ -133,24 +151,26 @@ def sample_steps(
     Raises
     ------
     UsageError
-        If k is below 1 or not finite.
+        If k is below 1 or not finite, or eta is given to a sampler without fresh noise.
     NumericalError
         If a prediction is not finite.
     """
+    if eta is not None and sampler.fresh is None:
+        raise UsageError(f"eta is for stochastic samplers; {sampler.name} has k instead")
     if not 1.0 <= k < float("inf"):
         raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:
-        said = denoise(x, t)
+        prediction = denoise(x, t)
         if sampler.noise_only:
-            said = _noise_only(said, x, t, schedule, data_range)
-        return said if edit is None else edit(said, x, t)
+            prediction = _noise_only(prediction, x, t, schedule, data_range)
+        return prediction if edit is None else edit(prediction, x, t)
 
     for index, t, t_next in grid.steps():
         x_t, now = x, Estimate(t, look(x, t))
         if sampler.fresh is not None:
-            fresh = sampler.fresh(t, t_next, schedule)
+            fresh = (sampler.eta if eta is None else eta) * sampler.fresh(t, t_next, schedule)
             x = _stochastic(now, t_next, schedule, fresh, noise(index))
         else:
             reached = grid.reach(t, t_next, k)
@@ -158,16 +178,16 @@ def sample_steps(
             if reached < t_next:
                 x = correct(x, reached, t_next, noise(index), schedule)
         before = now
-        said = now.prediction
-        _check_finite((x, said.x0), t)
-        yield SampleStep(index, grid.total, t, t_next, x_t, x, said.x0, said.eps)
+        prediction = now.prediction
+        _check_finite((x, prediction.x0), t)
+        yield SampleStep(index, grid.total, t, t_next, x_t, x, prediction.x0, prediction.eps)
 
 
 def _noise_only(
-    said: Prediction, x: Tensor, t: float, schedule: Schedule, data_range: tuple[float, float]
+    prediction: Prediction, x: Tensor, t: float, schedule: Schedule, data_range: tuple[float, float]
 ) -> Prediction:
-    x0 = (x - schedule.sigma(t) * said.eps) / schedule.alpha(t)
-    return Prediction(x0=x0.clamp(*data_range), eps=said.eps)
+    x0 = (x - schedule.sigma(t) * prediction.eps) / schedule.alpha(t)
+    return Prediction(x0=x0.clamp(*data_range), eps=prediction.eps)
 
 
 def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def save(folder: RunFolder, trainer: Trainer, header: Header) -> Path:
         for file in (folder.metrics, folder.history):  # before what says that they are whole
             if file.exists():
                 sync(file)
-        save_checkpoint(path, header, averaged, add=add)
+        save_checkpoint(path, header, averaged, add)
         _prune(folder.path)
         return path
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
+from prdit_core.models.patch.config import PatchTraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,9 +43,21 @@ def _prdit(name: str) -> Stage:
     return Stage(name, "prdit", TrainConfig, recipe)
 
 
+def _patch() -> Recipe[Any]:
+    from prdit_core.training.families.patch import PatchRecipe
+
+    return PatchRecipe()
+
+
 STAGES = {
     stage.name: stage
-    for stage in (_prdit("local"), _prdit("global"), _prdit("refine"), _prdit("finetune"))
+    for stage in (
+        _prdit("local"),
+        _prdit("global"),
+        _prdit("refine"),
+        _prdit("finetune"),
+        Stage("patch", "patch", PatchTraining, _patch),
+    )
 }
 
 

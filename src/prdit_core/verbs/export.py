@@ -15,14 +15,21 @@ import numpy as np
 from prdit_core.data.datasets import MANIFEST, VOLUMES, PreparedData, read_manifest
 from prdit_core.data.dicom_dataset import quiet, read_dataset
 from prdit_core.data.dicom_header import MANUFACTURER, is_synthetic, series_header
+from prdit_core.data.dicom_seg import write_segmentation
 from prdit_core.data.dicom_source import read_source
 from prdit_core.data.dicom_writer import SLICE_NAME, axial_slices, write_slices
 from prdit_core.data.grid import rejected
-from prdit_core.data.io import AS_STATED, read_as_written, read_resampled, read_volume
+from prdit_core.data.io import (
+    AS_STATED,
+    read_as_written,
+    read_labels,
+    read_resampled,
+    read_volume,
+)
 from prdit_core.data.records import recorded, refuse_stale
 from prdit_core.data.sources import content_hash, named, refuse_overlap
 from prdit_core.errors import InputRejected, OutputError, UsageError
-from prdit_core.files import shown, write_folder_atomically
+from prdit_core.files import check_new, shown, write_folder_atomically
 from prdit_core.provenance import RESEARCH, SYNTHETIC, notice_of
 from prdit_core.volume import Volume
 
@@ -150,6 +157,30 @@ def export_dicom(
         write_folder_atomically(place.resolve(), fill)
     uid, synthetic = str(header.SeriesInstanceUID), is_synthetic(axial.metadata)
     return ExportedSeries(place, axial.shape[0], uid, synthetic)
+
+
+def export_mask(mask: str | Path, exported: ExportedSeries, *, overwrite: bool = False) -> Path:
+    """Write what was imagined of a volume, kept as a label map, as a DICOM segmentation.
+
+    It lies beside the series of the volume, to whose images it refers, and needs highdicom.
+
+    Parameters
+    ----------
+    mask
+        NIfTI on the grid of the volume, not 0 where voxels were imagined.
+
+    Raises
+    ------
+    UsageError
+        If highdicom is not installed, or nothing was imagined.
+    InputRejected
+        If the mask cannot be read, or lies on another grid.
+    OutputError
+        If the file is there and not to be replaced, or cannot be written.
+    """
+    file = exported.folder.with_name(f"{exported.folder.name}-imagined.dcm")
+    check_new(file, overwrite=overwrite)
+    return write_segmentation(read_labels(named(mask)), exported.folder, file)
 
 
 def _case(path: Path) -> Volume:

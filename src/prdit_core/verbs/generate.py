@@ -169,6 +169,7 @@ def _walk(
             sampler=SAMPLERS[config.sampler],
             grid=times,
             k=config.k,
+            eta=config.eta,
             noise=draw,
             edit=edit,
             data_range=prior.intensity.model_range,

@@ -233,13 +233,14 @@ def classical_volume(
     Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
     """
     measurement = problem.measurement
+    hu = problem.hu(last.x)[0, 0].float().cpu().numpy()
     metadata = {
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
+        **({} if measurement.length == "mm" else {"window_hu": _relative_window(hu)}),
     }
-    affine = measurement.affine if measurement.affine is not None else _own_affine(measurement)
-    return Volume(problem.hu(last.x)[0, 0].float().cpu().numpy(), affine, metadata)
+    return Volume(hu, place_of(measurement), metadata)
 
 
 def classical_settings(
@@ -274,6 +275,15 @@ def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Pr
     prior.check_hu()
     where = str(prior.device) if device is None else device
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
+
+
+def place_of(measurement: Measurement) -> NDArray[np.float64]:
+    """Affine of what is reconstructed; without a place in a patient axial, in the middle."""
+    if measurement.affine is not None:
+        return measurement.affine
+    spec = measurement.spec
+    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
+    return axial_affine(spacing, spec.shape)
 
 
 def determined_hu(problem: Problem, volume: Volume) -> Volume:
@@ -322,8 +332,6 @@ def _solving(
             )
 
 
-def _own_affine(measurement: Measurement) -> NDArray[np.float64]:
-    """Of a measurement that has no place in a patient: axial, in the middle."""
-    spec = measurement.spec
-    spacing = spec.spacing_mm if isinstance(spec, ViewsSpec) else (1.0, 1.0, 1.0)
-    return axial_affine(spacing, spec.shape)
+def _relative_window(hu: NDArray[np.float32]) -> tuple[float, float]:
+    """What to show of numbers that are no true HU: from air to nearly the largest."""
+    return -1000.0, max(-999.0, float(np.percentile(hu, 99.9)))

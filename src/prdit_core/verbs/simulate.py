@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,14 @@ import torch
 
 from prdit_core.data.resampling import pool_mean
 from prdit_core.errors import UsageError
+from prdit_core.inverse import scanners
 from prdit_core.inverse.attenuation import WATER_PER_MM, of_hu
 from prdit_core.inverse.dose import integrals_of, photon_counts
 from prdit_core.inverse.measurement import Measurement
+from prdit_core.inverse.operators.blur import BlurSpec
+from prdit_core.inverse.operators.cone import xray_pair
 from prdit_core.inverse.operators.projector import ViewsSpec
+from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.inverse.operators.table import build
 from prdit_core.machine import package_version
 from prdit_core.provenance import SIMULATED, torch_version
@@ -22,6 +27,7 @@ from prdit_core.volume import Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from prdit_core.config import OperatorName
     from prdit_core.inverse.operators.contract import Spec
 
 # Spacings that agree to this are the same.
@@ -75,6 +81,41 @@ def simulate(
         "torch": torch_version(),
     }
     return Measurement(values, spec, weights, affine=target.affine, metadata=about)
+
+
+def spec_for(
+    operator: OperatorName,
+    target: Volume,
+    *,
+    views: int,
+    arc_deg: float | None,
+    factor: int,
+    sigma: float,
+) -> Spec:
+    """The operator of this name that measures a grid; each heeds some of the settings.
+
+    Parameters
+    ----------
+    target : on the grid that is to be reconstructed
+    views : of parallel, fan or cone beam
+    arc_deg : degrees that they cover; None: half a turn of parallel beam, else a turn
+    factor : edge of the blocks of super-resolution, in voxels
+    sigma : of the blur, in voxels
+    """
+    shape, spacing = target.shape, target.spacing_mm
+    match operator:
+        case "parallel":
+            return scanners.parallel_scan(shape, spacing, views, arc_deg or 180.0)
+        case "fan":
+            return scanners.fan_scan(shape, spacing, views, arc_deg or 360.0)
+        case "cone":
+            return scanners.cone_scan(shape, spacing, views, arc_deg or 360.0)
+        case "x-ray":
+            return xray_pair(shape, spacing, pixels=max(shape))
+        case "super-resolution":
+            return SuperResolutionSpec(shape=shape, factor=factor)
+        case "blur":
+            return BlurSpec(shape=shape, sigma=sigma, radius=math.ceil(3 * sigma))
 
 
 def coarser(volume: Volume) -> Volume:

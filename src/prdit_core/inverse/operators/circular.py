@@ -6,13 +6,14 @@ import math
 from abc import ABC
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import model_validator
 
 from prdit_core.geometry import Millimetres
 from prdit_core.inverse.operators.joseph import centres
-from prdit_core.inverse.operators.projector import ViewsSpec
+from prdit_core.inverse.operators.projector import ViewsSpec, covered_arc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.inverse.operators.joseph import Array
+
+
+# Degrees of the passage between rays that count and rays that do not; 5 to 45 gave the same.
+FEATHER_DEG = 20.0
 
 
 class CircularSpec(ViewsSpec, ABC):
@@ -62,6 +67,33 @@ class CircularSpec(ViewsSpec, ABC):
         angle = math.atan(super().reach_mm / self.source_detector_mm)
         return self.source_axis_mm * math.sin(angle)
 
+    @property
+    def whole_arc_deg(self) -> float:
+        """Half a turn and the fan that sees the volume."""
+        _, height, width = (n * mm for n, mm in zip(self.shape, self.spacing_mm, strict=True))
+        radius = min(self.reach_mm, math.hypot(height, width) / 2)
+        return 180.0 + 2 * math.degrees(math.asin(radius / self.source_axis_mm))
+
+    @property
+    def period_deg(self) -> float:
+        """A turn."""
+        return 360.0
+
+    def redundancy(self) -> Array:
+        """Share of a ray in what was measured along its line, from both ends, (V, bins).
+
+        1/2 over a turn. Over less, a line is seen twice from near the ends of the arc and once from
+        its middle; shares there pass smoothly from 0 to 1, as those of Parker do, and the two of
+        a line add up to 1 (F. Noo et al., Phys. Med. Biol. 47, 2525 (2002)).
+        """
+        first, arc = covered_arc(self.angles_deg, self.period_deg)
+        fan = np.degrees(np.arctan(self.bin_places() / self.source_detector_mm))
+        here = np.mod(np.array(self.angles_deg) - first, self.period_deg)[:, None]
+        there = np.mod(here + 180 - 2 * fan, self.period_deg)
+        own, other = _feathered(here, arc), _feathered(there, arc)
+        shares: Array = own / (own + other)
+        return shares
+
     def sources(self) -> Iterator[Array]:
         """Where the source is in every view, (x, y) in mm."""
         for _, along in self.frames():
@@ -86,6 +118,15 @@ class CircularSpec(ViewsSpec, ABC):
             nearness = self.source_axis_mm / (self.source_axis_mm + x * along[0] + y * along[1])
             bins = (x * across[0] + y * across[1]) * nearness / self.pitch_mm + self.centre
             yield torch.from_numpy(bins).to(like), torch.from_numpy(nearness).to(like)
+
+
+def _feathered(angles_deg: Array, arc_deg: float) -> Array:
+    """1 within an arc from 0, 0 outside, and a smooth passage inside of its ends."""
+    if arc_deg >= 360.0:
+        return np.ones_like(angles_deg)
+    left = np.minimum(angles_deg, arc_deg - angles_deg).clip(min=0)
+    result: Array = np.sin(np.pi / 2 * (left / FEATHER_DEG).clip(max=1)) ** 2
+    return result
 
 
 def interpolated(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

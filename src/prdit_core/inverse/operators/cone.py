@@ -44,6 +44,18 @@ class ConeSpec(CircularSpec):
         finer = {"rows": 2 * self.rows, "row_mm": self.row_mm / 2}
         return super().halved().model_copy(update=finer)
 
+    def binned(self, several: int) -> Self:
+        """As of other projectors, and as many rows taken as one; they must be a multiple."""
+        depth, z = self.shape[0], self.spacing_mm[0]
+        coarser = super().binned(several)
+        update = {
+            "shape": (max(depth // several, 1), *coarser.shape[1:]),
+            "spacing_mm": (z * several, *coarser.spacing_mm[1:]),
+            "rows": self.rows // several,
+            "row_mm": self.row_mm * several,
+        }
+        return coarser.model_copy(update=update)
+
     def memory(self, dtype: torch.dtype) -> int:
         """Bytes at work, besides volume and measurement: nothing is kept."""
         voxels = int(np.prod(self.shape))
@@ -74,7 +86,7 @@ class ConeSpec(CircularSpec):
 
 
 class Cone(Projector):
-    """Joseph's projector of a cone; views over a full turn for `fbp`, which is FDK."""
+    """Joseph's projector of a cone; `fbp` is FDK."""
 
     geometry: ConeSpec
 
@@ -83,19 +95,23 @@ class Cone(Projector):
         """Distance of the bins as seen at the axis."""
         return self.geometry.pitch_mm
 
-    def cosines(self) -> Tensor:
-        """Cosines of the angles between the rays and the middle one, (rows, bins)."""
+    def ray_weights(self) -> Tensor:
+        """Cosines of the angles to the middle ray, times the share in its line, (V, rows, bins).
+
+        The share is that of the ray below or above it in the plane of the source.
+        """
         sid = self.geometry.source_detector_mm
         v = centres(self.geometry.rows)[:, None] * self.geometry.row_mm
         u = self.geometry.bin_places()[None, :]
-        return torch.from_numpy(sid / np.sqrt(sid**2 + u**2 + v**2)).to(self._unit)
+        cosines = sid / np.sqrt(sid**2 + u**2 + v**2)
+        return torch.from_numpy(cosines * self.geometry.redundancy()[:, None]).to(self._unit)
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """Every voxel's pixels, interpolated, by the squared nearness of the source."""
         cone, images = self.geometry, filtered.flatten(0, 1).movedim(1, 0)  # V BC rows bins
         magnified = cone.source_detector_mm / cone.source_axis_mm * cone.spacing_mm[0] / cone.row_mm
         z = torch.from_numpy(centres(cone.shape[0]) * magnified).to(filtered)
-        weights = view_weights(cone.angles_deg, 360.0) / 2
+        weights = view_weights(cone.angles_deg, cone.period_deg)
         total = filtered.new_zeros(images.shape[1], *cone.shape)
         for image, weight, (bins, near) in zip(
             images, weights.tolist(), cone.pixels_seen(filtered), strict=True

@@ -36,7 +36,7 @@ class FanSpec(SlicesSpec, CircularSpec):
 
 
 class Fan(SliceProjector):
-    """Joseph's projector of a fan; views over a full turn for `fbp`."""
+    """Joseph's projector of a fan; `fbp` takes half a turn and the fan, or more."""
 
     geometry: FanSpec
 
@@ -45,15 +45,16 @@ class Fan(SliceProjector):
         """Distance of the bins as seen at the axis."""
         return self.geometry.pitch_mm
 
-    def cosines(self) -> Tensor:
-        """Cosines of the angles between the rays and the middle one, (bins,)."""
+    def ray_weights(self) -> Tensor:
+        """Cosines of the angles to the middle ray, times the ray's share of its line, (V, bins)."""
         sid = self.geometry.source_detector_mm
-        return torch.from_numpy(sid / np.hypot(sid, self.geometry.bin_places())).to(self._unit)
+        cosines = sid / np.hypot(sid, self.geometry.bin_places())
+        return torch.from_numpy(cosines * self.geometry.redundancy()).to(self._unit)
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """Every pixel's bins, interpolated, by the squared nearness of the source."""
         views = filtered.flatten(0, 2).movedim(1, 0)[:, None, :, None]  # V 1 BCD 1 bins
-        weights = view_weights(self.geometry.angles_deg, 360.0) / 2
+        weights = view_weights(self.geometry.angles_deg, self.geometry.period_deg)
         total = filtered.new_zeros(1, views.shape[2], *self.domain_shape[1:])
         for view, weight, (bins, near) in zip(
             views, weights.tolist(), self.geometry.pixels_seen(filtered), strict=True

@@ -44,12 +44,12 @@ class Parallel(SliceProjector):
         """Distance of the bins."""
         return self.geometry.bin_mm
 
-    def cosines(self) -> Tensor:
+    def ray_weights(self) -> Tensor:
         """1: all rays of a view are alike."""
         return self._unit
 
     def backproject(self, filtered: Tensor) -> Tensor:
         """The transpose, with the weights of the integral over half a turn."""
         _, pixel_y, pixel_x = self.geometry.spacing_mm
-        weights = view_weights(self.geometry.angles_deg, 180.0) * self.pitch_mm
+        weights = view_weights(self.geometry.angles_deg, self.geometry.period_deg) * self.pitch_mm
         return self.adjoint(filtered * (weights / (pixel_y * pixel_x)).to(filtered)[:, None])

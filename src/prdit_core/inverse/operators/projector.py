@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from prdit_core.inverse.operators.joseph import Array
 
+    Order = NDArray[np.int64]
+
 Angles = Annotated[tuple[FiniteFloat, ...], Field(min_length=1, max_length=65_536)]
 # A hole this many times as wide as most has no views of its own: a missing wedge.
 WEDGE = 3.0
@@ -38,11 +40,8 @@ def view_weights(angles_deg: Sequence[float], period_deg: float) -> torch.Tensor
     should, and views that say the same share one weight. A view beside a missing wedge counts as if
     the gap there were that on its other side.
     """
-    order = np.argsort(np.mod(angles_deg, period_deg), kind="stable")
-    turned = np.mod(np.asarray(angles_deg, dtype=np.float64), period_deg)[order]
-    after = np.diff(np.append(turned, turned[0] + period_deg))
+    order, _, after, usual = _gaps(angles_deg, period_deg)
     before = np.roll(after, 1)
-    usual = np.median(after[after > 1e-6 * period_deg])
     gap = (
         np.where(after > WEDGE * usual, before, after)
         + np.where(before > WEDGE * usual, after, before)
@@ -50,6 +49,29 @@ def view_weights(angles_deg: Sequence[float], period_deg: float) -> torch.Tensor
     weights = np.empty(len(order))
     weights[order] = np.radians(gap if len(order) > 1 else [period_deg])
     return torch.from_numpy(weights)
+
+
+def covered_arc(angles_deg: Sequence[float], period_deg: float) -> tuple[float, float]:
+    """Where the views begin and over how many degrees they go, modulo `period_deg`.
+
+    All of the period where the widest gap is no missing wedge; views stand for half the usual gap
+    on both sides.
+    """
+    _, turned, after, usual = _gaps(angles_deg, period_deg)
+    widest = int(np.argmax(after))
+    if after[widest] <= WEDGE * usual:
+        return float(turned[0]), period_deg
+    first = turned[(widest + 1) % len(turned)] - usual / 2
+    return float(first), float(period_deg - after[widest] + usual)
+
+
+def _gaps(angles_deg: Sequence[float], period_deg: float) -> tuple[Order, Array, Array, float]:
+    """Order of the views, their angles in it, the gap after each, and what is usual for gaps."""
+    folded = np.mod(np.asarray(angles_deg, dtype=np.float64), period_deg)
+    order = np.argsort(folded, kind="stable")
+    turned = folded[order]
+    after = np.diff(np.append(turned, turned[0] + period_deg))
+    return order, turned, after, float(np.median(after[after > 1e-6 * period_deg]))
 
 
 class ViewsSpec(Spec, ABC):
@@ -95,6 +117,30 @@ class ViewsSpec(Spec, ABC):
         }
         return self.model_copy(update=finer)
 
+    def binned(self, several: int) -> Self:
+        """Of so many bins side by side taken as one, and voxels as many times as wide.
+
+        Bins, and voxels, that are left over at the end are dropped.
+        """
+        depth, height, width = self.shape
+        z, y, x = self.spacing_mm
+        coarser = {
+            "shape": (depth, max(height // several, 1), max(width // several, 1)),
+            "spacing_mm": (z, y * several, x * several),
+            "bins": self.bins // several,
+            "bin_mm": self.bin_mm * several,
+            "axis_bin": (self.centre + 0.5) / several - 0.5,
+        }
+        return self.model_copy(update=coarser)
+
+    def scaled(self, factor: float) -> Self:
+        """All lengths so many times as long."""
+        content = self.model_dump()
+        for name in content:
+            if name.endswith("_mm"):
+                content[name] = (np.asarray(content[name]) * factor).tolist()
+        return self.model_validate(content)
+
     @property
     def views(self) -> int:
         """Number of views V."""
@@ -113,6 +159,16 @@ class ViewsSpec(Spec, ABC):
     def reach_mm(self) -> float:
         """Radius around the axis within which all views see a voxel."""
         return self.bin_mm * (0.5 + min(self.centre, self.bins - 1 - self.centre))
+
+    @property
+    def whole_arc_deg(self) -> float:
+        """Degrees of views that measure every line through the volume."""
+        return 180.0
+
+    @property
+    def period_deg(self) -> float:
+        """Degrees after which views repeat."""
+        return 180.0
 
     def seen_by_all(self) -> NDArray[np.bool_]:
         """Which pixels of a slice lie within `reach_mm`, (H, W)."""
@@ -146,7 +202,7 @@ class Projector(LinearOperator, ABC):
         """Distance of the bins along the last axis of a measurement, as seen at the axis."""
 
     @abstractmethod
-    def cosines(self) -> Tensor:
+    def ray_weights(self) -> Tensor:
         """What line integrals are weighted with before the filter; spreads over a measurement."""
 
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from prdit_core.errors import UsageError
 from prdit_core.models.contracts import Decomposition, Network
 from prdit_core.models.parameterisation import prediction_of
 from prdit_core.models.prdit.memory import memory_needed, memory_with_derivatives
@@ -118,7 +119,15 @@ class PRDiTNetwork(Network):
         return PRDiTNetwork(deepcopy(self.module).to(device))
 
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
-        """The network itself, or one that evaluates its residual only when a rule says so."""
+        """The network itself, or one that evaluates its residual only when a rule says so.
+
+        Raises
+        ------
+        UsageError
+            If it is to look at a state several times: it would see the same each time.
+        """
+        if config.renoise > 1:
+            raise UsageError("--renoise is for patch priors, which look at other tiles each time")
         del key  # nothing is random in it
         evaluation = PRDiTDenoiser(self.module, schedule, config.precision)
         if config.refresh_every is None and config.refresh_change is None:

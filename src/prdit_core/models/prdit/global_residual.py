@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from prdit_core.models.linears import Linear
-from prdit_core.models.prdit.layers import Modulation, PlainNorm, modulate, position_table
+from prdit_core.models.prdit.layers import Modulation, PlainNorm, modulate, positions_on
 
 if TYPE_CHECKING:
     from prdit_core.config import Activations, ModelConfig, Norm
@@ -103,7 +103,7 @@ class GlobalResidualDiT(nn.Module):
 
     def embed(self, v: Tensor, grid: TokenGrid) -> Tensor:
         """Noisy patches (B, N, d) to positioned tokens (B, N, h)."""
-        return cast("Tensor", self.embedding(v)) + position_table(grid, self.width).to(v.device)
+        return cast("Tensor", self.embedding(v)) + positions_on(v.device, grid, self.width)
 
     def forward(self, v: Tensor, c_global: Tensor, grid: TokenGrid) -> Tensor:
         """Residual tiles.

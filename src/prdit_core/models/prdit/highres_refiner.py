@@ -65,17 +65,23 @@ class HighResRefiner(nn.Module):
         """
         config = self.config
         grid_of(tuple(x.shape), config.stride, config.padding)
+        seen = x
         if config.sees == "below":
-            x = torch.cat([x, rough.chunk(2, dim=1)[1]], dim=1)
-        padded = pad_reflected(x, config.padding)
+            seen = torch.cat([x, rough.chunk(2, dim=1)[1]], dim=1)
+        padded = pad_reflected(seen, config.padding)
         if box is not None:
             padded = self._around(padded, box)
-        c_local = self.time.local_head(self.time.base(t))
+            x, rough = x[(..., *box)], rough[(..., *box)]
+        details = self._details(padded, self.time.local_head(self.time.base(t)))
+        return details if config.heads == "apart" else agreeing(details, rough, x, t)
+
+    def _details(self, padded: Tensor, c_local: Tensor) -> Tensor:
+        """Details of all that has its border, (B, C, ...) to (B, 2C, ...)."""
         if torch.is_grad_enabled() and self.local.out.weight.requires_grad:
             return self._tile(padded, c_local)  # autograd keeps everything anyway
-        depth, height, width = (edge - 2 * config.padding for edge in padded.shape[-3:])
-        out = x.new_empty(x.shape[0], self.output_channels, depth, height, width)
-        for tile in boxes((depth, height, width), self.tile_edge(x.shape[0])):
+        batch, (depth, height, width) = padded.shape[0], self._inner(padded)
+        out = padded.new_empty(batch, self.output_channels, depth, height, width)
+        for tile in boxes((depth, height, width), self.tile_edge(batch)):
             out[(..., *tile)] = self._tile(self._around(padded, tile), c_local)
         return out
 
@@ -88,10 +94,14 @@ class HighResRefiner(nn.Module):
     def _tile(self, padded: Tensor, c_local: Tensor) -> Tensor:
         """Details of a box whose border is given."""
         config = self.config
-        inner = tuple(edge - 2 * config.padding for edge in padded.shape[-3:])
-        grid = grid_of(inner, config.stride, 0)
+        grid = grid_of(self._inner(padded), config.stride, 0)
         v = cut_patches(padded, config.patch, config.stride)
         return assemble_tiles(self.local(v, c_local), grid, config.stride)
+
+    def _inner(self, padded: Tensor) -> tuple[int, int, int]:
+        """Edges without the border."""
+        depth, height, width = (edge - 2 * self.config.padding for edge in padded.shape[-3:])
+        return depth, height, width
 
     def tile_edge(self, batch: int) -> int:
         """Edge in voxels of tiles whose activations stay within the bound, at least a stride."""
@@ -103,6 +113,26 @@ class HighResRefiner(nn.Module):
 def bytes_per_token(token_width: int) -> int:
     """Largest activations of a Local Denoiser per token, about, in float32."""
     return 4 * 6 * token_width
+
+
+def agreeing(details: Tensor, rough: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """Details with which image and noise add up to the state, x = cos(theta) x0 + sin(theta) eps.
+
+    The least change of both: x0 takes cos(theta) of what is missing, eps sin(theta). What is left
+    of the heads is the velocity cos(theta) eps - sin(theta) x0, and near t = 0 and T the state
+    itself is one of them. Their joint error (Eq. 3) is that of the velocity.
+
+    Parameters
+    ----------
+    details, rough : (B, 2C, D, H, W), noise then image, the prediction being their sum
+    x : (B, C, D, H, W) state
+    t : (B,) its time
+    """
+    theta = t * (0.5 * math.pi / T)
+    alpha, sigma = (share[:, None, None, None, None] for share in (theta.cos(), theta.sin()))
+    eps, x0 = (rough + details).chunk(2, dim=1)
+    missing = x - alpha * x0 - sigma * eps
+    return details + torch.cat([sigma * missing, alpha * missing], dim=1)
 
 
 def downsample(x: Tensor) -> Tensor:

@@ -124,3 +124,9 @@ def position_table(grid: TokenGrid, width: int) -> Tensor:
         shape[axis] = count
         tables.append(table.reshape(shape).expand(*grid, -1))
     return torch.cat(tables, dim=-1).reshape(1, -1, width)
+
+
+@lru_cache(maxsize=8)
+def positions_on(device: torch.device, grid: TokenGrid, width: int) -> Tensor:
+    """The table where it is needed; sent to a GPU once, for a copy ends what a graph records."""
+    return position_table(grid, width).to(device)

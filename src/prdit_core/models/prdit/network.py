@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prdit_core.patches import Box, TokenGrid
 
 
-class Parts(NamedTuple):
+class OutputParts(NamedTuple):
     """A prediction's parts, each (B, Cout, D, H, W); None is a part that the model has not."""
 
     local: Tensor
@@ -105,7 +105,7 @@ class PRDiT(nn.Module):
             found.append(rough.add_(details))
         return found
 
-    def parts(self, x: Tensor, t: Tensor) -> Parts:
+    def parts(self, x: Tensor, t: Tensor) -> OutputParts:
         """What `forward` sums up: since upsampling is linear, each part can be followed up.
 
         A refiner's part is all that it adds, also where it sees the prediction below it.
@@ -121,7 +121,7 @@ class PRDiT(nn.Module):
                 rough = rough if part is None else rough + part
             details = refiner(state, rough, time)
             refined = details if refined is None else refined.add_(details)
-        return Parts(local, residual, refined)
+        return OutputParts(local, residual, refined)
 
     def _states(self, x: Tensor, t: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The noisy volume and its time as each resolution sees them, lowest first."""

@@ -105,6 +105,7 @@ def _refined(config: TrainConfig, data: PreparedData, start: Header | None) -> M
         width=own.width,
         sees=config.sees or "noise",
         shows=config.shows or "voxels",
+        heads=config.heads or "apart",
     )
     network = below.refined_by(*below.refiners, cut)
     if any(edge % network.edge_multiple for edge in data.geometry.shape):

@@ -1,0 +1,1 @@
+"""Files of the release of 3D MedDiffusion."""

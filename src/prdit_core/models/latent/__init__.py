@@ -1,0 +1,1 @@
+"""3D MedDiffusion: Patch-Volume autoencoder and BiFlowNet in its latents."""

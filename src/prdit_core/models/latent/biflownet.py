@@ -1,0 +1,203 @@
+"""BiFlowNet: a transformer inside sub-volumes and a U-Net between them (spec 4)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prdit_core.models.latent.intra import IntraPatchFlow
+from prdit_core.models.latent.layers import ChannelNorm, VoxelAttention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prdit_core.models.latent.config import BiFlowConfig
+
+# Latent voxels along an axis that are resolution 1.
+RESOLUTION = 64
+
+
+class Conditions(nn.Module):
+    """Time, class and resolution to the one vector that both flows get."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.width = width
+        self.time = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 4 * width)
+        )
+        self.classes = nn.Embedding(classes, 4 * width)
+        self.resolution = nn.Sequential(
+            nn.Linear(3, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width)
+        )
+
+    def forward(self, t: Tensor, label: Tensor, resolution: Tensor) -> Tensor:
+        """(B,), (B,) and (B, 3) to (B, 8 width)."""
+        named = self.time(sinusoids(t, self.width)) + self.classes(label)
+        return torch.cat([named, self.resolution(resolution)], dim=1)
+
+
+def sinusoids(t: Tensor, width: int) -> Tensor:
+    """(B,) to (B, width): sines, then cosines."""
+    half = width // 2
+    numbers = torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t.float()[:, None] * torch.exp(numbers * (-math.log(10000.0) / (half - 1)))
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm, and SiLU, with room for a modulation before it."""
+
+    def __init__(self, width: int, out: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width, out, 3, padding=1)
+        self.norm = nn.GroupNorm(groups, out)
+
+    def forward(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, width, D, H, W) to (B, out, D, H, W)."""
+        x = self.norm(self.conv(x))
+        if modulation is not None:
+            scale, shift = modulation
+            x = x * (1 + scale) + shift
+        return functional.silu(x)
+
+
+class ResNetBlock(nn.Module):
+    """Two convolution blocks beside the input, the first modulated; 0 conditions: neither."""
+
+    def __init__(self, width: int, out: int, condition: int, groups: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(condition, 2 * out) if condition else None
+        self.block1 = ConvBlock(width, out, groups)
+        self.block2 = ConvBlock(out, out, groups)
+        self.skip = nn.Identity() if width == out else nn.Conv3d(width, out, 1)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """(B, width, D, H, W) and (B, condition) to (B, out, D, H, W)."""
+        found = None
+        if self.modulation is not None and c is not None:
+            both = self.modulation(functional.silu(c))[:, :, None, None, None]
+            scale, shift = both.chunk(2, dim=1)
+            found = scale, shift
+        return cast("Tensor", self.skip(x) + self.block2(self.block1(x, found)))
+
+
+class Level(nn.Module):
+    """Two blocks with attention where the level has it, and a change of the grid or none."""
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int, int],
+        config: BiFlowConfig,
+        attention: bool,
+        resample: nn.Module,
+    ) -> None:
+        super().__init__()
+        in1, out1, in2, out2 = widths
+        condition, groups = 8 * config.width, config.groups
+        self.block1 = ResNetBlock(in1, out1, condition, groups)
+        self.attention1 = _attention(out1, config) if attention else nn.Identity()
+        self.block2 = ResNetBlock(in2, out2, condition, groups)
+        self.attention2 = _attention(out2, config) if attention else nn.Identity()
+        self.resample = resample
+
+    def first(self, x: Tensor, c: Tensor) -> Tensor:
+        """The first block."""
+        return cast("Tensor", self.attention1(self.block1(x, c)))
+
+    def second(self, x: Tensor, c: Tensor) -> Tensor:
+        """The second block."""
+        return cast("Tensor", self.attention2(self.block2(x, c)))
+
+
+def _attention(width: int, config: BiFlowConfig) -> VoxelAttention:
+    return VoxelAttention(ChannelNorm(width), width, config.heads)
+
+
+class BiFlowNet(nn.Module):
+    """Noise in noisy latents, by class and resolution.
+
+    The maps of the intra-patch flow are added where the U-Net has full resolution: to its first
+    levels on the way down, to its last on the way up.
+    """
+
+    def __init__(self, config: BiFlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, widths = config.width, config.widths
+        count = len(widths)
+        self.conditions = Conditions(width, config.class_rows)
+        self.intra = IntraPatchFlow(config) if config.intra else None
+        self.first = nn.Conv3d(config.channels, width, 3, padding=1)
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for level, out in enumerate(widths):
+            before, attention = widths[max(level - 1, 0)], level in config.attention
+            inner = 0 < level < count - 1
+            down = nn.Conv3d(out, out, 4, 2, 1) if inner else nn.Identity()
+            self.downs.append(Level((before, out, out, out), config, attention, down))
+        for level in reversed(range(count)):
+            own, after, attention = (
+                widths[level],
+                widths[max(level - 1, 0)],
+                level in config.attention,
+            )
+            up = nn.ConvTranspose3d(after, after, 4, 2, 1) if level > 1 else nn.Identity()
+            self.ups.append(Level((2 * own, own, 2 * own, after), config, attention, up))
+        condition, groups = 8 * width, config.groups
+        self.middle1 = ResNetBlock(widths[-1], widths[-1], condition, groups)
+        self.middle_attention = _attention(widths[-1], config)
+        self.middle2 = ResNetBlock(widths[-1], widths[-1], condition, groups)
+        self.end = ResNetBlock(2 * width, width, 0, groups)
+        self.out = nn.Conv3d(width, config.channels, 1)
+
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor, resolution: Tensor | None = None
+    ) -> Tensor:
+        """Predict the noise.
+
+        Parameters
+        ----------
+        x : (B, C, D, H, W) noisy latents, every edge a multiple of `BiFlowConfig.grid_multiple`
+        t : (B,) number of the schedule's entry
+        label : (B,) class, `BiFlowConfig.classes` being none
+        resolution : (B, 3); None: that of the grid of `x`
+
+        Returns
+        -------
+        (B, C, D, H, W)
+        """
+        if resolution is None:
+            resolution = resolution_of(x)
+        c = self.conditions(t, label, resolution)
+        maps = [None] * 4 if self.intra is None else self.intra(x, c)
+        x = first = self.first(x)
+        kept: list[Tensor] = []
+        for number, level in enumerate(cast("Iterable[Level]", self.downs)):
+            x = _plus(x, maps[number] if number < 2 else None)
+            x = level.first(x, c)
+            kept.append(x)
+            x = level.second(x, c)
+            kept.append(x)
+            x = level.resample(x)
+        x = self.middle2(self.middle_attention(self.middle1(x, c)), c)
+        for number, level in enumerate(cast("Iterable[Level]", self.ups)):
+            last = number - len(self.ups) + 4  # 2 and 3 are those of full resolution
+            x = _plus(x, maps[last] if last >= 2 else None)
+            x = level.first(torch.cat([x, kept.pop()], dim=1), c)
+            x = level.second(torch.cat([x, kept.pop()], dim=1), c)
+            x = level.resample(x)
+        return cast("Tensor", self.out(self.end(torch.cat([x, first], dim=1))))
+
+
+def _plus(x: Tensor, more: Tensor | None) -> Tensor:
+    return x if more is None else x + more
+
+
+def resolution_of(x: Tensor) -> Tensor:
+    """(B, 3): edges of the grid of latents by 64, the same for every one of a batch."""
+    edges = torch.tensor(x.shape[2:], dtype=torch.float32, device=x.device)
+    return (edges / RESOLUTION).expand(len(x), 3)

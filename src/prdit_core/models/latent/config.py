@@ -1,0 +1,149 @@
+"""What fixes the autoencoder and BiFlowNet; read without torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from prdit_core.config import NetworkConfig
+
+
+class AutoencoderConfig(NetworkConfig):
+    """Everything that fixes the names and shapes of a Patch-Volume autoencoder.
+
+    Attributes
+    ----------
+    ratio : edge of volumes by that of their latents
+    width, groups : channels of the first level, groups of every GroupNorm
+    code_size, codes : channels of the latents, number of codes
+    patch : edge of the patches that are encoded one by one, in voxels
+    """
+
+    family: Literal["patch-volume"] = "patch-volume"
+    channels: int = Field(default=1, ge=1, le=64)
+    ratio: Literal[4, 8] = 8
+    width: int = Field(default=48, ge=1, le=1024)
+    groups: int = Field(default=24, ge=1, le=1024)
+    code_size: int = Field(default=8, ge=1, le=256)
+    codes: int = Field(default=8192, ge=2, le=2**20)
+    patch: int = Field(default=64, ge=8, le=512)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(f"widths {self.widths} must be multiples of {self.groups} groups")
+        if self.patch % self.ratio:
+            raise ValueError(f"patch {self.patch} is no multiple of the ratio {self.ratio}")
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level; the last is repeated."""
+        n = self.width
+        return (n, 2 * n, 2 * n) if self.ratio == 4 else (n, 2 * n, 4 * n, 4 * n)
+
+    @property
+    def edge_multiple(self) -> int:
+        """Whole patches."""
+        return self.patch
+
+    def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Grid of the latents of a volume (D, H, W).
+
+        Raises
+        ------
+        ValueError
+            If it is not made of whole patches; a rest would be lost.
+        """
+        if any(edge % self.patch for edge in shape):
+            raise ValueError(
+                f"volumes of {shape} are not made of whole patches of {self.patch} voxels; pad "
+                "them with air first"
+            )
+        depth, height, width = (edge // self.ratio for edge in shape)
+        return depth, height, width
+
+    @property
+    def least_parameters(self) -> int:
+        """Those of the middle convolutions."""
+        return 8 * 27 * self.widths[-1] ** 2
+
+    @property
+    def summary(self) -> str:
+        """What it is made of, in words."""
+        return f"Patch-Volume autoencoder, {self.ratio}x, {self.codes} codes of {self.code_size}"
+
+
+class BiFlowConfig(NetworkConfig):
+    """Everything that fixes the names and shapes of a BiFlowNet.
+
+    Attributes
+    ----------
+    channels : of the latents
+    width, multipliers : channels of the first level, those of each level by it; the first two
+        levels are equally wide, of full resolution, and take the maps of the intra-patch flow
+    sub_volume, patch : edges of a sub-volume and of a token in latent voxels
+    attention : levels that have attention
+    heads, intra_heads : of the U-Net (32 wide each), and of the intra-patch flow
+    groups : of every GroupNorm
+    classes : names of the classes, numbered from 0
+    null : whether there is one more row for no class, which guidance needs
+    intra : whether there is an intra-patch flow; without is an ablation (Table IV)
+    """
+
+    family: Literal["latent"] = "latent"
+    channels: int = Field(default=8, ge=1, le=256)
+    width: int = Field(default=72, ge=6, le=4096)
+    multipliers: tuple[int, ...] = Field(default=(1, 1, 2, 4, 8), min_length=3, max_length=8)
+    sub_volume: int = Field(default=8, ge=1, le=64)
+    patch: int = Field(default=1, ge=1, le=8)
+    attention: tuple[int, ...] = (3, 4)
+    heads: int = Field(default=8, ge=1, le=128)
+    intra_heads: int = Field(default=8, ge=1, le=128)
+    groups: int = Field(default=24, ge=1, le=1024)
+    classes: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    null: bool = True
+    intra: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.multipliers[:2] != (1, 1) or 1 in self.multipliers[2:]:
+            raise ValueError("the first two levels, and no others, must be of multiplier 1")
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(f"widths {self.widths} must be multiples of {self.groups} groups")
+        if self.width % 6 or self.width % self.intra_heads:
+            raise ValueError(f"width {self.width} is no multiple of 6 and {self.intra_heads} heads")
+        if self.sub_volume % self.patch:
+            raise ValueError(f"sub-volume {self.sub_volume} is no multiple of {self.patch}")
+        if any(not 0 <= level < len(self.multipliers) for level in self.attention):
+            raise ValueError(f"attention {self.attention} names a level that is not there")
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.width * times for times in self.multipliers)
+
+    @property
+    def class_rows(self) -> int:
+        """Rows of the table of classes."""
+        return len(self.classes) + self.null
+
+    @property
+    def edge_multiple(self) -> int:
+        """Of every edge of the latents: halvings of the U-Net, and whole sub-volumes."""
+        halvings: int = 2 ** (len(self.multipliers) - 2)
+        return math.lcm(halvings, self.sub_volume) if self.intra else halvings
+
+    @property
+    def least_parameters(self) -> int:
+        """Those of the lowest level."""
+        return 27 * 4 * self.widths[-1] ** 2
+
+    @property
+    def summary(self) -> str:
+        """What it is made of, in words."""
+        flow = "with intra-patch flow" if self.intra else "U-Net alone"
+        return f"BiFlowNet, {len(self.multipliers)} levels, {flow}, {len(self.classes)} classes"

@@ -1,0 +1,141 @@
+"""The Patch-Volume autoencoder as a codec: encoded by patches, decoded at once (spec 2 and 3)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from prdit_core.models.latent.intra import split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prdit_core.models.contracts import Shape
+    from prdit_core.models.latent.autoencoder import Autoencoder
+
+# Patches that are encoded at once, and bytes that a decoder may take: matters of memory only.
+PATCHES_AT_ONCE = 4
+DECODER_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class PatchVolume:
+    """Volumes whose edges are multiples of a patch to scaled latents, and back.
+
+    Attributes
+    ----------
+    decoder_bytes : above these a latent is decoded in overlapping windows, which are blended
+    """
+
+    module: Autoencoder
+    decoder_bytes: int = DECODER_BYTES
+
+    def to(self, device: str) -> PatchVolume:
+        """The same codec there; this one stays where it is."""
+        if self.module.low.device == torch.device(device):
+            return self
+        return PatchVolume(deepcopy(self.module).to(device), self.decoder_bytes)
+
+    def grid(self, shape: Shape) -> Shape:
+        """Grid of the latents of a volume (D, H, W)."""
+        return self.module.config.grid(shape)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Scaled, unquantised latents (B, code_size, d, h, w), every patch by itself."""
+        grid = self.grid((x.shape[2], x.shape[3], x.shape[4]))
+        patches = torch.split(split(x, self.module.config.patch), PATCHES_AT_ONCE)
+        z = joined(torch.cat([self.module.encode(some) for some in patches]), grid)
+        return self.scaled(z)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Volumes (B, C, D, H, W) of scaled latents, by their nearest codes."""
+        codes = self.module.after(self.module.quantiser.nearest(self.unscaled(z)))
+        window = self._window(z)
+        if window == tuple(z.shape[2:]):
+            return self.module.decoder(codes)  # type: ignore[no-any-return]
+        return self._blended(codes, window)
+
+    def preview(self, z: Tensor) -> Tensor:
+        """A linear picture of the latents, each voxel as large as it stands for."""
+        picture = torch.einsum("cz,bzdhw->bcdhw", self.module.picture, z)
+        picture = picture + self.module.picture_bias[:, None, None, None]
+        return functional.interpolate(picture, scale_factor=float(self.module.config.ratio))
+
+    def scaled(self, z: Tensor) -> Tensor:
+        """2 (z - low) / (high - low) - 1 of each channel; what lies beyond is not clipped."""
+        low, high = self._bounds()
+        return 2 * (z - low) / (high - low) - 1
+
+    def unscaled(self, z: Tensor) -> Tensor:
+        """The inverse of `scaled`."""
+        low, high = self._bounds()
+        return (z + 1) / 2 * (high - low) + low
+
+    def memory(self, grid: Shape) -> int:
+        """Bytes that decoding latents of a grid at once takes, about.
+
+        The last level holds six volumes of its width and as many again of twice that.
+        """
+        config = self.module.config
+        voxels = grid[0] * grid[1] * grid[2] * config.ratio**3
+        return 4 * 10 * config.width * voxels
+
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        places = (slice(None), None, None, None)
+        return self.module.low[places], self.module.high[places]
+
+    def _window(self, z: Tensor) -> Shape:
+        """The largest window that fits: the longest edge is halved until it does."""
+        edges = [int(edge) for edge in z.shape[2:]]
+        while len(z) * self.memory((edges[0], edges[1], edges[2])) > self.decoder_bytes:
+            longest = max(range(3), key=edges.__getitem__)
+            if edges[longest] <= 4:
+                break
+            edges[longest] = -(-edges[longest] // 2)
+        return edges[0], edges[1], edges[2]
+
+    def _blended(self, codes: Tensor, window: Shape) -> Tensor:
+        """Windows that overlap by half, each weighed by how far its voxels are from its border."""
+        ratio, grid = self.module.config.ratio, codes.shape[2:]
+        shape = (len(codes), self.module.config.channels, *(ratio * edge for edge in grid))
+        total, weights = codes.new_zeros(shape), codes.new_zeros(shape[2:])
+        ramps = [_ramp(ratio * edge, codes) for edge in window]
+        weight = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
+        starts = [_starts(edge, part) for edge, part in zip(grid, window, strict=True)]
+        for corner in product(*starts):
+            part, place = codes, (total, weights)
+            for axis, (start, edge) in enumerate(zip(corner, window, strict=True)):
+                part = part.narrow(axis + 2, start, edge)
+                far = ratio * start, ratio * edge
+                place = place[0].narrow(axis + 2, *far), place[1].narrow(axis, *far)
+            place[0].add_(weight * self.module.decoder(part))
+            place[1].add_(weight)
+        return total / weights
+
+
+def joined(patches: Tensor, grid: Shape) -> Tensor:
+    """Latents (B, C, d, h, w) of those of patches (B P, C, e, e, e); the inverse of `split`."""
+    edge = patches.shape[-1]
+    counts = [along // edge for along in grid]
+    x = torch.unflatten(patches, 0, (-1, *counts)).permute(0, 4, 1, 5, 2, 6, 3, 7)
+    whole: Tensor = x.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    return whole
+
+
+def _starts(edge: int, part: int) -> list[int]:
+    """Where windows begin: half a window apart at most, the last one at the end."""
+    count = 1 + -(-2 * (edge - part) // part) if edge > part else 1
+    return [round(number * (edge - part) / max(count - 1, 1)) for number in range(count)]
+
+
+def _ramp(count: int, like: Tensor) -> Tensor:
+    """Rises evenly from the ends of a window to its middle, never 0."""
+    places = torch.arange(count, device=like.device, dtype=like.dtype)
+    return torch.minimum(places + 1, count - places)

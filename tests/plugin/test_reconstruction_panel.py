@@ -1,0 +1,305 @@
+"""Reconstructing in the dock: what is measured, samples, parts, methods beside, files, faults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_prdit.layers import OURS, image_layer
+from napari_prdit.looking import our_layers
+from napari_prdit.measuring import NOISELESS, TASKS
+from napari_prdit.reader import read_scan
+from napari_prdit.reconstruction import MODEL
+from napari_prdit.reconstruction_layers import MEASURED
+from napari_prdit.sample_data import phantom
+from napari_prdit.widgets.planes import planes_of
+from napari_prdit.widgets.reconstruct import FILE, ReconstructDock
+from prdit_core.data.phantoms import make_phantom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import napari
+    from napari.layers import Image
+    from pytestqt.qtbot import QtBot
+
+    from napari_prdit.widgets.reconstruction_panel import ReconstructionPanel
+
+    MakeViewer = Callable[..., napari.Viewer]
+
+PATIENCE_MS = 240_000
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def scan(viewer: ViewerModel) -> Image:
+    data, attributes, _ = image_layer(make_phantom(2, 7, spacing_mm=8.0).volume, "chest")
+    return viewer.add_image(data, **attributes)
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel, scan: Image) -> Iterator[ReconstructDock]:
+    made = ReconstructDock(viewer)
+    qtbot.addWidget(made)
+    small(made)
+    yield made
+    made.shut_down()
+
+
+def small(dock: ReconstructDock) -> ReconstructionPanel:
+    dock.model.size_choice.choose(32)
+    dock.samples.own.steps.setValue(4)
+    dock.samples.own.count.setValue(1)
+    return dock.samples
+
+
+def finish(qtbot: QtBot, panel: ReconstructionPanel) -> None:
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=PATIENCE_MS)
+    assert panel.message.kind != "error", panel.message.text()
+
+
+def layer(panel: ReconstructionPanel, key: str) -> Image:
+    found = panel.layers.get(key)
+    assert found is not None, key
+    return found
+
+
+def rows(panel: ReconstructionPanel) -> dict[str, list[str]]:
+    table = panel.table
+    cells = [[table.item(row, column) for column in range(3)] for row in range(table.rowCount())]
+    texts = [[cell.text() for cell in row if cell is not None] for row in cells]
+    return {first: rest for first, *rest in texts}
+
+
+def test_samples_mean_spread_and_parts_are_those_of_the_verbs(
+    qtbot: QtBot, dock: ReconstructDock, scan: Image
+) -> None:
+    import prdit_core
+    from prdit_core.verbs.assess import assess
+    from prdit_core.verbs.reconstruct import WALK
+
+    before, panel = scan.data.copy(), dock.samples
+    panel.own.count.setValue(2)
+    panel.own.seed.setValue(5)
+    panel.controls.go.click()
+    finish(qtbot, panel)
+    assert panel.results is not None
+    measured = panel.results.measured
+    prior = prdit_core.load("demo").at_size(32)
+    config = WALK.model_copy(update={"steps": 4})
+    volumes = [
+        prdit_core.reconstruct(prior, measured.measurement, config, seed=5, index=index)
+        for index in range(2)
+    ]
+    expected = assess(measured.measurement, volumes, measured.truth)
+    np.testing.assert_array_equal(layer(panel, "mean").data, expected.volume.voxels_hu)
+    np.testing.assert_array_equal(layer(panel, MODEL).data, volumes[1].voxels_hu)
+    for key, part in expected.parts.items():
+        np.testing.assert_array_equal(layer(panel, key).data, part.voxels_hu)
+    parts = layer(panel, "determined").data + layer(panel, "imagined").data
+    np.testing.assert_allclose(parts, layer(panel, "mean").data, atol=1e-2)
+    psnr = expected.numbers["volume"]["grey"]["psnr"]
+    assert rows(panel)["model, mean of 2"][0] == f"{psnr:.1f} dB"
+    assert f"{psnr:.1f} dB against the truth" in panel.message.text()
+    assert "imagined" in panel.message.text() and "twice as fine" in panel.about.text()
+    np.testing.assert_array_equal(scan.data, before)
+    ours = layer(panel, MODEL).metadata[OURS]
+    assert ours["notice"].endswith("partly imagined, not for diagnosis")
+    assert (ours["seed"], ours["index"], ours["checkpoint_sha256"]) == (5, 1, prior.digest)
+    assert ours["measurement"]["inverse_crime"] is False
+    assert [len(curve) for curve in panel.misfits.curves] == [4, 4]
+    assert all(curve[-1] < curve[0] for curve in panel.misfits.curves)
+
+
+def test_one_layer_is_seen_at_a_time_and_each_sample_can_be(
+    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+) -> None:
+    panel = dock.samples
+    panel.own.count.setValue(2)
+    panel.reconstruct()
+    finish(qtbot, panel)
+    assert layer(panel, "mean").visible and not layer(panel, MODEL).visible
+    panel.sheet.itemClicked.emit(panel.sheet.item(0))
+    assert layer(panel, MODEL).visible and layer(panel, MODEL).name == "model, sample 1"
+    assert layer(panel, MODEL).metadata[OURS]["index"] == 0
+    panel.table.choose("spread")
+    assert [one.visible for one in panel.layers.present].count(True) == 1
+    assert layer(panel, "spread").visible and layer(panel, "spread").data.min() >= 0
+    viewer.layers.remove(layer(panel, "imagined"))
+    panel.table.choose("imagined")
+    assert "deleted" in panel.message.text()
+
+
+def test_the_sinogram_lies_in_the_place_of_the_volume(
+    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel
+) -> None:
+    panel = dock.samples
+    panel.compare("fbp")
+    finish(qtbot, panel)
+    sinogram, truth = layer(panel, MEASURED), layer(panel, "truth")
+    assert sinogram.name == "sinogram" and sinogram.data.shape[:2] == (32, 8)
+    edges = [
+        (one.extent.world[0] - one.scale / 2, one.extent.world[1] + one.scale / 2)
+        for one in (sinogram, truth)
+    ]
+    np.testing.assert_allclose(*edges, atol=1e-3)
+    assert sinogram not in our_layers(viewer)  # no volume, so in no other plane
+    assert "sinogram" not in [panel.form.source.itemText(0)]
+
+
+def test_methods_beside_stay_while_the_data_do(qtbot: QtBot, dock: ReconstructDock) -> None:
+    panel = dock.samples
+    for method in ("fbp", "sirt"):
+        panel.methods[method].click()
+        finish(qtbot, panel)
+    assert {"FBP", "SIRT", "truth"} <= rows(panel).keys()
+    fbp, sirt = (float(rows(panel)[name][0].split()[0]) for name in ("FBP", "SIRT"))
+    assert sirt > fbp
+    panel.reconstruct()
+    finish(qtbot, panel)
+    assert {"FBP", "SIRT", "model, sample 1"} <= rows(panel).keys()
+    panel.form.views.setValue(12)
+    panel.compare("fbp")
+    finish(qtbot, panel)
+    assert rows(panel).keys() == {"truth", "measured data", "FBP"}
+
+
+@pytest.mark.parametrize("task", ["super-resolution", "deblur"])
+def test_tasks_without_rays_say_that_their_data_are_too_good(
+    qtbot: QtBot, dock: ReconstructDock, task: str
+) -> None:
+    dock.choose(task)
+    panel = dock.samples
+    assert not panel.methods["fbp"].isVisibleTo(panel)
+    panel.reconstruct()
+    finish(qtbot, panel)
+    assert "better than a scanner's" in panel.about.text()
+    assert layer(panel, MEASURED).name == "measured data"
+    assert layer(panel, MODEL).data.shape == (32, 32, 32)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_shows_the_settings_that_it_heeds(dock: ReconstructDock, task: str) -> None:
+    dock.choose(task)
+    form = dock.samples.form
+    shown = [name for name, field in form.fields.items() if form.data.rows.isRowVisible(field)]
+    assert shown == [name for name in form.fields if name in TASKS[task].settings]
+    assert form.scanner() == TASKS[task].scanner
+
+
+def test_saved_data_reconstruct_alike_from_their_file(
+    qtbot: QtBot, dock: ReconstructDock, tmp_path: Path
+) -> None:
+    panel = dock.samples
+    panel.form.dose.setCurrentText(NOISELESS)
+    panel.reconstruct()
+    finish(qtbot, panel)
+    before = layer(panel, MODEL).data.copy()
+    panel.save_data(str(tmp_path / "views"))
+    qtbot.waitUntil(lambda: not panel.saving.running, timeout=PATIENCE_MS)
+    dock.choose(FILE)
+    panel.form.file.choose(str(tmp_path / "views.npz"))
+    panel.reconstruct()
+    finish(qtbot, panel)
+    np.testing.assert_array_equal(layer(panel, MODEL).data, before)
+    panel._save("NIfTI", str(tmp_path / "model"))
+    qtbot.waitUntil(lambda: not panel.saving.running, timeout=PATIENCE_MS)
+    ((data, attributes, _),) = read_scan(str(tmp_path / "model.nii.gz"))
+    np.testing.assert_allclose(data, before, atol=0.51)
+    assert attributes["metadata"][OURS]["measurement_sha256"]
+
+
+def test_stopping_leaves_the_estimate_of_a_model_and_nothing_of_a_method(
+    qtbot: QtBot, dock: ReconstructDock
+) -> None:
+    panel = dock.samples
+    panel.own.steps.setValue(500)
+    panel.reconstruct()
+    assert not dock.task.isEnabled()
+    qtbot.waitUntil(lambda: panel.layers.get(MODEL) is not None, timeout=PATIENCE_MS)
+    panel.controls.halt.click()
+    finish(qtbot, panel)
+    assert panel.message.text().startswith("Stopped after step") and dock.task.isEnabled()
+    assert layer(panel, MODEL).metadata[OURS]["estimate_at_step"] < 500
+    panel.compare("sirt")
+    panel.job.control.stop()
+    finish(qtbot, panel)
+    assert panel.layers.get("sirt") is None and "nothing" in panel.message.text()
+
+
+def test_kept_layers_stay(qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel) -> None:
+    panel = dock.samples
+    panel.reconstruct()
+    finish(qtbot, panel)
+    kept = layer(panel, MODEL)
+    before = kept.data.copy()
+    panel.ending.keep.click()
+    assert not rows(panel)
+    panel.ending.another_wanted.emit()
+    finish(qtbot, panel)
+    np.testing.assert_array_equal(kept.data, before)
+    assert kept.name == "model, sample 1, seed 0" and layer(panel, MODEL) is not kept
+    assert layer(panel, MODEL).metadata[OURS]["seed"] == 1
+
+
+def refused(qtbot: QtBot, panel: ReconstructionPanel) -> str:
+    panel.reconstruct()
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=PATIENCE_MS)
+    assert panel.message.kind == "error" and panel.controls.go.isEnabled()
+    return str(panel.message.text())
+
+
+def test_faults_are_one_line_each(
+    qtbot: QtBot, dock: ReconstructDock, viewer: ViewerModel, tmp_path: Path
+) -> None:
+    panel = dock.samples
+    viewer.layers.clear()
+    assert "drop a CT scan" in refused(qtbot, panel)
+    dock.choose(FILE)
+    assert "choose a measurement file" in refused(qtbot, panel)
+    for name, content, why in (
+        ("gone.npz", None, "gone.npz"),
+        ("torn.npz", b"PK\x03\x04", "no whole .npz"),
+        ("scan.xrm", b"", "Zeiss"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        panel.form.file.choose(str(tmp_path / name))
+        assert why in refused(qtbot, panel)
+
+
+# --- a real window --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_phantom_from_few_views_is_seen(make_napari_viewer: MakeViewer, qtbot: QtBot) -> None:
+    viewer: Any = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1400, 900)
+    for data, attributes, kind in phantom():
+        if kind == "image":
+            viewer.add_image(data, **attributes)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Reconstruct and edit")
+    qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
+    panel = small(dock)
+    panel.own.steps.setValue(10)
+    panel.controls.go.click()
+    finish(qtbot, panel)
+    pictures = {}
+    for key in ("truth", MODEL, MEASURED):
+        panel.table.choose(key)
+        qtbot.wait(300)
+        shot = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+        pictures[key] = shot.astype(float).mean(-1).ravel()
+        assert np.std(pictures[key]) > 20
+    alike = np.corrcoef([pictures["truth"], pictures[MODEL], pictures[MEASURED]])
+    assert alike[0, 1] > 0.9 > alike[0, 2]  # the model's volume looks like the truth, data do not
+    assert panel.plot.isVisible() and panel.table.isVisible()
+    dock.shut_down()
