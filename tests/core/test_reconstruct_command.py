@@ -195,6 +195,7 @@ def test_the_usual_strength_is_for_what_was_tuned(monkeypatch: pytest.MonkeyPatc
             tv_strength.strength_for(in_measured_unit(prdit_core.simulate(wide, spec), "cpu"))
 
 
+@pytest.mark.slow
 def test_a_tuned_strength_is_better_than_others_for_another_body() -> None:
     scan = volume(chest(2, 0), 20.0)
     spec = scanners.parallel_scan((8, 8, 8), (40.0, 40.0, 40.0), 6, 120.0)
@@ -209,6 +210,7 @@ def test_a_tuned_strength_is_better_than_others_for_another_body() -> None:
     assert error(chosen.value) < min(error(chosen.value * 100), error(chosen.value / 1000) + 1)
 
 
+@pytest.mark.slow
 def test_tune_tv_gives_a_strength_that_reconstructs_better_than_others(tmp_path: Path) -> None:
     scan = volume(chest(2, 0), 20.0)
     spec = scanners.parallel_scan((8, 8, 8), (40.0, 40.0, 40.0), 6, 120.0)

@@ -309,6 +309,7 @@ def test_tuned_on_others_tv_is_better_than_sirt_than_cg_than_fbp() -> None:
     assert errors[0] < 0.8 * errors[1]
 
 
+@pytest.mark.slow
 def test_tuning_ends_near_the_least_error_and_counts_its_trials() -> None:
     operator = few_views(12)
     known = []
