@@ -29,6 +29,7 @@ RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
+LastStepName = Literal["tv", "none"]
 GridName = Literal["exact", "log-snr", "release"]
 OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
 SamplerName = Literal[

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from toys import tiny_checkpoint
 
 import prdit_core
+from prdit_core.verbs.tv_strength import Strength
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
 EXACT = ("float32, explicit softmax", "recompute", "micro-batch 1")
@@ -157,3 +159,63 @@ def test_wheels_for_a_gpu_are_what_torch_and_matplotlib_do_not_bring() -> None:
     lacking -= wheels["LEFT_OUT"]
     assert {"pydantic", "pydantic-core", "lightning-fabric", "nibabel", "pytest"} <= lacking
     assert lacking.isdisjoint({"torch", "numpy", "pillow", "simpleitk", "napari-prdit", "napari"})
+
+
+# --- reconstruction ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reconstruction() -> dict[str, Any]:
+    sys.path.insert(0, str(SCRIPT.parent))
+    return runpy.run_path(str(SCRIPT.parent / "reconstruction.py"))
+
+
+@pytest.mark.slow
+def test_reconstructions_are_those_of_the_product_and_are_made_once(
+    reconstruction: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    names = reconstruction["classical"].__globals__
+    monkeypatch.setitem(names, "strength_for", lambda _: Strength(1e-5, "given"))  # tuning is slow
+    small = reconstruction["Scale"](size=32, steps=2, samples=2, training=2, iterations=3)
+    case = reconstruction["Reconstructions"]("8 views, metal", tmp_path, small)
+    prior = prdit_core.load("demo").at_size(32)
+    case.make([0, 1], {"demo": prior})
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*.npz")}
+    case.make([0, 1], {"demo": prior})
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.npz")} == files
+    one = reconstruction["scan"](case.case, 6, 1, small)
+    assert one.truth.max() > 400  # metal
+    expected = prdit_core.reconstruct(
+        prior, one.measurement, prdit_core.verbs.reconstruct.WALK.model_copy(update={"steps": 2})
+    )
+    made = np.load(case.file("demo default 0", 1))["hu"]
+    np.testing.assert_allclose(made, expected.voxels_hu, atol=0.5)
+    table = reconstruction["table"](case.rows([0, 1], ["demo"]))
+    rows = {cells[0]: cells for cells in map(cells_of, table.splitlines()[2:])}
+    assert {"FBP", "CG20", "SIRT", "TV", "FBP-UNet", "demo dds", "demo walk"} < set(rows)
+    assert rows["TV"][2] == "" and "+-" in rows["demo default mean of 2"][2]
+
+
+def test_looks_count_nodules_edges_noise_and_coverage(reconstruction: dict[str, Any]) -> None:
+    looks = sys.modules["looks"]
+    made = prdit_core.data.phantoms.make_phantom(6, 0, spacing_mm=5.0)
+    truth = made.volume.voxels_hu.reshape(32, 2, 32, 2, 32, 2).mean((1, 3, 5))
+    assert looks.sharpness(truth, truth) == pytest.approx(1)
+    assert looks.sharpness(truth, np.zeros_like(truth)) == 0
+    assert looks.noise(truth, truth, made.labels) == 0
+    random = np.random.default_rng(0)
+    samples = truth + 30 * random.standard_normal((5, *truth.shape))
+    other = truth + 30 * random.standard_normal(truth.shape)
+    assert looks.coverage(other, samples) == pytest.approx(0.9, abs=0.02)
+    assert looks.coverage(other + 300, samples) < 0.1
+    count, lost, invented = looks.nodules(truth, truth, made.labels)
+    assert (lost, invented) == (0, 0)
+    lung = looks.share_of(made.labels, "lung_right", "lung_left")
+    empty = np.where(looks.share_of(made.labels, "nodule") > 0, -850.0, truth)
+    assert looks.nodules(truth, empty, made.labels) == (count, count, 0)
+    inner = looks.ndimage.binary_erosion(lung > 0.9) & (truth < -750)
+    z, y, x = np.argwhere(looks.ndimage.binary_erosion(inner, np.ones((2, 2, 2))))[0]
+    more = truth.copy()
+    more[z - 1 : z + 1, y - 1 : y + 1, x - 1 : x + 1] = 0
+    assert looks.nodules(truth, more, made.labels)[2] == 1

@@ -123,6 +123,41 @@ def test_what_the_data_determine_looks_the_same_to_the_scanner(
     assert float((both[0] - both[1]).std()) > 20  # and the rest is imagined
 
 
+def test_the_last_step_takes_grain_away_and_is_told(
+    prior: Prior, truth: Volume, few_views: Measurement
+) -> None:
+    found, plain = (reconstruct(prior, few_views, QUICK, last_step=step) for step in ("tv", "none"))
+    assert [one.metadata["last_step"] for one in (found, plain)] == ["tv", "none"]
+    errors = [fidelity(truth.voxels_hu, one.voxels_hu).rmse_hu for one in (found, plain)]
+    assert errors[0] < errors[1]
+    assert grain(found) < grain(plain)
+
+
+def grain(volume: Volume) -> float:
+    """How much neighbours differ."""
+    return sum(float(np.abs(np.diff(volume.voxels_hu, axis=axis)).mean()) for axis in range(3))
+
+
+def test_a_ray_of_no_weight_counts_for_nothing(truth: Volume, few_views: Measurement) -> None:
+    weights = np.ones_like(few_views.values)
+    weights[:, 3, 20:24] = 0
+    spoilt = few_views.values.copy()
+    spoilt[weights == 0] = 50.0
+    for method in ("cg", "tv"):
+        strength = 1e-5 if method == "tv" else None
+        errors = [
+            fidelity(
+                truth.voxels_hu,
+                reconstruct_classically(one, method, strength=strength).voxels_hu,
+            ).rmse_hu
+            for one in (
+                replace(few_views, values=spoilt, weights=weights),
+                replace(few_views, values=spoilt, weights=None),
+            )
+        ]
+        assert errors[0] < 0.7 * errors[1]
+
+
 @pytest.mark.parametrize("method", ["fbp", "cg", "sirt", "tv"])
 def test_many_views_leave_little_open(fine: Volume, truth: Volume, method: str) -> None:
     spec = scanners.parallel_scan(truth.shape, truth.spacing_mm, 90, 180.0)

@@ -21,6 +21,7 @@ from prdit_core.data.io import read_volume, write_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.inverse import scanners
+from prdit_core.inverse.measurement import write_measurement
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.problem import in_measured_unit, projector_of
 from prdit_core.inverse.tuning import usual_strength
@@ -183,13 +184,18 @@ def test_the_usual_strength_is_for_what_was_tuned(monkeypatch: pytest.MonkeyPatc
     problem = in_measured_unit(measurement, "cpu")
     chosen = tv_strength.strength_for(problem)
     assert chosen.value == usual_strength(projector_of(problem), problem.y)
-    assert chosen.source == "usual for 20 views"
+    assert chosen.source == "usual for 20 views over 180 degrees"
+    limited = scanners.parallel_scan(wide.shape, wide.spacing_mm, 40, 120.0)
+    problem = in_measured_unit(prdit_core.simulate(wide, limited), "cpu")
+    chosen = tv_strength.strength_for(problem)
+    assert chosen.value == usual_strength(projector_of(problem), problem.y, 120)
     for views, arc in ((20, 120.0), (7, 180.0)):
         spec = scanners.parallel_scan(wide.shape, wide.spacing_mm, views, arc)
         with pytest.raises(UsageError, match=r"give --tv-strength, such as \d"):
             tv_strength.strength_for(in_measured_unit(prdit_core.simulate(wide, spec), "cpu"))
 
 
+@pytest.mark.slow
 def test_a_tuned_strength_is_better_than_others_for_another_body() -> None:
     scan = volume(chest(2, 0), 20.0)
     spec = scanners.parallel_scan((8, 8, 8), (40.0, 40.0, 40.0), 6, 120.0)
@@ -202,6 +208,29 @@ def test_a_tuned_strength_is_better_than_others_for_another_body() -> None:
         return float(np.square(found.voxels_hu - truth.voxels_hu).mean())
 
     assert error(chosen.value) < min(error(chosen.value * 100), error(chosen.value / 1000) + 1)
+
+
+@pytest.mark.slow
+def test_tune_tv_gives_a_strength_that_reconstructs_better_than_others(tmp_path: Path) -> None:
+    scan = volume(chest(2, 0), 20.0)
+    spec = scanners.parallel_scan((8, 8, 8), (40.0, 40.0, 40.0), 6, 120.0)
+    measurement, truth = prdit_core.simulate(scan, spec), coarser(scan)
+    write_measurement(measurement, tmp_path / "m.npz")
+    write_volume(volume(chest(3, 0), 20.0), tmp_path / "other.nii.gz")
+    for given in (("--phantoms", 2), ("--volume", tmp_path / "other.nii.gz")):
+        told = json.loads(run("tune-tv", tmp_path / "m.npz", *given, "--json").stdout)
+        strengths = [told["strength"] * factor for factor in (1, 100, 1e-3)]
+        errors = [
+            float(np.square(found.voxels_hu - truth.voxels_hu).mean())
+            for found in (
+                prdit_core.reconstruct_classically(measurement, "tv", strength=one)
+                for one in strengths
+            )
+        ]
+        assert errors[0] < min(errors[1], errors[2] + 1)
+        assert told["share"] == pytest.approx(
+            min(told["trials"], key=lambda one: one["error"])["share"], rel=1
+        )
 
 
 # --- faults -----------------------------------------------------------------------------------

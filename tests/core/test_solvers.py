@@ -19,8 +19,8 @@ from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.sirt import sirt_steps
-from prdit_core.inverse.tuning import tuned_strength
-from prdit_core.inverse.tv import tv_steps
+from prdit_core.inverse.tuning import Known, tuned_share, tuning_steps
+from prdit_core.inverse.tv import contrast, tv_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -297,7 +297,7 @@ def test_tuned_on_others_tv_is_better_than_sirt_than_cg_than_fbp() -> None:
         *_, last = tv_steps(operator, y, torch.zeros_like(x), strength=strength)
         return error(last.x, x)
 
-    strength = tuned_strength(operator, [noisy(1)])
+    strength = tuned_share(operator, [Known(*noisy(1))]) * contrast(operator, noisy(1)[1])
     least, *others = (tv_error(*noisy(1), factor * strength) for factor in (1, 0.4, 2.5))
     assert least < min(others)
     truth, y = noisy(2)
@@ -307,6 +307,36 @@ def test_tuned_on_others_tv_is_better_than_sirt_than_cg_than_fbp() -> None:
     errors = [tv_error(truth, y, strength), *(error(x, truth) for x in found)]
     assert errors == sorted(errors)
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.slow
+def test_tuning_ends_near_the_least_error_and_counts_its_trials() -> None:
+    operator = few_views(12)
+    known = []
+    for seed in (1, 2):
+        x = discs(seed, 12)
+        known.append(Known(x, operator(x) + 0.1 * measurement_of(operator, seed)[:1, :1]))
+    trials = list(tuning_steps(operator, known))
+    assert [one.index for one in trials] == list(range(len(trials)))
+    assert len(trials) <= trials[0].total
+    best = min(trials, key=lambda one: one.error)
+    assert best.share / 2 <= trials[-1].best <= best.share * 2
+    # In other units the share is the same.
+    brighter = [Known(7 * one.x, 7 * one.y) for one in known]
+    assert tuned_share(operator, brighter) == pytest.approx(trials[-1].best, rel=0.02)
+
+
+def test_total_variation_near_a_volume_goes_there_as_the_pull_grows() -> None:
+    operator, truth, target = few_views(12), discs(1, 12), discs(2, 12)
+    y = operator(truth)
+
+    def off(weight: float | None) -> float:
+        near = None if weight is None else Penalty(weight, target)
+        *_, last = tv_steps(operator, y, torch.zeros_like(truth), strength=1e-4, near=near)
+        return error(last.x, target)
+
+    free, some, much = off(None), off(0.3), off(1e3)
+    assert much < 0.02 < some < free
 
 
 # --- dose and units ---------------------------------------------------------------------------

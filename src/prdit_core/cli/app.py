@@ -20,6 +20,7 @@ from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
 from prdit_core.cli.reconstructing import reconstruct
 from prdit_core.cli.training import train
+from prdit_core.cli.tuning import tune_tv
 from prdit_core.presets import presets_text
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app.command()(remove_cases)
 app.command()(train)
 app.command()(simulate)
 app.command()(calibrate)
+app.command()(tune_tv)
 app.command()(reconstruct)
 app.command()(evaluate)
 app.command()(train_encoder)

@@ -10,7 +10,7 @@ import typer
 from prdit_core.cli.console import Json, door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.generating import Device, Threads
 from prdit_core.cli.reading import reads_projections
-from prdit_core.config import CouplingName, GridName, SamplerName
+from prdit_core.config import CouplingName, GridName, LastStepName, SamplerName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
@@ -27,7 +27,7 @@ Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
     **dict.fromkeys(("steps", "sampler", "k", "grid", "eta", "renoise"), ("prior",)),
-    **dict.fromkeys(("coupling", "calibration"), ("prior",)),
+    **dict.fromkeys(("coupling", "calibration", "last-step"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -90,6 +90,12 @@ def reconstruct(
             help="What `calibrate` wrote, for couplings prox and pigdm. [beside the weights]"
         ),
     ] = None,
+    last_step: Annotated[
+        LastStepName | None,
+        typer.Option(
+            help="After the walk, of projections: tv (a little total variation) or none. [tv]"
+        ),
+    ] = None,
     iterations: Annotated[
         int | None,
         typer.Option(
@@ -131,7 +137,7 @@ def reconstruct(
         "seed": seed,
     }
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
-    given |= {"coupling": coupling, "calibration": calibration}
+    given |= {"coupling": coupling, "calibration": calibration, "last-step": last_step}
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
@@ -172,7 +178,8 @@ def reconstruct(
         name = checkpoint or "demo"
         prior = fitting(load(name, place), scan, size)
         how = coupling or "cg"
-        coupled = Coupling(how, iterations, _calibration(how, calibration, name, prior))
+        errors = _calibration(how, calibration, name, prior)
+        coupled = Coupling(how, iterations, errors, last_step or "tv")
         config = coupled.walk(**{n: value for n, value in ways.items() if value is not None})
         generation = VolumeSettings(
             config=config,

@@ -17,6 +17,7 @@ from prdit_core.inverse.consistency import (
 )
 from prdit_core.inverse.derivatives import MomentMatching, PseudoinverseGuidance, clean_volumes
 from prdit_core.inverse.guidance import Guidance, hot_growth
+from prdit_core.inverse.last_step import smoothed
 from prdit_core.machine import check_memory
 from prdit_core.models.codec import Identity
 from prdit_core.sampling.grid import time_grid
@@ -25,7 +26,9 @@ from prdit_core.sampling.sampler import SAMPLERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from prdit_core.config import CouplingName
+    from torch import Tensor
+
+    from prdit_core.config import CouplingName, LastStepName
     from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.derivatives import Clean
     from prdit_core.inverse.problem import Problem
@@ -94,7 +97,8 @@ def _least_squares(task: CouplingTask) -> Edit:
     # Without the weights of counted photons, which make few iterations go another way: at 8 views
     # 22.4 dB, 20.5 with them.
     problem = task.problem
-    return Decoded(task.prior.codec, LeastSquares(problem.operator, problem.y, task.iterations))
+    edit = LeastSquares(problem.operator, problem.y, task.iterations, problem.counted)
+    return Decoded(task.prior.codec, edit)
 
 
 def _dds(task: CouplingTask) -> Edit:
@@ -204,6 +208,8 @@ class Coupling:
     ----------
     iterations : of conjugate gradients at every step; None: the row's
     calibration : of the network, for rows that need its error
+    last_step : what is done to the volume of a finished walk: "tv" (see `last_step.smoothed`) or
+        "none", for samples
 
     Raises
     ------
@@ -214,6 +220,7 @@ class Coupling:
     name: CouplingName = "cg"
     iterations: int | None = None
     calibration: Calibration | None = None
+    last_step: LastStepName = "tv"
 
     def __post_init__(self) -> None:
         if self.name not in COUPLINGS:
@@ -229,7 +236,7 @@ class Coupling:
     @property
     def settings(self) -> dict[str, Any]:
         """What a record says of it."""
-        content: dict[str, Any] = {"coupling": self.name}
+        content: dict[str, Any] = {"coupling": self.name, "last_step": self.last_step}
         if self.row.iterations:
             content["iterations"] = self._iterations
         if self.row.needs_error and self.calibration is not None:
@@ -264,6 +271,10 @@ class Coupling:
         return self.row.edit(
             CouplingTask(prior, problem, config, self._iterations, self.calibration)
         )
+
+    def finish(self, problem: Problem, x0: Tensor) -> Tensor:
+        """The volume of a finished walk after its last step, in the unit of the problem."""
+        return smoothed(problem, x0) if self.last_step == "tv" else x0
 
     @property
     def _iterations(self) -> int:

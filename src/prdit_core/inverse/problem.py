@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from prdit_core.errors import UsageError
 from prdit_core.inverse.attenuation import Attenuation, of_hu, of_model
@@ -74,11 +73,22 @@ class Problem:
         """The solver's unit of HU."""
         return self.unit.unit(of_hu().per_mm(hu) if self.projected else hu)
 
+    @property
+    def counted(self) -> Tensor | None:
+        """Weights of 1, and 0 for what does not count; None where all does."""
+        if self.weights is None or bool((self.weights > 0).all()):
+            return None
+        return (self.weights > 0).to(self.y)
+
+    def measured_y(self) -> Tensor:
+        """The measurement in what the operator measures, (1, 1, *range_shape)."""
+        empty = self.y.new_full((1, 1, *self.operator.domain_shape), self.unit.offset)
+        full: Tensor = self.y * self.unit.slope + self.operator(empty)
+        return full
+
     def misfit(self, x: Tensor) -> float:
         """|W^(1/2) (A x - y)| / |W^(1/2) y|, in what the operator measures."""
-        full = self.y * self.unit.slope
-        empty = torch.full_like(x[:1], self.unit.offset)
-        full = full + self.operator(empty)
+        full = self.measured_y()
         left = (self.operator(x) - self.y) * self.unit.slope
         root = 1.0 if self.weights is None else self.weights.sqrt()
         return float((root * left).double().norm() / (root * full).double().norm())

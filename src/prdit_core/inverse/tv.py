@@ -1,12 +1,14 @@
 """Total variation: edges may be sharp, the rest is smooth.
 
-Minimises |A x - y|^2 / (2 |A|^2) + strength TV(x) with x >= lower by ADMM (S. Boyd et al., Found.
+Minimises |A x - y|^2 / (2 |A|^2) + strength TV(x) with x >= lower, and near a volume where one is
+given, by ADMM (S. Boyd et al., Found.
 Trends Mach. Learn. 3, 1 (2011), 3.1 and 3.4.1); TV is isotropic, of differences between neighbours
 along all three axes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 AXES = (2, 3, 4)
 ITERATIONS = 50
-# Steps of CG for the quadratic part of an iteration.
-INNER = 4
+# Steps of CG for the quadratic part of an iteration. With 4 a limited angle was 1 dB worse.
+INNER = 8
 THRESHOLD = 0.05
 
 
@@ -36,6 +38,7 @@ def tv_steps(
     *,
     strength: float,
     weights: Tensor | None = None,
+    near: Penalty | None = None,
     lower: float = 0.0,
     iterations: int = ITERATIONS,
 ) -> Iterator[Iterate]:
@@ -44,9 +47,10 @@ def tv_steps(
     Parameters
     ----------
     y, x0 : (B, C, *range_shape) measurement and (B, C, D, H, W) start
-    strength : of TV, in the unit of x; see `tuned_strength`
+    strength : of TV, in the unit of x; see `tuning.tuning_steps`
     weights : of the measurement, not negative, spread over `y`; they count relative to their mean.
         None: 1
+    near : adds weight / 2 |x - target|^2
     lower : bound of x; 0 for attenuation
 
     Raises
@@ -66,7 +70,7 @@ def tv_steps(
     split = _parts(x)
     dual = torch.zeros_like(split)
     for index in range(iterations):
-        pull = Penalty(rho, split - dual, _parts, _parts_adjoint)
+        pull = _joined(Penalty(rho, split - dual, _parts, _parts_adjoint), near, operator.norm())
         x = cg(operator, y, x, iterations=INNER, weights=weights, penalty=pull)
         parts = _parts(x)
         before, split = split, _proximal(parts + dual, penalty / rho, lower)
@@ -78,6 +82,22 @@ def tv_steps(
             rho, dual = rho / 2, 2 * dual
         bounded = x.clamp(min=lower)
         yield Iterate(index, iterations, bounded, weighted_norm(y - operator(bounded), weights))
+
+
+def _joined(pull: Penalty, near: Penalty | None, norm: float) -> Penalty:
+    """Both as one: the target of `near` is a fifth part."""
+    if near is None:
+        return pull
+    root = norm * math.sqrt(near.weight / pull.weight)
+
+    def forward(x: Tensor) -> Tensor:
+        return torch.cat([pull.forward(x), root * x[:, :, None]], dim=2)
+
+    def adjoint(parts: Tensor) -> Tensor:
+        return pull.adjoint(parts[:, :, :4]) + root * parts[:, :, 4]
+
+    target = torch.cat([pull.target, root * near.target[:, :, None]], dim=2)
+    return Penalty(pull.weight, target, forward, adjoint)
 
 
 def contrast(operator: LinearOperator, y: Tensor) -> float:

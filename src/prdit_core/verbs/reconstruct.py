@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.config import CouplingName, SamplingConfig
+    from prdit_core.config import CouplingName, LastStepName, SamplingConfig
     from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.models.prior import Prior
@@ -94,12 +94,19 @@ def reconstruct(
     iterations: int | None = None,
     coupling: CouplingName = "cg",
     calibration: Calibration | None = None,
+    last_step: LastStepName = "tv",
     seed: int = 0,
     index: int = 0,
     device: str | None = None,
 ) -> Volume:
-    """One reconstruction in HU; see `reconstruct_steps`."""
-    chosen = Coupling(coupling, iterations, calibration)
+    """One reconstruction in HU; see `reconstruct_steps`.
+
+    Parameters
+    ----------
+    last_step : of projections, after the walk: "tv" takes away grain that neither data nor edges
+        need, see `inverse.last_step`; "none" leaves the sample as it is
+    """
+    chosen = Coupling(coupling, iterations, calibration, last_step)
     problem = problem_of(prior, measurement, device)
     walk = prior_steps(prior, problem, config, chosen, seed=seed, index=index, device=device)
     (last,) = deque(walk, maxlen=1)
@@ -137,7 +144,7 @@ def prior_volume(
     It is not clipped to the prior's window, which ends below bone: the data may say more.
     """
     measurement = problem.measurement
-    x = prior.codec.decode(SAMPLERS[config.sampler].result(last))
+    x = coupling.finish(problem, prior.codec.decode(SAMPLERS[config.sampler].result(last)))
     made = step_volume(prior, config, last, seed=seed, index=index)
     low, high = prior.intensity.window_hu
     hu = problem.hu(x)[0, 0].float().cpu().numpy()
@@ -296,7 +303,9 @@ def determined_hu(problem: Problem, volume: Volume) -> Volume:
 def _solving(
     problem: Problem, method: ClassicalMethod, iterations: int, strength: float | None
 ) -> Iterator[Iterate]:
-    operator, y = problem.operator, problem.y
+    # Rays count or do not: the thousandfold range of counted photons takes many more iterations. At
+    # 1e5 photons and 120 degrees TV came to 23.5 dB in 300 with weights and to 25.5 in 50 without.
+    operator, y, counted = problem.operator, problem.y, problem.counted
     start = torch.zeros((1, 1, *operator.domain_shape), device=y.device)
     match method:
         case "fbp":
@@ -304,8 +313,8 @@ def _solving(
             yield Iterate(0, 1, x, weighted_norm(y - operator(x), None))
         case "cg":
             # The start, for a measurement that it explains: then there is nothing to do.
-            yield Iterate(-1, iterations, start, weighted_norm(y, problem.weights))
-            yield from cg_steps(operator, y, start, iterations=iterations, weights=problem.weights)
+            yield Iterate(-1, iterations, start, weighted_norm(y, counted))
+            yield from cg_steps(operator, y, start, iterations=iterations, weights=counted)
         case "sirt":
             projector_of(problem)  # its row sums are of rays
             yield from sirt_steps(operator, y, start, iterations=iterations)
@@ -317,7 +326,7 @@ def _solving(
                 y,
                 start,
                 strength=strength,
-                weights=problem.weights,
+                weights=counted,
                 lower=problem.lower,
                 iterations=iterations,
             )
