@@ -119,7 +119,7 @@ TASKS: Mapping[str, ScanTask] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredData:
     """A measurement, and what it was made from where that is known.
 
     Attributes
@@ -133,10 +133,10 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class MeasuredSource(Protocol):
     """Where a measurement comes from."""
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredData:
         """Measure, or read; errors are those of `prdit_core`."""
 
 
@@ -156,7 +156,7 @@ class Simulation:
     task: ScanTask
     scanner: Scanner
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredData:
         """Projections come from voxels twice as fine as those that are reconstructed."""
         from prdit_core.checkpoints.expected_data import expected_by
         from prdit_core.data.transforms import conform
@@ -176,7 +176,7 @@ class Simulation:
         )
         photons = DOSES[self.scanner.dose] if self.task.has_rays else None
         measurement = simulate(conformed.volume, spec, photons=photons, seed=self.scanner.seed)
-        return Measured(measurement, target, tuple(conformed.notes))
+        return MeasuredData(measurement, target, tuple(conformed.notes))
 
 
 @dataclass(frozen=True)
@@ -185,17 +185,17 @@ class MeasurementFile:
 
     path: str
 
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredData:
         """Read and judged."""
         from prdit_core import open_measurement
 
         if not self.path:
             raise UsageError("choose a measurement file first, or drop one on the field")
         measurement = open_measurement(Path(self.path).expanduser())
-        return Measured(measurement, None, tuple(measurement.metadata.get("notes", ())))
+        return MeasuredData(measurement, None, tuple(measurement.metadata.get("notes", ())))
 
 
-def described(measured: Measured) -> str:
+def described(measured: MeasuredData) -> str:
     """What was measured, and how far it can be believed, in a sentence or two."""
     spec, sinogram = measured.measurement.spec, measured.measurement.sinogram
     grid = " x ".join(map(str, spec.shape))

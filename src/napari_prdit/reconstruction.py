@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_prdit.jobs import Control, Mailbox
-    from napari_prdit.measuring import Source
+    from napari_prdit.measuring import MeasuredSource
     from prdit_core import Measurement, SampleStep
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.reconstruct import ClassicalMethod
@@ -43,7 +43,7 @@ class Reconstruction:
     seed : of the first sample; all have the same, and differ by their index
     """
 
-    source: Source
+    source: MeasuredSource
     checkpoint: str
     size: int | None
     device: str
@@ -133,7 +133,7 @@ def reconstruct_work(
 
 
 def compare_work(
-    source: Source, method: ClassicalMethod, frames: Mailbox[Frame], control: Control
+    source: MeasuredSource, method: ClassicalMethod, frames: Mailbox[Frame], control: Control
 ) -> Generator[Any]:
     """Measure, and reconstruct without a model; what is stopped leaves nothing."""
     measured = source.measured()

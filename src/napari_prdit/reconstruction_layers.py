@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_prdit.layers import LayerData
-    from napari_prdit.measuring import Measured
+    from napari_prdit.measuring import MeasuredData
     from prdit_core import Measurement
     from prdit_core.volume import Volume
 
@@ -25,7 +25,7 @@ _SHOWN_PERCENTILE = 99.5
 
 
 @dataclass(frozen=True)
-class Look:
+class Shown:
     """How one volume of a reconstruction is shown.
 
     Attributes
@@ -40,34 +40,34 @@ class Look:
     colours: str = "grey"
 
 
-LOOKS: Mapping[str, Look] = {
-    TRUTH: Look("truth", "The scan on the grid that is reconstructed, before it was measured."),
-    MEASURED: Look("measured data", "What the methods are given."),
-    MODEL: Look(
+LOOKS: Mapping[str, Shown] = {
+    TRUTH: Shown("truth", "The scan on the grid that is reconstructed, before it was measured."),
+    MEASURED: Shown("measured data", "What the methods are given."),
+    MODEL: Shown(
         "model, one sample",
         "One volume that fits the data. Others fit as well; click through the samples.",
     ),
-    MEAN: Look(
+    MEAN: Shown(
         "model, mean",
         "The mean of all samples: smoother, and often nearer to the truth than one of them.",
     ),
-    SPREAD: Look(
+    SPREAD: Shown(
         "uncertainty",
         "How much the samples differ (standard deviation): bright where the data leave it open. "
         "Where it is dark they agree, and may still all be wrong.",
         "size",
     ),
-    DETERMINED: Look("what the data say", "The part of it that the data alone determine."),
-    IMAGINED: Look(
+    DETERMINED: Shown("what the data say", "The part of it that the data alone determine."),
+    IMAGINED: Shown(
         "what the model imagined",
         "The rest, which the scanner cannot see: blue is less dense, orange denser than what the "
         "data say.",
         "signed",
     ),
-    "fbp": Look("FBP", "Filtered backprojection: what scanners have long done."),
-    "sirt": Look("SIRT", "200 algebraic iterations. It knows no anatomy."),
-    "cg": Look("CG", "20 steps of conjugate gradients, of least squares. It knows no anatomy."),
-    "tv": Look("TV", "Total variation: few edges. The one to beat; it knows no anatomy."),
+    "fbp": Shown("FBP", "Filtered backprojection: what scanners have long done."),
+    "sirt": Shown("SIRT", "200 algebraic iterations. It knows no anatomy."),
+    "cg": Shown("CG", "20 steps of conjugate gradients, of least squares. It knows no anatomy."),
+    "tv": Shown("TV", "Total variation: few edges. The one to beat; it knows no anatomy."),
 }
 
 
@@ -86,7 +86,7 @@ class ReconstructionLayers(LayerSet):
         """Show what comes about; nothing happens if its layer was deleted."""
         self.update(key, _layer_data(key, volume))
 
-    def show_measured(self, measured: Measured) -> None:
+    def show_measured(self, measured: MeasuredData) -> None:
         """The data in the place of the volume; projections are stretched to it."""
         if measured.measurement.values.ndim == 3:  # known voxels of a mask are a list
             self.put(MEASURED, measured_layer(measured.measurement))

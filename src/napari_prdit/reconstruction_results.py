@@ -19,7 +19,7 @@ from napari_prdit.reconstruction_layers import LOOKS, MEASURED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_prdit.measuring import Measured
+    from napari_prdit.measuring import MeasuredData
     from prdit_core.verbs.assess import Assessment
     from prdit_core.volume import Volume
 
@@ -27,7 +27,7 @@ ORDER = (TRUTH, MEASURED, MEAN, MODEL, *METHODS, *PARTS)
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """A volume to look at, with its numbers in words."""
 
     key: str
@@ -49,13 +49,13 @@ class Results:
     begun : methods at work whose first picture has come
     """
 
-    measured: Measured
+    measured: MeasuredData
     samples: dict[int, Volume] = field(default_factory=dict)
     assessments: dict[str, Assessment] = field(default_factory=dict)
     shown: int = 0
     begun: set[str] = field(default_factory=set)
 
-    def same_as(self, other: Measured) -> bool:
+    def same_as(self, other: MeasuredData) -> bool:
         """Whether another measurement has the same data, so that results can stay."""
         return self.measured.measurement.digest == other.measurement.digest
 
@@ -77,15 +77,15 @@ class Results:
                 volumes[MEAN] = model.volume
         return volumes
 
-    def rows(self, keys: set[str]) -> list[Row]:
+    def rows(self, keys: set[str]) -> list[ResultRow]:
         """Those of the keys, in their order."""
         return [self._row(key) for key in ORDER if key in keys]
 
-    def _row(self, key: str) -> Row:
+    def _row(self, key: str) -> ResultRow:
         look, model = LOOKS[key], self.assessments.get(MODEL)
         words = look.layer
         if key in PARTS and model is not None:
-            return Row(key, words, look.says, f"{model.numbers['size_hu'][key]:.0f} HU")
+            return ResultRow(key, words, look.says, f"{model.numbers['size_hu'][key]:.0f} HU")
         if key == MEAN and model is not None:
             return _numbered(key, f"model, mean of {model.count}", model.numbers["volume"])
         if key == MODEL:
@@ -99,8 +99,8 @@ class Results:
         return list(self.samples).index(self.shown)
 
 
-def _numbered(key: str, words: str, numbers: Mapping[str, Any] | None) -> Row:
+def _numbered(key: str, words: str, numbers: Mapping[str, Any] | None) -> ResultRow:
     if numbers is None:
-        return Row(key, words, LOOKS[key].says)
+        return ResultRow(key, words, LOOKS[key].says)
     misfit = share_in_words(numbers["misfit"])
-    return Row(key, words, LOOKS[key].says, psnr_in_words(numbers), misfit)
+    return ResultRow(key, words, LOOKS[key].says, psnr_in_words(numbers), misfit)

@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QVBoxLayout, QWidget
 
 from napari_prdit.measuring import (
     DOSES,
+    MeasuredSource,
     MeasurementFile,
     Scanner,
     ScanTask,
     Setting,
     Simulation,
-    Source,
 )
 from napari_prdit.reconstruction import ITERATIONS, SAMPLES, STEPS
 from napari_prdit.widgets.fold import Fold
@@ -80,7 +80,7 @@ class MeasurementForm(QWidget):
             self.factor.setValue(usual.factor)
             self.blur.setValue(usual.blur)
 
-    def requested(self, checkpoint: str, size: int | None) -> Source:
+    def requested(self, checkpoint: str, size: int | None) -> MeasuredSource:
         """What the controls say, with the scan as it is now.
 
         Raises

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QLabel
 from napari_prdit.generation import Progress
 from napari_prdit.jobs import Failed
 from napari_prdit.layers import OURS
-from napari_prdit.measuring import Measured, described
+from napari_prdit.measuring import MeasuredData, described
 from napari_prdit.preferences import preferences
 from napari_prdit.reconstruction import (
     MEAN,
@@ -45,7 +45,7 @@ from prdit_core.errors import PrditError
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_prdit.measuring import ScanTask, Source
+    from napari_prdit.measuring import MeasuredSource, ScanTask
     from napari_prdit.widgets.generation_forms import ModelForm
     from prdit_core.verbs.reconstruct import ClassicalMethod
 
@@ -135,7 +135,7 @@ class ReconstructionPanel(WorkPanel):
     # What the worker tells.
 
     def _hear(self, event: object) -> None:
-        if isinstance(event, Measured):
+        if isinstance(event, MeasuredData):
             self._take_measured(event)
         elif isinstance(event, Progress):
             self._show_progress(event, self.own.count.value() if self._at_model else 1)
@@ -149,7 +149,7 @@ class ReconstructionPanel(WorkPanel):
         elif isinstance(event, Failed):
             self.message.say(event.message, "error")
 
-    def _take_measured(self, measured: Measured) -> None:
+    def _take_measured(self, measured: MeasuredData) -> None:
         """Results of the same data stay; those of others go, unless they were kept."""
         same = self.results is not None and self.results.same_as(measured)
         if self.results is None or not same:
@@ -218,7 +218,7 @@ class ReconstructionPanel(WorkPanel):
         """Of a chain; None for a file, which has a grid of its own."""
         return None if self.form.task is None else self.model.size_choice.edge
 
-    def _source(self) -> Source:
+    def _source(self) -> MeasuredSource:
         return self.form.requested(self.model.checkpoint.text, self._size)
 
     def _show_rows(self, key: str) -> None:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_prdit.reconstruction_results import Row
+    from napari_prdit.reconstruction_results import ResultRow
 
 HEADINGS = ("shown", "PSNR", "misfit")
 TIPS = (
@@ -60,7 +60,7 @@ class ResultTable(QTableWidget):
         item = self.item(self.currentRow(), 0)
         return "" if item is None else str(item.data(_KEY))
 
-    def show_rows(self, rows: Sequence[Row], key: str) -> None:
+    def show_rows(self, rows: Sequence[ResultRow], key: str) -> None:
         """List these, with one of them chosen, which is not told."""
         self.blockSignals(True)
         self.setRowCount(len(rows))
