@@ -279,7 +279,16 @@ def _recorded(walk: Iterator[SampleStep], recording: Recording) -> Iterator[Samp
 
 
 def _interrupted(walk: Iterator[StepT], control: Control) -> Iterator[StepT]:
+    """Steps of a walk that ends in the middle of one.
+
+    Between steps nothing is left behind in the thread: a worker that is let go there keeps its
+    generator, and other work comes into the same thread.
+    """
     from prdit_core.machine import interruptible
 
-    with interruptible(control.raise_if_abandoned):
-        yield from walk
+    while True:
+        with interruptible(control.raise_if_abandoned):
+            step = next(walk, None)
+        if step is None:
+            return
+        yield step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,10 @@ def test_the_inspector_shows_its_work_and_tells_its_fault(
     seen_bars: list[str] = []
 
     def fails(_model: object, _source: object, _control: object) -> Generator[object]:
-        seen_bars.extend(bar.desc for bar in bars())
+        latest = time.monotonic() + PATIENCE_MS / 1000
+        while not seen_bars and time.monotonic() < latest:  # the window's thread makes it
+            seen_bars.extend(bar.desc for bar in bars())
+            time.sleep(0.01)
         raise UsageError("no such model")
         yield
 

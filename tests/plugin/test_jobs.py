@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QThreadPool
 
+import prdit_core
 from napari_prdit import jobs
+from napari_prdit.generation import Done, Progress, Request, Watch, generate_work
 from napari_prdit.jobs import Control, Failed, Job, Mailbox
 from napari_prdit.replay import Moment, Recording
 from prdit_core.errors import UsageError
@@ -161,6 +163,18 @@ def test_the_end_of_the_process_waits_for_work_and_not_for_ever(
     if patience_s:
         assert job.control.ended.is_set()
     qtbot.waitUntil(job.control.ended.is_set, timeout=PATIENCE_MS)
+
+
+def test_work_let_go_between_its_steps_ends_no_other_work_of_its_thread() -> None:
+    """Threads are used again, and a worker that was let go may still hold its generator."""
+    config = prdit_core.SamplingConfig(steps=3)
+    request = Request("demo", size=32, seed=0, count=1, config=config, device="cpu")
+    left, going_on = Control(), Control()
+    work = generate_work(request, Watch(left, Mailbox(), Recording(1 << 20)))
+    next(event for event in work if isinstance(event, Progress))
+    left.abandon()
+    events = list(generate_work(request, Watch(going_on, Mailbox(), Recording(1 << 20))))
+    assert isinstance(events[-1], Done)
 
 
 def test_only_the_newest_frame_is_kept() -> None:
