@@ -26,7 +26,7 @@ from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
 from prdit_core.sampling.corrector import ancestral_noise
 from prdit_core.sampling.grid import TimeGrid, time_grid
-from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
+from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps, walk_config
 from prdit_core.schedule import (
     CosineSchedule,
     LinearSchedule,
@@ -52,7 +52,8 @@ SCHEDULES = {
     "vp-cosine": VPCosineSchedule(),
 }
 SHAPE = (1, 1, 16, 16, 16)
-HOT = [name for name in SAMPLERS if name != "conventional-hot"]
+HOT = [name for name, sampler in SAMPLERS.items() if sampler.has_k]
+OTHERS = [name for name in SAMPLERS if name not in HOT]
 # DPM-Solver++ extrapolates by log-SNR, which on another grid hot noise throws off its way.
 OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
@@ -92,16 +93,26 @@ def two_modes(schedule: Schedule) -> Mixture:
 @pytest.mark.parametrize(
     ("sampler", "k"),
     [
-        *itertools.product(HOT, (1.0,)),
+        *itertools.product(SAMPLERS, (1.0,)),
         *itertools.product(HOT, (2.0,)),
         *(pytest.param(name, 3.5, marks=pytest.mark.slow) for name in HOT),
-        ("conventional-hot", 1.0),
     ],
 )
 def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: str) -> None:
     toy = two_modes(SCHEDULES[process])
     last = walk(toy, sampler, own_grid(sampler, 300 if k <= 2 else 600, toy.schedule), k)
     assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
+
+
+@pytest.mark.parametrize("sampler", OTHERS)
+def test_a_k_is_refused_where_there_is_none_and_a_usual_one_does_not_go_along(sampler: str) -> None:
+    toy = two_modes(CIRCLE)
+    with pytest.raises(UsageError, match=f"{sampler} .* has no k; leave k out"):
+        walk(toy, sampler, own_grid(sampler, 3, CIRCLE), 2.0)
+    hot = sampling_preset("paper")
+    assert hot.k == walk_config(hot, {"sampler": "increment"}).k == 2
+    assert walk_config(hot, {"sampler": sampler}).k == 1
+    assert walk_config(hot, {"sampler": sampler, "k": 3.0}).k == 3  # to be refused by its name
 
 
 @pytest.mark.parametrize("process", SCHEDULES)

@@ -20,8 +20,7 @@ from napari_prdit.measuring import (
 )
 from napari_prdit.reconstruction import ITERATIONS, SAMPLES, STEPS
 from napari_prdit.widgets.fold import Fold
-from napari_prdit.widgets.generation_forms import LARGEST_SEED
-from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
+from napari_prdit.widgets.parts import LARGEST_SEED, Form, PathDrop, button, choice, number, row
 from napari_prdit.widgets.source_choice import SourceChoice
 from prdit_core.errors import UsageError
 

@@ -40,8 +40,10 @@ Threads = Annotated[
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
+    from prdit_core.sampling.sampler import walk_config
+
     own = {name: value for name, value in wishes.items() if value is not None}
-    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
+    return walk_config(sampling_preset(preset, family), own)
 
 
 @door

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch import Tensor
 
@@ -50,12 +52,14 @@ class Decomposition:
     ----------
     local, global_residual : of the base; in a chain upsampled to the full resolution
     refiner : what the refiners of a chain add; None for a model without any
+    blinded : whole predictions of the same network where it is not shown one thing, by its name
     """
 
     local: Prediction
     global_residual: Prediction
     refiner: Prediction | None
     total: Prediction
+    blinded: Mapping[str, Prediction] = field(default_factory=dict)
 
 
 class Parts(Protocol):

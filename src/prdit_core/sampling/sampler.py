@@ -7,8 +7,9 @@ Only the current state and the last prediction are kept, so memory does not grow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prdit_core.config import SamplingConfig
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.models.contracts import Prediction
 from prdit_core.sampling import predictor
@@ -17,7 +18,7 @@ from prdit_core.sampling.predictor import Estimate, Place
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
@@ -81,6 +82,11 @@ class Sampler:
         """Where a walk starts."""
         return LAST_DIVISIBLE if self.noise_only else T
 
+    @property
+    def has_k(self) -> bool:
+        """Whether its steps can go further than they should, to be noised back."""
+        return self.fresh is None
+
     def result(self, last: SampleStep) -> Tensor:
         """Clean volume of a finished walk: the last x0, or the state where a step looks twice."""
         return last.x if self.evaluations > 1 else last.x0
@@ -100,7 +106,7 @@ SAMPLERS = {
         ),
         Sampler(
             "conventional-hot",
-            "ancestral sampling, eta = 1 (Eq. 7); ignores k",
+            "ancestral sampling, eta = 1 (Eq. 7)",
             predictor.resynthesis,
             noise_only=True,
             fresh=ancestral_noise,
@@ -121,6 +127,18 @@ SAMPLERS = {
         ),
     )
 }
+
+
+def walk_config(usual: SamplingConfig, wishes: Mapping[str, Any]) -> SamplingConfig:
+    """Usual settings of a walk with what is wished otherwise.
+
+    A usual k does not go along to a sampler that has none; one that is wished stays, and is
+    refused when the walk begins.
+    """
+    settings = {**dict(usual), **wishes}
+    if "k" not in wishes and not SAMPLERS[settings["sampler"]].has_k:
+        settings["k"] = 1.0
+    return SamplingConfig(**settings)
 
 
 def sample_steps(
@@ -151,7 +169,7 @@ def sample_steps(
     Raises
     ------
     UsageError
-        If k is below 1 or not finite, or eta is given to a sampler without fresh noise.
+        If k is below 1 or not finite, k or eta is given to a sampler that has none.
     NumericalError
         If a prediction is not finite.
     """
@@ -159,6 +177,8 @@ def sample_steps(
         raise UsageError(f"eta is for stochastic samplers; {sampler.name} has k instead")
     if not 1.0 <= k < float("inf"):
         raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
+    if k != 1.0 and not sampler.has_k:
+        raise UsageError(f"{sampler.name} takes its noise by eta and has no k; leave k out")
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:
