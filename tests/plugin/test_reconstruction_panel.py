@@ -12,7 +12,7 @@ from napari_prdit.generation import Progress
 from napari_prdit.jobs import Control, Mailbox
 from napari_prdit.layers import OURS, image_layer
 from napari_prdit.looking import our_layers
-from napari_prdit.measuring import NOISELESS, TASKS, Scanner, Simulation
+from napari_prdit.measuring import NOISELESS, TASKS, Simulation
 from napari_prdit.reader import read_scan
 from napari_prdit.reconstruction import (
     MODEL,
@@ -156,7 +156,8 @@ def test_the_last_step_is_taken_once_by_each_finished_sample(
 
     monkeypatch.setattr("prdit_core.inverse.couplings.smoothed", counted)
     volume = make_phantom(2, 7, spacing_mm=16.0).volume
-    source = Simulation(image_layer(volume, "chest"), "demo", 32, TASKS["few views"], Scanner(views=8))
+    task = TASKS["few views"]
+    source = Simulation(image_layer(volume, "chest"), "demo", 32, task, task.scanner)
     window, control = Looking(), Control()
     request = Reconstruction(source, "demo", 32, "cpu", steps=10, count=2)
     samples: list[Volume] = []
