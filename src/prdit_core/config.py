@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SerializerFunctionWrapHandler
 
 Norm = Literal["layer", "rms"]
@@ -44,6 +46,10 @@ SamplerName = Literal[
     "ddim",
     "ddim-even",
 ]
+
+
+# Samplers that take fresh noise by rules of their own, with eta in place of k.
+WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even")
 
 
 class PatchGeometry(BaseModel):
@@ -274,6 +280,17 @@ class SamplingConfig(BaseModel):
     eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     renoise: int = Field(default=1, ge=1, le=64)
 
+    def but(self, wishes: Mapping[str, Any]) -> SamplingConfig:
+        """The same walk but for what is wished.
+
+        Its k does not go along to a sampler that has none; a k that is wished there stays, and is
+        refused when the walk begins.
+        """
+        settings = {**dict(self), **wishes}
+        if "k" not in wishes and settings["sampler"] in WITHOUT_K:
+            settings["k"] = 1.0
+        return SamplingConfig(**settings)
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No word of eta and renoise where they say nothing: older records stay as they are."""
@@ -329,7 +346,7 @@ class TrainingConfig(BaseModel):
     stage: str
     """What to train: a name of the table of stages."""
     data: Path
-    """Prepared data of `preprocess` or `phantoms`."""
+    """Prepared data of `preprocess` or `phantoms`, or a classes.json that names several."""
     run: Path
     """Run folder; all results go there."""
     start: str | None = None

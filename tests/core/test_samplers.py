@@ -15,7 +15,7 @@ import recorded
 import torch
 from toys import Mixture
 
-from prdit_core.config import SamplerName
+from prdit_core.config import WITHOUT_K, SamplerName
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
@@ -26,7 +26,7 @@ from prdit_core.noise import Draw, unit_noise
 from prdit_core.presets import sampling_preset
 from prdit_core.sampling.corrector import ancestral_noise
 from prdit_core.sampling.grid import TimeGrid, time_grid
-from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps, walk_config
+from prdit_core.sampling.sampler import SAMPLERS, SampleStep, sample_steps
 from prdit_core.schedule import (
     CosineSchedule,
     LinearSchedule,
@@ -52,8 +52,7 @@ SCHEDULES = {
     "vp-cosine": VPCosineSchedule(),
 }
 SHAPE = (1, 1, 16, 16, 16)
-HOT = [name for name, sampler in SAMPLERS.items() if sampler.has_k]
-OTHERS = [name for name in SAMPLERS if name not in HOT]
+HOT = [name for name in SAMPLERS if name not in WITHOUT_K]
 # DPM-Solver++ extrapolates by log-SNR, which on another grid hot noise throws off its way.
 OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
@@ -104,15 +103,15 @@ def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: s
     assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
 
 
-@pytest.mark.parametrize("sampler", OTHERS)
+@pytest.mark.parametrize("sampler", WITHOUT_K)
 def test_a_k_is_refused_where_there_is_none_and_a_usual_one_does_not_go_along(sampler: str) -> None:
     toy = two_modes(CIRCLE)
     with pytest.raises(UsageError, match=f"{sampler} .* has no k; leave k out"):
         walk(toy, sampler, own_grid(sampler, 3, CIRCLE), 2.0)
     hot = sampling_preset("paper")
-    assert hot.k == walk_config(hot, {"sampler": "increment"}).k == 2
-    assert walk_config(hot, {"sampler": sampler}).k == 1
-    assert walk_config(hot, {"sampler": sampler, "k": 3.0}).k == 3  # to be refused by its name
+    assert hot.k == hot.but({"sampler": "increment"}).k == 2
+    assert hot.but({"sampler": sampler}).k == 1
+    assert hot.but({"sampler": sampler, "k": 3.0}).k == 3  # to be refused by its name
 
 
 @pytest.mark.parametrize("process", SCHEDULES)
@@ -430,3 +429,4 @@ def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
 
 def test_the_names_of_the_settings_are_those_of_the_table() -> None:
     assert get_args(SamplerName) == tuple(SAMPLERS)
+    assert {name for name, row in SAMPLERS.items() if row.fresh is not None} == set(WITHOUT_K)

@@ -12,9 +12,8 @@ from napari_prdit.generation import Request
 from napari_prdit.preferences import preferences, remember_advanced
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
-from prdit_core.config import GridName, SamplerName, SamplingConfig
+from prdit_core.config import WITHOUT_K, GridName, SamplerName, SamplingConfig
 from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
-from prdit_core.sampling.sampler import SAMPLERS
 
 OWN, EVERY_STEP = "own", "every step"
 
@@ -112,7 +111,7 @@ class WalkForm(Form):
         self.changed.emit()
 
     def _offer_k(self, sampler: str) -> None:
-        self.k.setEnabled(SAMPLERS[sampler].has_k)
+        self.k.setEnabled(sampler not in WITHOUT_K)
 
     def _lay_out(self) -> None:
         self.add("quality", self.preset, presets_text())

@@ -40,10 +40,8 @@ Threads = Annotated[
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    from prdit_core.sampling.sampler import walk_config
-
     own = {name: value for name, value in wishes.items() if value is not None}
-    return walk_config(sampling_preset(preset, family), own)
+    return sampling_preset(preset, family).but(own)
 
 
 @door

@@ -21,7 +21,7 @@ from prdit_core.inverse.last_step import smoothed
 from prdit_core.machine import check_memory
 from prdit_core.models.codec import Identity
 from prdit_core.sampling.grid import time_grid
-from prdit_core.sampling.sampler import SAMPLERS, walk_config
+from prdit_core.sampling.sampler import SAMPLERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -251,7 +251,7 @@ class Coupling:
         own = self.row.walk
         if wishes.get("sampler", own.get("sampler")) != own.get("sampler"):
             own = {}
-        return walk_config(DEFAULTS.model_copy(update=own), wishes)
+        return DEFAULTS.model_copy(update=own).but(wishes)
 
     def edit(self, prior: Prior, problem: Problem, config: SamplingConfig) -> Edit:
         """What a walk does to every prediction.

@@ -7,9 +7,8 @@ Only the current state and the last prediction are kept, so memory does not grow
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prdit_core.config import SamplingConfig
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.models.contracts import Prediction
 from prdit_core.sampling import predictor
@@ -18,7 +17,7 @@ from prdit_core.sampling.predictor import Estimate, Place
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -54,6 +53,11 @@ class SampleStep:
     x0: Tensor
     eps: Tensor
 
+    @property
+    def finished(self) -> bool:
+        """It is the last of its walk; of any other, x0 is an estimate."""
+        return self.index + 1 == self.total
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -82,14 +86,9 @@ class Sampler:
         """Where a walk starts."""
         return LAST_DIVISIBLE if self.noise_only else T
 
-    @property
-    def has_k(self) -> bool:
-        """Whether its steps can go further than they should, to be noised back."""
-        return self.fresh is None
-
-    def result(self, last: SampleStep) -> Tensor:
-        """Clean volume of a finished walk: the last x0, or the state where a step looks twice."""
-        return last.x if self.evaluations > 1 else last.x0
+    def result(self, step: SampleStep) -> Tensor:
+        """Clean volume of a step: x0, but of a finished walk whose steps look twice the state."""
+        return step.x if step.finished and self.evaluations > 1 else step.x0
 
 
 SAMPLERS = {
@@ -129,18 +128,6 @@ SAMPLERS = {
 }
 
 
-def walk_config(usual: SamplingConfig, wishes: Mapping[str, Any]) -> SamplingConfig:
-    """Usual settings of a walk with what is wished otherwise.
-
-    A usual k does not go along to a sampler that has none; one that is wished stays, and is
-    refused when the walk begins.
-    """
-    settings = {**dict(usual), **wishes}
-    if "k" not in wishes and not SAMPLERS[settings["sampler"]].has_k:
-        settings["k"] = 1.0
-    return SamplingConfig(**settings)
-
-
 def sample_steps(
     denoise: Denoiser,
     schedule: Schedule,
@@ -177,7 +164,7 @@ def sample_steps(
         raise UsageError(f"eta is for stochastic samplers; {sampler.name} has k instead")
     if not 1.0 <= k < float("inf"):
         raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
-    if k != 1.0 and not sampler.has_k:
+    if k != 1.0 and sampler.fresh is not None:
         raise UsageError(f"{sampler.name} takes its noise by eta and has no k; leave k out")
     before: Estimate | None = None
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import torch
 
 from prdit_core.errors import UsageError
 from prdit_core.models.contracts import Key, Network
@@ -36,17 +33,6 @@ class PatchNetwork(Network):
     def config(self) -> PatchConfig:
         """Of the network."""
         return self.module.config
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
-
-    def to(self, device: str) -> PatchNetwork:
-        """The same network there; this one stays where it is."""
-        if self.device == torch.device(device):
-            return self
-        return PatchNetwork(deepcopy(self.module).to(device))
 
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """One walk's own.
@@ -80,11 +66,6 @@ class PatchNetwork(Network):
         if self.config.inputs != "all":
             return None
         return PatchParts(PatchDenoiser(self.module, schedule, Key(0, 0)))
-
-    def stopped_at(self, number: int) -> PatchNetwork:
-        """The network: it has one resolution."""
-        del number
-        return self
 
     def memory(self, shape: Shape) -> int:
         """Weights, the tiles evaluated at once, and the volumes that a walk holds."""
