@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     {"errors", "files", "volume", "intensity", "geometry", "schedule", "patches", "config"}
+    | {"classes"}
     | {"noise", "machine", "openmp", "presets", "provenance", "series"},
     {"models", "data", "codecs", "pictures"},
     {"sampling", "checkpoints", "metrics", "runs"},

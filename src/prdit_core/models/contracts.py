@@ -85,6 +85,21 @@ class Network(ABC):
     def to(self, device: str) -> Network:
         """The same network there; this one stays where it is."""
 
+    @property
+    def label(self) -> str | None:
+        """Class of the volumes it predicts; None for a network without classes."""
+        return None
+
+    def of_class(self, name: str) -> Network:
+        """The network for volumes of one class that its configuration names.
+
+        Raises
+        ------
+        UsageError
+            If it has none.
+        """
+        raise UsageError(f"models of family {self.config.family!r} have no class {name}")
+
     @abstractmethod
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """What one walk asks.
@@ -125,7 +140,7 @@ class Network(ABC):
 
     @abstractmethod
     def memory(self, shape: Shape) -> int:
-        """Bytes that one evaluation of a volume (D, H, W) takes, about."""
+        """Bytes that one evaluation of states of a grid (D, H, W) takes, about."""
 
     def state_shape(self, shape: Shape) -> StateShape:
         """Shape of one state, (1, C, D, H, W), for what the codec makes of a volume."""

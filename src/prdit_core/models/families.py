@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig
-from prdit_core.models.latent.config import AutoencoderConfig
+from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
 from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ def _patch(module: Any) -> Network:
     return PatchNetwork(module)
 
 
+def _build_biflownet(config: BiFlowConfig) -> nn.Module:
+    from prdit_core.models.latent.biflownet import BiFlowNet
+
+    return BiFlowNet(config)
+
+
+def _latent(module: Any) -> Network:
+    from prdit_core.models.latent.denoiser import LatentNetwork
+
+    return LatentNetwork(module)
+
+
 def _build_autoencoder(config: AutoencoderConfig) -> nn.Module:
     from prdit_core.models.latent.autoencoder import Autoencoder
 
@@ -84,6 +96,7 @@ FAMILIES = {
     for family in (
         Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),
         Family("patch", "3D patch prior", PatchConfig, _build_patch, _patch),
+        Family("latent", "3D MedDiffusion", BiFlowConfig, _build_biflownet, _latent),
         Family(
             "patch-volume",
             "Patch-Volume autoencoder",
