@@ -23,7 +23,7 @@ class VolumeClass(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]{0,63}$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     intensity: Intensity
     geometries: tuple[Geometry, ...] = Field(min_length=1, max_length=100)
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from prdit_core.classes import VolumeClass
     from pydantic import SerializerFunctionWrapHandler
+
+    from prdit_core.classes import VolumeClass
 
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
@@ -338,7 +339,7 @@ class TrainingConfig(BaseModel):
     stage: str
     """What to train: a name of the table of stages."""
     data: Path
-    """Prepared data of `preprocess` or `phantoms`."""
+    """Prepared data of `preprocess` or `phantoms`, or a classes.json that names several."""
     run: Path
     """Run folder; all results go there."""
     start: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.files import sha256_of
-from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

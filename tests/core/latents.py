@@ -29,7 +29,7 @@ CLASSES = (
         name="chest", intensity=Intensity(), geometries=(cubic(16, 320.0), cubic(32, 320.0))
     ),
     VolumeClass(name="head", intensity=HEAD, geometries=(FLAT, cubic(32, 256.0))),
-    VolumeClass(name="head T1", intensity=MR, geometries=(cubic(16, 256.0),)),
+    VolumeClass(name="head-t1", intensity=MR, geometries=(cubic(16, 256.0),)),
 )
 AUTOENCODER = AutoencoderConfig(ratio=4, width=4, groups=2, code_size=4, codes=16, patch=16)
 BIFLOW = BiFlowConfig(

@@ -103,7 +103,7 @@ def biflow_config(numbers: dict[str, Any]) -> BiFlowConfig:
         heads=theirs["attn_heads"],
         intra_heads=theirs["DiT_num_heads"],
         groups=theirs["resnet_groups"],
-        classes=named(*(f"class {number}" for number in range(theirs["cond_classes"]))),
+        classes=named(*(f"class-{number}" for number in range(theirs["cond_classes"]))),
         null=False,
     )
 

@@ -32,7 +32,7 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Prior:
 
 
 def test_a_prior_is_of_its_first_class_unless_another_is_chosen(prior: Prior) -> None:
-    assert prior.classes == ("chest", "head", "head T1") and prior.label == "chest"
+    assert prior.classes == ("chest", "head", "head-t1") and prior.label == "chest"
     assert prior.sizes == (16, 32) and prior.geometry == cubic(32, 320.0)
     head = prior.of_class("head")
     assert (head.label, head.intensity, head.geometry) == ("head", HEAD, cubic(32, 256.0))
@@ -50,10 +50,10 @@ def test_a_volume_has_the_grid_and_the_units_of_its_class(prior: Prior) -> None:
     assert volume.shape == (16, 32, 16) and volume.spacing_mm == (4, 2, 2)
     assert volume.units == "HU" and "units" not in volume.metadata
     assert volume.metadata["class"] == "head" and volume.metadata["window_hu"] == [-1000, 2000]
-    image = prdit_core.generate(prior.of_class("head T1"), FEW, seed=1)
+    image = prdit_core.generate(prior.of_class("head-t1"), FEW, seed=1)
     assert image.units == "a.u." and image.voxels_hu.min() >= 0
-    with pytest.raises(UsageError, match="class head T1 of tiny is of units a.u., not HU"):
-        prior.of_class("head T1").check_hu()
+    with pytest.raises(UsageError, match=r"class head-t1 of tiny is of units a\.u\., not HU"):
+        prior.of_class("head-t1").check_hu()
 
 
 def test_the_class_and_the_grid_change_what_is_predicted(prior: Prior) -> None:
@@ -87,7 +87,7 @@ def test_guidance_goes_on_from_no_class_through_the_class(prior: Prior) -> None:
 
 
 def test_what_a_model_has_not_is_refused_in_one_line(prior: Prior, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"tiny knows the classes chest, head, head T1, not 'leg'"):
+    with pytest.raises(UsageError, match=r"tiny knows the classes chest, head, head-t1, not 'leg'"):
         prior.of_class("leg")
     with pytest.raises(UsageError, match="class chest of tiny makes volumes of 16 x 16 x 16, 32 x"):
         prior.at_shape((16, 32, 16))
