@@ -46,6 +46,7 @@ SamplerName = Literal[
     "conventional-hot",
     "ddim",
     "ddim-even",
+    "ddpm",
 ]
 
 

@@ -97,7 +97,7 @@ def generate(
     ] = None,
     eta: Annotated[
         float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
     ] = None,
     renoise: Annotated[
         int | None,

@@ -228,8 +228,8 @@ def step_volume(
     if prior.label is not None:
         metadata["class"] = prior.label
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
-    if step.index + 1 < step.total:
-        return prior.to_volume(step.x0, estimate_stamp(metadata, step.index))
+    if not step.finished:
+        metadata = estimate_stamp(metadata, step.index)
     return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,24 +76,13 @@ class LatentNetwork(Network):
         return self.module.config
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
-
-    def to(self, device: str) -> LatentNetwork:
-        """The same network there; this one stays where it is."""
-        if self.device == torch.device(device):
-            return self
-        return LatentNetwork(deepcopy(self.module).to(device), self.number)
-
-    @property
     def label(self) -> str:
         """The class."""
         return self.config.names[self.number]
 
     def of_class(self, name: str) -> LatentNetwork:
         """The network for another class."""
-        return LatentNetwork(self.module, self.config.names.index(name))
+        return replace(self, number=self.config.names.index(name))
 
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """The network for its class.
@@ -115,15 +103,6 @@ class LatentNetwork(Network):
                 "class; this one did not: leave it out"
             )
         return LatentDenoiser(self.module, schedule, self.number, config.guidance, config.precision)
-
-    def parts(self, schedule: Schedule) -> None:
-        """None: it is no sum."""
-        del schedule
-
-    def stopped_at(self, number: int) -> LatentNetwork:
-        """The network: it makes every grid of its classes as it is."""
-        del number
-        return self
 
     def memory(self, shape: Shape) -> int:
         """Weights, and what one evaluation of latents of a grid holds at its fullest."""
