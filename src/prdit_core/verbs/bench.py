@@ -108,7 +108,8 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
     residual = None
     if parts is not None and parts.residual(x, T_MEASURED) is not None:
         residual = _seconds(lambda: parts.residual(x, T_MEASURED))
-    work = gflop(prior.network.config, prior.geometry.shape)
+    depth, height, width = prior.shape[2:]
+    work = gflop(prior.network.config, (depth, height, width))
     return SizeSpeed(
         size=prior.geometry.shape[0],
         evaluation=evaluation,
