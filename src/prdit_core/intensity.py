@@ -33,6 +33,10 @@ class Intensity(BaseModel):
             raise ValueError("the lower end of a window lies below the upper end")
         return self
 
+    def __str__(self) -> str:
+        low, high = self.window_hu
+        return f"{low:g} to {high:g} HU"
+
     @property
     def hu_per_unit(self) -> float:
         """Size of one model unit in HU."""
