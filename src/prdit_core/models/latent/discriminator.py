@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, distributed, nn
 
 STRIDES = (2, 2, 2, 1, 1)
-WIDTH = 32
 
 
 class SharedBatchNorm(nn.BatchNorm3d):
@@ -45,7 +44,7 @@ def _of_all(values: Tensor) -> Tensor:
 class Discriminator(nn.Module):
     """Five convolutions of edge 4; batch normalisation on the middle three."""
 
-    def __init__(self, channels: int, width: int = WIDTH) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         widths = (channels, width, 2 * width, 4 * width, 8 * width, 1)
         self.layers = nn.ModuleList()
