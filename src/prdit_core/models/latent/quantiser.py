@@ -56,7 +56,7 @@ class Quantiser(nn.Module):
         self.register_buffer("embeddings", torch.zeros(codes, code_size))
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("sums", torch.zeros(codes, code_size))
-        self.register_buffer("initialised", torch.tensor(0.0))  # 1 once they are
+        self.register_buffer("initialised", torch.zeros(()))  # a number, as all weights
 
     def forward(self, z: Tensor) -> Quantised:
         """Nearest codes of latents (B, code_size, D, H, W)."""
