@@ -18,12 +18,13 @@ from prdit_core.checkpoints.releases.latent.names import (
 )
 from prdit_core.models.families import parameter_count
 from prdit_core.models.latent import losses
-from prdit_core.models.latent.biflownet import BiFlowNet, resolution_of, sinusoids
+from prdit_core.models.latent.biflownet import BiFlowNet, resolution_of
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
 from prdit_core.models.latent.discriminator import Discriminator
 from prdit_core.models.latent.intra import split
 from prdit_core.models.latent.patch_volume import PatchVolume
 from prdit_core.models.latent.quantiser import Quantiser, as_vectors
+from prdit_core.models.sinusoids import sinusoids
 from prdit_core.schedule import VPCosineSchedule
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_the_published_networks_have_the_published_sizes() -> None:
     with torch.device("meta"):
         discriminator = Discriminator(1, 32)
     assert sum(weight.numel() for weight in discriminator.parameters()) == 2_772_321
-    names = tuple("abcdefg")
+    names = recorded_latent.named(*"abcdefg")
     table = {1: 36_864, 2: 4_608}
     for patch, count in ((1, 157_654_880), (2, 157_773_824)):
         config = BiFlowConfig(classes=names, null=False, patch=patch)
