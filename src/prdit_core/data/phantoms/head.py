@@ -61,7 +61,7 @@ _VAULT_AXES: Point = (69.0, 84.0, 66.0)
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadPatient:
     """What differs from one patient to the next; lengths in mm."""
 
     pose: Stretched
@@ -83,7 +83,7 @@ class Head:
     noise: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Head:
+    def draw(cls, rng: np.random.Generator) -> HeadPatient:
         """Draw a patient at random."""
         age = rng.uniform(0, 1)
         width, length = rng.uniform(0.92, 1.06), rng.uniform(0.93, 1.05)

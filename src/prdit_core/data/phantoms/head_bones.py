@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prdit_core.data.phantoms.head import CRANIUM, HEAD_LABELS, TEETH, Head
+from prdit_core.data.phantoms.head import CRANIUM, HEAD_LABELS, TEETH, HeadPatient
 from prdit_core.data.phantoms.head_tissues import SIDES, mirrored, paint_blob
 from prdit_core.data.phantoms.shapes import Array, Box, Point, Tubes, ellipse, superellipsoid
 from prdit_core.data.phantoms.vessels import smooth
@@ -18,7 +18,7 @@ FACE: Box = ((-125.0, -115.0, -85.0), (30.0, 20.0, 85.0))
 SKULL, SINUSES = HEAD_LABELS["skull"], HEAD_LABELS["sinuses"]
 
 
-def paint_braincase(canvas: Canvas, head: Head) -> None:
+def paint_braincase(canvas: Canvas, head: HeadPatient) -> None:
     """Two tables of hard bone with soft bone between them."""
     layers = [
         (SKULL, 1050.0, 0.0),
@@ -28,7 +28,7 @@ def paint_braincase(canvas: Canvas, head: Head) -> None:
     canvas.paint(head.skull_surface, CRANIUM, layers)
 
 
-def paint_face(canvas: Canvas, head: Head) -> None:
+def paint_face(canvas: Canvas, head: HeadPatient) -> None:
     """Upper jaw, orbits, cheek bones and the base behind the nose, with their sinuses."""
     paint_blob(canvas, (-20, -14, 0), (14, 22, 20), [(SKULL, 650, 0)])  # sphenoid
     slope = np.array([(-14, -6, 0), (-32, 2, 0), (-44, 8, 0)], np.float32)  # clivus
@@ -61,7 +61,7 @@ def paint_face(canvas: Canvas, head: Head) -> None:
     canvas.paint_tubes(SKULL, 700, Tubes.along(arch, 5.4))
 
 
-def paint_sinuses(canvas: Canvas, head: Head) -> None:
+def paint_sinuses(canvas: Canvas, head: HeadPatient) -> None:
     """Air in the bones around the nose and behind the ears, and in the ear canals."""
     size = head.sinuses
     for centre, axes, wall in (
@@ -94,7 +94,7 @@ def paint_ears(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint_tubes(SINUSES, -1000, mirrored([(-24, 18, 84), (-25, 15, 62), (-25, 14, 48)], 3.2))
 
 
-def paint_lower_jaw(canvas: Canvas, head: Head) -> None:
+def paint_lower_jaw(canvas: Canvas, head: HeadPatient) -> None:
     """Mandible and all teeth."""
     low, mandible = -head.jaw, HEAD_LABELS["mandible"]
     front = [head.tooth(number, -99 + low, 0)[0] for number in range(TEETH)]

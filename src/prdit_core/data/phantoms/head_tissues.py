@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prdit_core.data.phantoms.head import CRANIUM, EVERYWHERE, EYE, HEAD_LABELS, Head
+from prdit_core.data.phantoms.head import CRANIUM, EVERYWHERE, EYE, HEAD_LABELS, HeadPatient
 from prdit_core.data.phantoms.shapes import Array, Box, Point, Tubes, ellipsoid
 from prdit_core.data.phantoms.vessels import smooth
 
@@ -40,7 +40,7 @@ def mirrored(path: Sequence[Point], radius: float | Sequence[float]) -> Tubes:
     return Tubes.join([Tubes.along(points * side, radii) for side in SIDES])
 
 
-def paint_holder(canvas: Canvas, head: Head) -> None:
+def paint_holder(canvas: Canvas, head: HeadPatient) -> None:
     """The bowl that the head lies in: a thin shell of plastic with foam inside."""
 
     def bowl(z: Array, y: Array, x: Array) -> Array:
@@ -56,7 +56,7 @@ def paint_holder(canvas: Canvas, head: Head) -> None:
     canvas.paint(hollow, box, [(HEAD_LABELS["air"], -1000, 0)])
 
 
-def paint_outside(canvas: Canvas, head: Head) -> None:
+def paint_outside(canvas: Canvas, head: HeadPatient) -> None:
     """Skin, fat, the scalp over the vault, and the muscles of face and neck."""
     skin, fat, muscle = (HEAD_LABELS[name] for name in ("skin", "fat", "muscle"))
     deep = 2.5 + head.fat
@@ -87,7 +87,7 @@ def paint_outside(canvas: Canvas, head: Head) -> None:
     _paint_neck(canvas, head)
 
 
-def _paint_neck(canvas: Canvas, head: Head) -> None:
+def _paint_neck(canvas: Canvas, head: HeadPatient) -> None:
     """Vessels, and planes of fat between muscles."""
     fat, vessels = HEAD_LABELS["fat"], HEAD_LABELS["vessels"]
     for y, x in ((52.0, 26.0), (36.0, 40.0), (8.0, 46.0)):
@@ -101,7 +101,7 @@ def _paint_neck(canvas: Canvas, head: Head) -> None:
     canvas.paint_tubes(vessels, blood, mirrored(jugular, 5.0))
 
 
-def paint_brain(canvas: Canvas, head: Head) -> None:
+def paint_brain(canvas: Canvas, head: HeadPatient) -> None:
     """Fluid, grey and white matter, cerebellum, brainstem, ventricles."""
     csf, grey, white = (HEAD_LABELS[name] for name in ("csf", "grey_matter", "white_matter"))
 
@@ -128,7 +128,7 @@ def paint_brain(canvas: Canvas, head: Head) -> None:
     _paint_ventricles(canvas, head)
 
 
-def _paint_falx(canvas: Canvas, head: Head) -> None:
+def _paint_falx(canvas: Canvas, head: HeadPatient) -> None:
     """The sheet between both halves, the roof of the cerebellum, and the sinus along the top."""
 
     def falx(z: Array, y: Array, x: Array) -> Array:
@@ -156,7 +156,7 @@ def _paint_stem(canvas: Canvas) -> None:
     canvas.paint_tubes(HEAD_LABELS["brainstem"], 33, Tubes.along(path, radii))
 
 
-def _paint_ventricles(canvas: Canvas, head: Head) -> None:
+def _paint_ventricles(canvas: Canvas, head: HeadPatient) -> None:
     """The four chambers, and what calcifies with age near them."""
     ventricles, size = HEAD_LABELS["ventricles"], head.ventricles
     horns: tuple[tuple[list[Point], list[float]], ...] = (
@@ -178,7 +178,7 @@ def _paint_ventricles(canvas: Canvas, head: Head) -> None:
         paint_blob(canvas, (16, 27, 0), (2.6, 3.0, 2.6), [(calcified, 220, 0)])
 
 
-def paint_eyes(canvas: Canvas, head: Head) -> None:
+def paint_eyes(canvas: Canvas, head: HeadPatient) -> None:
     """Fat, muscles, nerve, eyeball and lens in both orbits."""
     box: Box = ((-40.0, -100.0, -60.0), (20.0, -20.0, 60.0))
     muscle = HEAD_LABELS["muscle"]
@@ -196,7 +196,7 @@ def paint_eyes(canvas: Canvas, head: Head) -> None:
     paint_blob(canvas, (z, y - 8, x), (4.4, 2.3, 4.4), [(HEAD_LABELS["lens"], 85, 0)], pair=True)
 
 
-def paint_airway(canvas: Canvas, head: Head) -> None:
+def paint_airway(canvas: Canvas, head: HeadPatient) -> None:
     """Nose, mouth and throat: air, with the soft ridges in the nose and the tongue."""
     airway, muscle, low = HEAD_LABELS["airway"], HEAD_LABELS["muscle"], -head.jaw
     box: Box = ((-70.0, -115.0, -20.0), (-14.0, -20.0, 20.0))

@@ -54,7 +54,7 @@ _BACKS = np.array([8, 12, 18, 17, 10, 4, 2, 3, 3, 2, 2, 2], float)
 
 
 @dataclass(frozen=True)
-class Legs:
+class LegsPatient:
     """What differs from one patient to the next; lengths in mm."""
 
     pose: Stretched
@@ -73,7 +73,7 @@ class Legs:
     noise: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Legs:
+    def draw(cls, rng: np.random.Generator) -> LegsPatient:
         """Draw a patient at random."""
         muscle, fat = rng.uniform(0.82, 1.08), 2 + 17 * rng.beta(1.3, 2.4)
         pose = Stretched(
@@ -108,7 +108,7 @@ class Legs:
 class Leg:
     """One leg in coordinates of its own: y back and x outwards from its axis."""
 
-    legs: Legs
+    legs: LegsPatient
     side: int  # -1 right, 1 left
 
     @property

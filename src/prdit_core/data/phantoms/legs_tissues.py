@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prdit_core.data.phantoms.canvas import FLAT, Canvas, Stretched
-from prdit_core.data.phantoms.legs import LEGS_FIELD_MM, LEGS_LABELS, Leg, Legs
+from prdit_core.data.phantoms.legs import LEGS_FIELD_MM, LEGS_LABELS, Leg, LegsPatient
 from prdit_core.data.phantoms.shapes import (
     Array,
     Box,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def paint_legs(seed: int, index: int, spacing_mm: float) -> tuple[Canvas, float]:
     """Both legs of one patient on their table, and the noise of the scan in HU."""
-    legs = Legs.draw(numpy_generator(Draw.LEGS, seed, index))
+    legs = LegsPatient.draw(numpy_generator(Draw.LEGS, seed, index))
     canvas = Canvas(FLAT, LEGS_FIELD_MM, spacing_mm)
     _paint_table(canvas, legs)
     canvas.pose = Stretched(**vars(legs.pose) | {"shift": (-legs.level, *legs.pose.shift[1:])})
@@ -39,7 +39,7 @@ def paint_legs(seed: int, index: int, spacing_mm: float) -> tuple[Canvas, float]
     return canvas, legs.noise
 
 
-def _paint_table(canvas: Canvas, legs: Legs) -> None:
+def _paint_table(canvas: Canvas, legs: LegsPatient) -> None:
     """A curved couch: two thin skins around foam."""
     back = 84 + 0.5 * legs.fat + legs.table
 

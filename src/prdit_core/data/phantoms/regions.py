@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prdit_core.data.phantoms.anatomy import CHEST_FIELD_MM, LABELS, Patient
 from prdit_core.data.phantoms.canvas import FLAT, Canvas
-from prdit_core.data.phantoms.head import HEAD_FIELD_MM, HEAD_LABELS, Head
+from prdit_core.data.phantoms.head import HEAD_FIELD_MM, HEAD_LABELS, HeadPatient
 from prdit_core.data.phantoms.head_bones import (
     paint_braincase,
     paint_ears,
@@ -72,7 +72,7 @@ def paint_chest(seed: int, index: int, spacing_mm: float) -> tuple[Canvas, float
 
 def paint_head(seed: int, index: int, spacing_mm: float) -> tuple[Canvas, float]:
     """The head of one patient in its holder."""
-    head = Head.draw(numpy_generator(Draw.HEAD, seed, index))
+    head = HeadPatient.draw(numpy_generator(Draw.HEAD, seed, index))
     canvas = Canvas(FLAT, HEAD_FIELD_MM, spacing_mm)
     paint_holder(canvas, head)
     canvas.pose = head.pose
