@@ -47,11 +47,11 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batch
 from prdit_core.training.families.latent import settings as latent_settings
 from prdit_core.training.families.latent.autoencoder import AutoencoderRecipe, JointRecipe, adam
+from prdit_core.training.families.latent.boxes import TrainingBoxes, turned
 from prdit_core.training.families.latent.codebook import Codebook
 from prdit_core.training.families.latent.fit import fit
 from prdit_core.training.families.latent.players import AutoencoderError, Duel, HingeError
 from prdit_core.training.families.latent.settings import AutoencoderTraining, JointTraining
-from prdit_core.training.families.latent.views import Views, turned
 from prdit_core.training.volumes import Volumes
 from prdit_core.verbs.preprocess import phantoms
 
@@ -174,16 +174,16 @@ def test_patches_are_boxes_of_the_volumes_mirrored_and_turned() -> None:
     x = torch.arange(2 * 12 * 8 * 8, dtype=torch.float32).view(2, 1, 12, 8, 8)
     x[0, :, :11] = -1.0  # almost only air
     batch = Batch(x, x, torch.zeros(2), ("a", "b"), 7, (0, 1))
-    views = Views(3, 4)
-    found = views.of(batch)
+    boxes = TrainingBoxes(3, 4)
+    found = boxes.of(batch)
     assert found.shape == (2, 1, 4, 4, 4)
-    assert torch.equal(found, views.of(batch))
-    assert not torch.equal(found, Views(4, 4).of(batch))
+    assert torch.equal(found, boxes.of(batch))
+    assert not torch.equal(found, TrainingBoxes(4, 4).of(batch))
     one = batch._replace(x0=x[1:], cases=("b",), places=(1,))
-    assert torch.equal(views.of(one), found[1:])  # whoever else is in the batch
+    assert torch.equal(boxes.of(one), found[1:])  # whoever else is in the batch
     assert set(found[1].flatten().tolist()) <= set(x[1].flatten().tolist())
     assert found[0].max() > -1  # patches of one value are drawn again
-    whole = Views(3, None).of(batch)
+    whole = TrainingBoxes(3, None).of(batch)
     assert torch.equal(whole.flatten(1).sort().values, x.flatten(1).sort().values)
 
 
@@ -375,6 +375,7 @@ def test_whole_decoding_is_judged_in_stage_two_and_patches_in_stage_one(
 
 
 @pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_bytes_of_one_go(
     stage: int, data: Path, stage_one: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from prdit_core.models.latent.discriminator import Discriminator
 from prdit_core.noise import Draw
 from prdit_core.schedule import VPCosineSchedule
 from prdit_core.training.contracts import Plan, Player, Recipe, Task
+from prdit_core.training.families.latent.boxes import TrainingBoxes
 from prdit_core.training.families.latent.codebook import Codebook
 from prdit_core.training.families.latent.fit import fit
 from prdit_core.training.families.latent.players import (
@@ -34,7 +35,6 @@ from prdit_core.training.families.latent.settings import (
     AutoencoderTraining,
     JointTraining,
 )
-from prdit_core.training.families.latent.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,8 +84,8 @@ class AutoencoderRecipe(Recipe[AutoencoderTraining]):
         network = _network(plan, config.seed, weights)
         duel = _duel(network, config.seed, config.discriminator_from)
         codebook = Codebook(network.quantiser, config.seed)
-        views = Views(config.seed, network.config.patch)
-        objective = AutoencoderError(network, views, duel, codebook)
+        boxes = TrainingBoxes(config.seed, network.config.patch)
+        objective = AutoencoderError(network, boxes, duel, codebook)
         return Task(
             _players(network, objective, PATCH_KINDS, duel),
             PatchJudge,
@@ -132,8 +132,8 @@ class JointRecipe(Recipe[JointTraining]):
         for part in (network.encoder, network.before):
             part.requires_grad_(False)
         duel = _duel(network, config.seed, config.discriminator_from)
-        views = Views(config.seed, config.crop, network.config.patch)
-        objective = DecoderError(network, views, duel)
+        boxes = TrainingBoxes(config.seed, config.crop, network.config.patch)
+        objective = DecoderError(network, boxes, duel)
         return Task(_players(network, objective, JOINT_KINDS, duel), JointJudge, levels=1)
 
     def lighter(self, config: JointTraining) -> Iterator[JointTraining]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from prdit_core.models.latent.autoencoder import Autoencoder
     from prdit_core.models.latent.discriminator import Discriminator
     from prdit_core.training.batches import Batch
+    from prdit_core.training.families.latent.boxes import TrainingBoxes
     from prdit_core.training.families.latent.codebook import Codebook
-    from prdit_core.training.families.latent.views import Views
 
 # Of the autoencoder; "dead" is the share of codes that hardly any vector chose lately.
 PATCH_KINDS = ("reconstruction", "commitment", "adversarial", "features", "total", "dead")
@@ -64,16 +64,18 @@ class Duel:
 class AutoencoderError(nn.Module):
     """Stage 1: encoder, codes and decoder on a patch of every volume."""
 
-    def __init__(self, network: Autoencoder, views: Views, duel: Duel, codebook: Codebook) -> None:
+    def __init__(
+        self, network: Autoencoder, boxes: TrainingBoxes, duel: Duel, codebook: Codebook
+    ) -> None:
         super().__init__()
         self.network = network
-        self.views = views
+        self.boxes = boxes
         self.duel = duel
         self.codebook = codebook
 
     def forward(self, batch: Batch) -> Losses:
         """Mean over the patch of every volume."""
-        x, network = self.views.of(batch), self.network
+        x, network = self.boxes.of(batch), self.network
         z = network.encode(x).float()
         self.codebook.begin(z, batch.iteration)
         quantised = network.quantiser(z)
@@ -91,15 +93,15 @@ class AutoencoderError(nn.Module):
 class DecoderError(nn.Module):
     """Stage 2: the decoder on volumes at once; what comes before it is neither moved nor asked."""
 
-    def __init__(self, network: Autoencoder, views: Views, duel: Duel) -> None:
+    def __init__(self, network: Autoencoder, boxes: TrainingBoxes, duel: Duel) -> None:
         super().__init__()
         self.network = network
-        self.views = views
+        self.boxes = boxes
         self.duel = duel
 
     def forward(self, batch: Batch) -> Losses:
         """Mean over every volume."""
-        x, network = self.views.of(batch), self.network
+        x, network = self.boxes.of(batch), self.network
         with torch.no_grad():
             codes = network.quantiser.nearest(encoded_by_patches(network, x))
         decoded = network.decoder(network.after(codes))

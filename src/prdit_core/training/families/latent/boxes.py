@@ -20,7 +20,7 @@ TRIES = 16
 
 
 @dataclass(frozen=True)
-class Views:
+class TrainingBoxes:
     """A box of every volume of a batch, as a pure function of (seed, iteration, place).
 
     Attributes
