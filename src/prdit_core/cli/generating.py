@@ -92,7 +92,7 @@ def generate(
     prior = load(checkpoint, own_device(device)).at_size(size)
     config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
-    prior.check_hu()
+    prior.check_volume()
     settings = VolumeSettings(
         config=config,
         checkpoint_sha256=prior.digest,
