@@ -88,7 +88,10 @@ class ReconstructionPanel(WorkPanel):
             size=self._size,
             device=preferences().device,
             steps=self.own.steps.value(),
-            iterations=self.own.iterations.value(),
+            coupling=self.own.coupling.currentText(),
+            iterations=self.own.iterations.value() or None,
+            calibration=self.own.calibration.drop.text,
+            last_step=self.own.last_step.currentText(),
             seed=self.own.seed.value(),
             count=self.own.count.value(),
         )
