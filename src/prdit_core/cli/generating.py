@@ -10,7 +10,8 @@ import typer
 from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
-from prdit_core.errors import OutputError
+from prdit_core.errors import OutputError, UsageError
+from prdit_core.geometry import shape_of
 from prdit_core.presets import PresetName, sampling_preset
 
 if TYPE_CHECKING:
@@ -26,6 +27,19 @@ Size = Annotated[
     typer.Option(
         help="Voxels along each edge: one of the resolutions of the model, see `info`. "
         "[the highest]"
+    ),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D,H,W",
+        help="Voxels along z, y, x instead of --size: a grid that the model knows, see `info`.",
+    ),
+]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class", help="What to make: a class of the model, see `info`. [the model's first]"
     ),
 ]
 Threads = Annotated[
@@ -53,7 +67,9 @@ def generate(
         ),
     ],
     checkpoint: Checkpoint = "demo",
+    label: Class = None,
     size: Size = None,
+    shape: Shape = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
@@ -103,6 +119,10 @@ def generate(
         int | None,
         typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
     ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Weight of the class by that of none; above 1 more of it. [1]"),
+    ] = None,
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,7 +138,7 @@ def generate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Generate CT volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
+    """Generate volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
 
     Run again with the same settings to go on where it stopped. Under torchrun or srun the volumes
     are shared out among the processes.
@@ -140,11 +160,15 @@ def generate(
         "precision": precision,
         "eta": eta,
         "renoise": renoise,
+        "guidance": guidance,
     }
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
-    prior = load(checkpoint, own_device(device)).at_size(size)
+    if size is not None and shape is not None:
+        raise UsageError("give --size or --shape, not both")
+    prior = load(checkpoint, own_device(device)).of_class(label).at_size(size)
+    prior = prior.at_shape(None if shape is None else shape_of(shape))
     config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
     prior.check_volume()
@@ -156,6 +180,7 @@ def generate(
         threads=use_threads(threads),
         linear=backend_on(prior.device.type),
         branches=[str(one) for one in branches] or None,
+        label=prior.label,
     )
     wanted = {"notice": SYNTHETIC, **settings.recorded()}
     if outputs.single is not None:
