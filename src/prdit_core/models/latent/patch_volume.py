@@ -115,7 +115,9 @@ class PatchVolume:
         if self.shape is None:
             return x
         if self.padded(self.shape) != tuple(x.shape[2:]):
-            raise ValueError(f"latents of {tuple(x.shape[2:])} voxels are not those of {self.shape}")
+            raise ValueError(
+                f"latents of {tuple(x.shape[2:])} voxels are not those of {self.shape}"
+            )
         depth, height, width = self.shape
         return x[:, :, :depth, :height, :width]
 
