@@ -400,7 +400,7 @@ def test_raw_projections_need_what_files_do_not_say(
     raw = panel.form.raw
     raw.flats.choose(str(stated.flats))
     raw.darks.choose(str(stated.darks))
-    raw.geometry.choose(str(stated.geometry))
+    raw.scanner.choose(str(stated.geometry))
     raw.every.setValue(2)
     raw.end.setValue(4)
     panel.compare("fbp")

@@ -113,7 +113,7 @@ class MeasurementForm(QWidget):
             seed=self.noise_seed.value(),
             factor=self.factor.value(),
             blur=self.blur.value(),
-            beam=self.beam.currentText(),
+            beam=list(WHOLE_ARC)[self.beam.currentIndex()],
         )
 
     def leave(self) -> None:

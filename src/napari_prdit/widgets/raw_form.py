@@ -62,7 +62,7 @@ class RawForm(Form):
         super().__init__("Raw projections")
         self.flats = FileField("Flats: pictures without object", PICTURES, self.changed.emit)
         self.darks = FileField("Darks: pictures without beam", PICTURES, self.changed.emit)
-        self.geometry = FileField("Geometry of ASTRA as JSON", GEOMETRY, self.changed.emit)
+        self.scanner = FileField("Geometry of ASTRA as JSON", GEOMETRY, self.changed.emit)
         self.axis = _length(-1.0, 100_000.0, SEARCHED)
         self.first, self.end = number(0, 100_000, 0), number(0, 100_000, 0)
         self.end.setSpecialValueText(ALL)
@@ -74,7 +74,7 @@ class RawForm(Form):
         stack = "TIFF: a stack, one file of a folder, or a folder typed here. HDF5 has its own"
         self.add("flats", self.flats, f"Pictures without object, {stack}")
         self.add("darks", self.darks, f"Pictures without beam, {stack}")
-        self.add("geometry", self.geometry, "ASTRA's proj_geom as JSON; HDF5 is parallel without")
+        self.add("geometry", self.scanner, "ASTRA's proj_geom as JSON; HDF5 is parallel without")
         self.add("axis", self.axis, "Bin that sees the axis of rotation, from 0")
         self.add("rows", row(self.first, self.end), "Of the detector, the first and the one after")
         self.add("binning", self.binning, "Bins side by side that are taken as one")
@@ -92,7 +92,7 @@ class RawForm(Form):
         given = {
             "flats": self.flats.path,
             "darks": self.darks.path,
-            "geometry": self.geometry.path,
+            "geometry": self.scanner.path,
             "axis_bin": self.axis.value() if self.axis.value() >= 0 else None,
             "rows": rows if rows[1] else None,
             "binning": self.binning.value() if self.binning.value() > 1 else None,
