@@ -39,7 +39,6 @@ DEMO_REFINED_64 ?= 16000
 DEMO_REFINED_128 ?= 6000
 PATCH_WORK ?= work/patch
 PATCH_ITERATIONS ?= 40000
-PATCH_PRECISION ?= 32-true
 PATCH_PUBLISHED ?= src/prdit_core/bundled/demo-patch
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
@@ -176,7 +175,7 @@ demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
 	$(PRDIT) phantoms --count 300 --size 64 --seed $(DEMO_SEED) --out $(DEMO_WORK)/data-64
 	$(PRDIT) train --stage patch --model demo --run $(PATCH_WORK)/run --data $(DEMO_WORK)/data-64 --seed 0 \
 		--batch-size 8 --iterations $(PATCH_ITERATIONS) --lr 1e-3 --lr-schedule cosine \
-		--save-every 500 --preview-every 2000 --precision $(PATCH_PRECISION) --resume
+		--save-every 500 --preview-every 2000 --resume
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(PATCH_WORK)/run $(PATCH_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     {"errors", "files", "volume", "intensity", "geometry", "schedule", "patches", "config"}
-    | {"noise", "machine", "openmp", "presets", "provenance", "series"},
+    | {"noise", "machine", "openmp", "provenance", "series"},
     {"models", "data", "codecs", "pictures"},
-    {"sampling", "checkpoints", "metrics", "runs"},
+    {"sampling", "presets", "checkpoints", "metrics", "runs"},
     {"training", "inverse", "evaluation", "reports"},
     {"verbs"},
     {"cli"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_prdit.generation import loaded, watched
@@ -109,21 +110,19 @@ def reconstruct_work(
     problem = problem_of(prior, measured.measurement, None)
     config = WALK.model_copy(update={"steps": request.steps})
     coupling = Coupling("cg", request.iterations)
+    # The last step takes as long as several of the walk, so pictures do without.
+    bare = replace(coupling, last_step="none")
     finished: list[Volume] = []
     for number in range(request.count):
+        volume_of = partial(prior_volume, prior, problem, config, seed=request.seed, index=number)
 
-        def volume_of(step: SampleStep, index: int = number) -> Volume:
-            return prior_volume(
-                prior, problem, config, coupling, step, seed=request.seed, index=index
-            )
-
-        def picture(step: SampleStep) -> Frame:
-            return Frame(MODEL, volume_of(step))
+        def picture(step: SampleStep, volume_of: Callable[..., Volume] = volume_of) -> Frame:
+            return Frame(MODEL, volume_of(bare, step))
 
         walk = prior_steps(prior, problem, config, coupling, seed=request.seed, index=number)
         walk = misfits.along(walk, problem.misfit)
         last = yield from watched(walk, picture, control, frames, number, request.count)
-        volume = volume_of(last)
+        volume = volume_of(coupling, last)
         if not finished or ESTIMATE not in volume.metadata:
             finished.append(volume)
             yield Sample(number, volume)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.releases.prdit.importer import import_official
     from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
+    from prdit_core.data.classed import ClassedData
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.transforms import PRESETS, Preset
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Branch": "config",
+    "ClassedData": "data.classed",
     "Coupling": "inverse.couplings",
     "Decomposition": "models.contracts",
     "Evaluation": "metrics.evaluation",
@@ -114,6 +116,7 @@ __all__ = [
     "PRESETS",
     "SAMPLERS",
     "Branch",
+    "ClassedData",
     "Coupling",
     "Decomposition",
     "Evaluation",

@@ -331,7 +331,7 @@ class TrainingConfig(BaseModel):
     stage: str
     """What to train: a name of the table of stages."""
     data: Path
-    """Prepared data of `preprocess` or `phantoms`."""
+    """Prepared data of `preprocess` or `phantoms`, or a classes.json that names several."""
     run: Path
     """Run folder; all results go there."""
     start: str | None = None

@@ -55,6 +55,10 @@ class Intensity(BaseModel):
             content.pop("units", None)
         return content
 
+    def __str__(self) -> str:
+        low, high = self.window_hu
+        return f"{low:g} to {high:g} {self.units}"
+
     @property
     def hu_per_unit(self) -> float:
         """Size of one model unit in HU."""

@@ -163,6 +163,11 @@ def own_device(wished: str) -> str:
     return chosen
 
 
+# oneDNN's bf16 gradients of the weights of 3^3 convolutions are wrong where the input is this deep
+# (seen with torch 2.13 on an EPYC with avx512_bf16); all other depths are right.
+BF16_WRONG_DEPTH = 2
+
+
 def fast_precision(device: str, wished: Precision) -> str:
     """The precision of training: `auto` is bf16 on a GPU and on a CPU that has instructions for it.
 

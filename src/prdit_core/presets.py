@@ -7,6 +7,7 @@ from typing import Literal
 
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
+from prdit_core.models.families import FAMILIES
 
 PresetName = Literal["fast", "balanced", "paper"]
 
@@ -55,10 +56,6 @@ SAMPLING_PRESETS: dict[PresetName, SamplingPreset] = {
 }
 
 
-# What "paper" is for families with another paper than PRDiT's.
-PAPER_WALKS = {"patch": SamplingConfig(steps=200, sampler="ddim-even", grid="exact")}
-
-
 def preset_line(name: PresetName) -> str:
     """What a preset is, costs, and how near it comes, in one line."""
     preset = SAMPLING_PRESETS[name]
@@ -90,8 +87,9 @@ def sampling_preset(name: str, family: str = "prdit") -> SamplingConfig:
     UsageError
         If there is no such preset.
     """
-    if name == "paper" and family in PAPER_WALKS:
-        return PAPER_WALKS[family]
+    paper = FAMILIES[family].paper
+    if name == "paper" and paper is not None:
+        return paper
     for known, preset in SAMPLING_PRESETS.items():
         if known == name:
             return preset.config

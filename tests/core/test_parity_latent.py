@@ -18,12 +18,13 @@ from prdit_core.checkpoints.releases.latent.names import (
 )
 from prdit_core.models.families import parameter_count
 from prdit_core.models.latent import losses
-from prdit_core.models.latent.biflownet import BiFlowNet, resolution_of, sinusoids
+from prdit_core.models.latent.biflownet import BiFlowNet, resolution_of
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
 from prdit_core.models.latent.discriminator import Discriminator
 from prdit_core.models.latent.intra import split
 from prdit_core.models.latent.patch_volume import PatchVolume
 from prdit_core.models.latent.quantiser import Quantiser, as_vectors
+from prdit_core.models.sinusoids import sinusoids
 from prdit_core.schedule import VPCosineSchedule
 
 if TYPE_CHECKING:

@@ -37,9 +37,6 @@ class Gaussian(nn.Module):
 class GaussianNetwork(Network):
     module: Gaussian
     config = property(lambda self: self.module.config)  # type: ignore[assignment]
-    device = property(lambda self: self.module.mean.device)  # type: ignore[assignment]
-    to = stopped_at = lambda self, _: self  # type: ignore[assignment]
-    parts = lambda self, _: None  # type: ignore[assignment]  # noqa: E731
     memory = lambda self, _: 4  # type: ignore[assignment]  # noqa: E731
 
     def denoiser(self, schedule: Schedule, config: Any, key: Any) -> Denoiser:

@@ -8,16 +8,26 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_prdit.generation import Progress
+from napari_prdit.jobs import Control, Mailbox
 from napari_prdit.layers import OURS, image_layer
 from napari_prdit.looking import our_layers
-from napari_prdit.measuring import NOISELESS, TASKS
+from napari_prdit.measuring import NOISELESS, TASKS, Simulation
 from napari_prdit.reader import read_scan
-from napari_prdit.reconstruction import MODEL
+from napari_prdit.reconstruction import (
+    MODEL,
+    Frame,
+    Misfits,
+    Reconstruction,
+    Sample,
+    reconstruct_work,
+)
 from napari_prdit.reconstruction_layers import MEASURED
 from napari_prdit.sample_data import phantom
 from napari_prdit.widgets.planes import planes_of
 from napari_prdit.widgets.reconstruct import FILE, ReconstructDock
 from prdit_core.data.phantoms import make_phantom
+from prdit_core.inverse import last_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +36,11 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
     from pytestqt.qtbot import QtBot
+    from torch import Tensor
 
     from napari_prdit.widgets.reconstruction_panel import ReconstructionPanel
+    from prdit_core.inverse.problem import Problem
+    from prdit_core.volume import Volume
 
     MakeViewer = Callable[..., napari.Viewer]
 
@@ -117,6 +130,46 @@ def test_samples_mean_spread_and_parts_are_those_of_the_verbs(
     assert ours["measurement"]["inverse_crime"] is False
     assert [len(curve) for curve in panel.misfits.curves] == [4, 4]
     assert all(curve[-1] < curve[0] for curve in panel.misfits.curves)
+
+
+class Looking(Mailbox[Frame]):
+    """A window that takes every picture at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures: list[Volume] = []
+
+    def put(self, content: Frame) -> None:
+        self.pictures.append(content.volume)
+
+
+@pytest.mark.parametrize("steps_done", [10, 4])
+def test_the_last_step_is_taken_once_by_each_finished_sample(
+    monkeypatch: pytest.MonkeyPatch, steps_done: int
+) -> None:
+    """It takes seconds, so pictures on the way do without, and so does what is stopped there."""
+    calls: list[int] = []
+
+    def counted(problem: Problem, x0: Tensor) -> Tensor:
+        calls.append(len(window.pictures))
+        return last_step.smoothed(problem, x0)
+
+    monkeypatch.setattr("prdit_core.inverse.couplings.smoothed", counted)
+    volume = make_phantom(2, 7, spacing_mm=16.0).volume
+    task = TASKS["few views"]
+    source = Simulation(image_layer(volume, "chest"), "demo", 32, task, task.scanner)
+    window, control = Looking(), Control()
+    request = Reconstruction(source, "demo", 32, "cpu", steps=10, count=2)
+    samples: list[Volume] = []
+    for event in reconstruct_work(request, window, Misfits(), control):
+        if isinstance(event, Progress) and event.index + 1 == steps_done < 10:
+            control.stop()
+        if isinstance(event, Sample):
+            samples.append(event.volume)
+    whole = steps_done == 10
+    assert calls == ([10, 20] if whole else [])
+    assert {one.metadata["last_step"] for one in window.pictures} == {"none"}
+    assert [one.metadata["last_step"] for one in samples] == (["tv"] * 2 if whole else ["none"])
 
 
 def test_one_layer_is_seen_at_a_time_and_each_sample_can_be(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prdit_core.checkpoints.store import Header
+    from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
 
 
@@ -83,7 +84,7 @@ def import_(
 def info(
     what: Annotated[
         str | None,
-        typer.Argument(help="Checkpoint name or folder, run folder, prepared data set, or scan."),
+        typer.Argument(help="Checkpoint, run, prepared data set, classes.json, or scan."),
     ] = None,
     *,
     options: ReadOptions,
@@ -107,6 +108,8 @@ def info(
         content = _described(read_header(find(what)), what)
     elif (path / MANIFEST).is_file():
         content = _described_data(path)
+    elif path.suffix == ".json":
+        content = _described_classes(path)
     else:
         content = _described_scan(path, options)
     result(content, _lines(content), json)
@@ -162,10 +165,28 @@ def _described_data(path: Path) -> dict[str, Any]:
         "data set": str(path),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
-        "volume": f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm",
+        "volume": _grid_of(data),
         "hu": f"{low:g} to {high:g}",
         "sha256": data.digest,
     }
+
+
+def _described_classes(path: Path) -> dict[str, Any]:
+    from prdit_core.data.classed import ClassedData
+
+    data = ClassedData.open(path)
+    return {
+        "data sets": str(path),
+        "classes": list(data.classes),
+        "training cases": len(data.train),
+        "validation cases": len(data.validation),
+        **{one.place: f"{one.label}, {_grid_of(one.data)}" for one in data.sets},
+        "sha256": data.digest,
+    }
+
+
+def _grid_of(data: PreparedData) -> str:
+    return f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm"
 
 
 def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:

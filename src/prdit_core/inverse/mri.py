@@ -51,11 +51,11 @@ def measurement_of_kspace(raw: RawKspace) -> Measurement:
     if not sampled[height // 2, width // 2]:
         why = "the middle of its k-space was not measured"
         raise rejected(raw.name, why, "check that frequency 0 lies at half of rows and columns")
-    rows, columns = _whole_middle(sampled)
-    if min(rows, columns) < FEW:
-        notes.append(f"the phase is known from {rows} x {columns} frequencies only and is coarse")
-    window = np.hamming(rows)[:, None] * np.hamming(columns)
-    spec = sampled_at(sampled, values.shape, middle_of(values, rows, columns) * window)
+    edge = _whole_middle(sampled)
+    if edge < FEW:
+        notes.append(f"the phase is known from {edge} x {edge} frequencies only and is coarse")
+    window = np.hamming(edge)[:, None] * np.hamming(edge)
+    spec = sampled_at(sampled, values.shape, middle_of(values, edge, edge) * window)
     bright = float(np.percentile(np.abs(slices_of(np.where(sampled, values, 0))), SHARE))
     scale = BRIGHT / bright
     pairs = (values[:, sampled] * scale).astype(np.complex64)
@@ -64,7 +64,7 @@ def measurement_of_kspace(raw: RawKspace) -> Measurement:
         notes.append("the file does not say how large voxels are: 1 mm is assumed")
     notes.append("where the slices lie in the patient is not known")
     metadata = {"source": raw.name, UNITS: ARBITRARY, "scale": scale, "notes": notes}
-    metadata["phase"] = f"estimated from the middle {rows} x {columns} of k-space"
+    metadata["phase"] = f"estimated from the middle {edge} x {edge} of k-space"
     affine = axial_affine(spacing or (1.0, 1.0, 1.0), values.shape)
     reals = np.stack([pairs.real, pairs.imag], axis=-1)
     return Measurement(reals, spec, affine=affine, metadata=metadata)
@@ -86,15 +86,15 @@ def _without_oversampling(raw: RawKspace) -> tuple[Complex, list[str]]:
     return cropped, [f"{height} rows of an oversampled readout were cropped to {rows}"]
 
 
-def _whole_middle(sampled: NDArray[np.bool_]) -> tuple[int, int]:
-    """Rows and columns of the largest box around the middle that was measured whole."""
+def _whole_middle(sampled: NDArray[np.bool_]) -> int:
+    """Edge of the largest square around the middle that was measured whole."""
     height, width = sampled.shape
-    best = (1, 1)
+    best = 1
     for edge in range(1, min(MOST, height, width) + 1, 2):
         top, left = height // 2 - edge // 2, width // 2 - edge // 2
         if not sampled[top : top + edge, left : left + edge].all():
             break
-        best = (edge, edge)
+        best = edge
     return best
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from prdit_core.errors import UsageError
 
@@ -68,8 +69,16 @@ class Parts(Protocol):
         """What the global part adds, at its own resolution; None for a model without one."""
 
 
+@dataclass(frozen=True)
 class Network(ABC):
-    """A family's network in evaluation mode. Its weights are shared and never change."""
+    """A family's network in evaluation mode. Its weights are shared and never change.
+
+    Attributes
+    ----------
+    module : the bare network, which only its family looks into
+    """
+
+    module: Any
 
     @property
     @abstractmethod
@@ -77,13 +86,18 @@ class Network(ABC):
         """Everything that fixes its names and shapes."""
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
         """Where the weights are."""
+        where: torch.device = next(self.module.parameters()).device
+        return where
 
-    @abstractmethod
-    def to(self, device: str) -> Network:
+    def to(self, device: str) -> Self:
         """The same network there; this one stays where it is."""
+        import torch
+
+        if self.device == torch.device(device):
+            return self
+        return replace(self, module=deepcopy(self.module).to(device))
 
     @abstractmethod
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
@@ -115,13 +129,15 @@ class Network(ABC):
         """Bytes that one evaluation with derivatives of a volume (D, H, W) takes, about."""
         return self.memory(shape)
 
-    @abstractmethod
     def parts(self, schedule: Schedule) -> Parts | None:
-        """Its parts, for a family that is a sum of such."""
+        """Its parts; None: the family is no sum."""
+        del schedule
+        return None
 
-    @abstractmethod
-    def stopped_at(self, number: int) -> Network:
+    def stopped_at(self, number: int) -> Self:
         """The network up to resolution `number` of its chain, 0 being the lowest."""
+        del number  # there is one
+        return self
 
     @abstractmethod
     def memory(self, shape: Shape) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.config import ModelConfig, NetworkConfig
+from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
 from prdit_core.models.latent.config import AutoencoderConfig
 from prdit_core.models.patch.config import PatchConfig
 
@@ -33,6 +33,7 @@ class Family:
     build : the bare network of a configuration, its weights not yet filled
     face : a bare network in evaluation mode as the house sees it; None: it predicts nothing
     codec : the same as a codec; None: it is none
+    paper : how its paper walks; None: as PRDiT's
     """
 
     name: str
@@ -41,6 +42,7 @@ class Family:
     build: Callable[[Any], nn.Module]
     face: Callable[[Any], Network] | None
     codec: Callable[[Any], Codec] | None = None
+    paper: SamplingConfig | None = None
 
 
 def _build_prdit(config: ModelConfig) -> nn.Module:
@@ -83,7 +85,14 @@ FAMILIES = {
     family.name: family
     for family in (
         Family(FIRST, "PRDiT", ModelConfig, _build_prdit, _prdit),
-        Family("patch", "3D patch prior", PatchConfig, _build_patch, _patch),
+        Family(
+            "patch",
+            "3D patch prior",
+            PatchConfig,
+            _build_patch,
+            _patch,
+            paper=SamplingConfig(steps=200, sampler="ddim-even", grid="exact"),
+        ),
         Family(
             "patch-volume",
             "Patch-Volume autoencoder",

@@ -53,6 +53,11 @@ class SampleStep:
     x0: Tensor
     eps: Tensor
 
+    @property
+    def finished(self) -> bool:
+        """It is the last of its walk; of any other, x0 is an estimate."""
+        return self.index + 1 == self.total
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -81,9 +86,9 @@ class Sampler:
         """Where a walk starts."""
         return LAST_DIVISIBLE if self.noise_only else T
 
-    def result(self, last: SampleStep) -> Tensor:
-        """Clean volume of a finished walk: the last x0, or the state where a step looks twice."""
-        return last.x if self.evaluations > 1 else last.x0
+    def result(self, step: SampleStep) -> Tensor:
+        """Clean volume of a step: x0, but of a finished walk whose steps look twice the state."""
+        return step.x if step.finished and self.evaluations > 1 else step.x0
 
 
 SAMPLERS = {

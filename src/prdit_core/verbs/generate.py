@@ -226,8 +226,8 @@ def step_volume(
     metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
-    if step.index + 1 < step.total:
-        return prior.to_volume(step.x0, estimate_stamp(metadata, step.index))
+    if not step.finished:
+        metadata = estimate_stamp(metadata, step.index)
     return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -141,18 +142,21 @@ def prior_volume(
     problem: Problem,
     config: SamplingConfig,
     coupling: Coupling,
-    last: SampleStep,
+    step: SampleStep,
     *,
     seed: int,
     index: int,
 ) -> Volume:
-    """HU volume of the last step of a walk, on the measurement's grid.
+    """HU volume of a step of a walk, on the measurement's grid.
 
-    It is not clipped to the prior's window, which ends below bone: the data may say more.
+    That of a step on the way is an estimate, without the last step of the coupling. It is not
+    clipped to the prior's window, which ends below bone: the data may say more.
     """
     measurement = problem.measurement
-    x = coupling.finish(problem, prior.codec.decode(SAMPLERS[config.sampler].result(last)))
-    made = step_volume(prior, config, last, seed=seed, index=index)
+    if not step.finished:
+        coupling = replace(coupling, last_step="none")
+    x = coupling.finish(problem, prior.codec.decode(SAMPLERS[config.sampler].result(step)))
+    made = step_volume(prior, config, step, seed=seed, index=index)
     low, high = prior.intensity.window_hu
     hu = problem.hu(x)[0, 0].float().cpu().numpy()
     outside = float(np.mean((hu < low - 1) | (hu > high + 1)))

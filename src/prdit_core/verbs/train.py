@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.checkpoints.catalog import find, newest
 from prdit_core.checkpoints.store import Header, read_header, read_weights
-from prdit_core.data.datasets import PreparedData
+from prdit_core.data.classed import folders_of, one_grid, open_data
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prdit_core.config import TrainingConfig
-    from prdit_core.data.datasets import Case
+    from prdit_core.data.datasets import Case, PreparedData
 
 
 def never() -> bool:
@@ -64,8 +64,9 @@ def train_steps(
     UsageError, InputRejected, CheckpointError, OutputError, MemoryLimit, NumericalError, RunBusy
         One line each; what was saved stays.
     """
-    data = PreparedData.open(config.data)
-    refuse_overlap([config.data], config.run)
+    named = open_data(config.data)
+    refuse_overlap(folders_of(named), config.run)
+    data = one_grid(named, f"stage {config.stage}")
     start = None if config.start is None else find(config.start)
     settings = resolve(config, data, None if start is None else read_header(start))
     resolved = settings.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from prdit_core.models.latent.intra import IntraPatchFlow
 from prdit_core.models.latent.layers import ChannelNorm, VoxelAttention
+from prdit_core.models.sinusoids import sinusoids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,14 +39,6 @@ class Conditions(nn.Module):
         """(B,), (B,) and (B, 3) to (B, 8 width)."""
         named = self.time(sinusoids(t, self.width)) + self.classes(label)
         return torch.cat([named, self.resolution(resolution)], dim=1)
-
-
-def sinusoids(t: Tensor, width: int) -> Tensor:
-    """(B,) to (B, width): sines, then cosines."""
-    half = width // 2
-    numbers = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(numbers * (-math.log(10000.0) / (half - 1)))
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class ConvBlock(nn.Module):

@@ -66,6 +66,11 @@ class PatchConfig(NetworkConfig):
         return tuple(self.width * times for times in self.multipliers)
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        """Edge D of a tile at each level."""
+        return tuple(self.tile[0] >> level for level in range(len(self.multipliers)))
+
+    @property
     def input_channels(self) -> int:
         """Tile, context and three coordinates."""
         context = self.channels if self.inputs in ("all", "no-coordinates") else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -149,17 +148,6 @@ class PatchNetwork(Network):
         """Of the network."""
         return self.module.config
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
-
-    def to(self, device: str) -> PatchNetwork:
-        """The same network there; this one stays where it is."""
-        if self.device == torch.device(device):
-            return self
-        return PatchNetwork(deepcopy(self.module).to(device))
-
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """One walk's own.
 
@@ -177,15 +165,6 @@ class PatchNetwork(Network):
                 f"volume and noise ({', '.join(ANEW)}), not {config.sampler}"
             )
         return PatchDenoiser(self.module, schedule, key, config.renoise, config.precision)
-
-    def parts(self, schedule: Schedule) -> None:
-        """None: it is no sum."""
-        del schedule
-
-    def stopped_at(self, number: int) -> PatchNetwork:
-        """The network: it has one resolution."""
-        del number
-        return self
 
     def memory(self, shape: Shape) -> int:
         """Weights, the tiles evaluated at once, and the volumes that a walk holds."""

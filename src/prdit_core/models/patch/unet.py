@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prdit_core.models.initial import draw_weights
+from prdit_core.models.sinusoids import sinusoids
 from prdit_core.noise import Draw
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class UNet3d(nn.Module):
         -------
         (B, C, d, h, w)
         """
-        time = self.time_out(functional.silu(self.time_in(sinusoid(t, self.config.width))))
+        time = self.time_out(functional.silu(self.time_in(sinusoids(t, self.config.width))))
         h = self.conv_in(x)
         seen = [h]
         for number, level in enumerate(self.down):
@@ -154,11 +154,3 @@ def initialise(network: UNet3d, seed: int) -> None:
     """He's normal weights, zero biases; the output starts at zero."""
     draw_weights(network, Draw.PATCH_WEIGHTS, seed)
     nn.init.zeros_(network.conv_out.weight)
-
-
-def sinusoid(t: Tensor, width: int) -> Tensor:
-    """Sines, then cosines of times (B,) at falling frequencies, (B, width)."""
-    half = width // 2
-    steps = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(-math.log(10_000) / (half - 1) * steps)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)

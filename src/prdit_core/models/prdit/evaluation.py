@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,17 +105,6 @@ class PRDiTNetwork(Network):
     def config(self) -> ModelConfig:
         """Of the network."""
         return self.module.config
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.module.parameters()).device
-
-    def to(self, device: str) -> PRDiTNetwork:
-        """The same network there; this one stays where it is."""
-        if self.device == torch.device(device):
-            return self
-        return PRDiTNetwork(deepcopy(self.module).to(device))
 
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """The network itself, or one that evaluates its residual only when a rule says so.

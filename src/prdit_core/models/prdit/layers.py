@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prdit_core.models.linears import Linear
+from prdit_core.models.sinusoids import time_angles
 
 if TYPE_CHECKING:
     from prdit_core.config import Norm
@@ -84,8 +85,7 @@ def time_features(t: Tensor) -> Tensor:
     t : (B,) in 0..1000
     """
     half = TIME_FEATURES // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(10000.0) * exponents)
+    angles = time_angles(t, half, half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prdit_core.errors import UsageError
-from prdit_core.machine import choose_device
+from prdit_core.machine import BF16_WRONG_DEPTH, choose_device
 from prdit_core.models.families import parameter_count
 from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
 from prdit_core.models.patch.denoiser import activations
@@ -127,8 +127,8 @@ class PatchRecipe(Recipe[PatchTraining]):
             "target": network.target,
             "inputs": network.inputs,
         }
-        if config.precision == "auto" and choose_device(config.device) == "cpu":
-            # In bf16 oneDNN's gradients of convolutions over 2^3 voxels are not finite.
+        on_cpu = choose_device(config.device) == "cpu"
+        if config.precision == "auto" and on_cpu and BF16_WRONG_DEPTH in network.depths:
             resolved["precision"] = "32-true"
         schedule = VPLinearSchedule() if start is None else start.schedule
         return Plan(network, schedule, start, resolved)
