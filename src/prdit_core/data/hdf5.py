@@ -68,6 +68,6 @@ def own_dataset(file: Any, key: str, name: str, kinds: str) -> Any:
     if found.is_virtual or found.external:
         raise rejected(name, f"its `{key}` lies in another file", "copy the data into one file")
     if found.dtype.kind not in kinds or not found.size:
-        what = "numbers" if set(kinds) & set("iufc") else "text"
+        what = {"c": "complex numbers", "OS": "text"}.get(kinds, "numbers")
         raise rejected(name, f"its `{key}` holds no {what}", "check the file")
     return found

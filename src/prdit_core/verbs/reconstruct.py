@@ -178,6 +178,7 @@ def prior_settings(measurement: Measurement, coupling: Coupling) -> dict[str, An
         "method": "prior",
         **coupling.settings,
         "measurement_sha256": measurement.digest,
+        **({} if measurement.units == HU else {UNITS: measurement.units}),
     }
 
 
