@@ -295,7 +295,7 @@ def fitting(prior: Prior, measurement: Measurement, size: int | None) -> Prior:
 
 def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Problem:
     """The measurement in the prior's units; errors as of `reconstruct_steps`."""
-    prior.check_hu()
+    prior.check_volume()
     where = str(prior.device) if device is None else device
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
 
