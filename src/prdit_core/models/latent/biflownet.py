@@ -110,7 +110,7 @@ def _attention(width: int, config: BiFlowConfig) -> VoxelAttention:
     return VoxelAttention(ChannelNorm(width), width, config.heads)
 
 
-class Encoder(nn.Module):
+class BiFlowEncoder(nn.Module):
     """The way down of the U-Net and its middle, which a ControlNet has a copy of.
 
     Parameters
@@ -167,7 +167,7 @@ class Encoder(nn.Module):
         return skips, x
 
 
-class BiFlowNet(Encoder):
+class BiFlowNet(BiFlowEncoder):
     """Noise in noisy latents, by class and resolution.
 
     The maps of the intra-patch flow are added where the U-Net has full resolution: to its first

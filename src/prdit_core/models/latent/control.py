@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prdit_core.errors import InputRejected
-from prdit_core.models.latent.biflownet import Encoder
+from prdit_core.models.latent.biflownet import BiFlowEncoder
 from prdit_core.models.latent.intra import IntraInputs
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prdit_core.models.latent.config import ControlConfig
 
 
-class ControlNet(Encoder):
+class ControlNet(BiFlowEncoder):
     """The copy: noisy latents and a hint of the same grid to what is added to the base.
 
     Without maps of the intra-patch flow (variant A), or with those of its two blocks in, which then
@@ -127,12 +127,12 @@ def label_hint(labels: Tensor, config: ControlConfig, grid: tuple[int, int, int]
         If a label is not one of them.
     """
     known = len(config.labels)
-    unknown = sorted({int(label) for label in labels.unique()} - set(range(known + 1)))
+    unknown = sorted(set(torch.unique(labels).tolist()) - set(range(known + 1)))
     if unknown:
         words = ", ".join(f"{n} {name}" for n, name in enumerate(config.labels, 1))
         raise InputRejected(
-            f"label {', '.join(map(str, unknown))} is none that the model knows, which are {words}; "
-            "number the labels so, or leave them out"
+            f"label {', '.join(map(str, unknown))} is none that the model knows, which are "
+            f"{words}; number the labels so, or leave them out"
         )
     near = functional.interpolate(labels[:, None].float(), size=grid, mode="nearest-exact")
     return (near == torch.arange(1, known + 1, device=labels.device).view(-1, 1, 1, 1)).float()
