@@ -50,13 +50,18 @@ class AutoencoderConfig(NetworkConfig):
         """Whole patches."""
         return self.patch
 
+    def padded(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Whole patches that hold a volume (D, H, W)."""
+        depth, height, width = (-(-edge // self.patch) * self.patch for edge in shape)
+        return depth, height, width
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Grid of the latents of a volume (D, H, W).
 
         Raises
         ------
         ValueError
-            If it is not made of whole patches; a rest would be lost.
+            If it is not made of whole patches, as `padded` ones are; a rest would be lost.
         """
         if any(edge % self.patch for edge in shape):
             raise ValueError(
