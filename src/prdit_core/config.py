@@ -37,7 +37,9 @@ GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
 GridName = Literal["exact", "log-snr", "release"]
-OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur", "kspace"]
+PatternName = Literal["gaussian", "poisson"]
+PhaseName = Literal["none", "smooth"]
 SamplerName = Literal[
     "increment",
     "increment-2",

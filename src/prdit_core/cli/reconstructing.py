@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
-Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
+Method = Literal["prior", "fbp", "zero-filling", "sirt", "tv", "cg"]
 WALK = walk_options(
     ("steps", "sampler", "k", "grid", "eta", "renoise"),
     {
@@ -254,21 +254,26 @@ def _write_summary(folder: Path, seen: Assessment, report: dict[str, Any]) -> No
 
 def _lines(seen: Assessment) -> list[str]:
     """The numbers for people."""
-    numbers, size = seen.numbers["volume"], seen.numbers["size_hu"]
+    from prdit_core.verbs.assess import suffixed
+
+    numbers, units = seen.numbers["volume"], seen.volume.units
     name = "reconstruction" if seen.count == 1 else f"mean of {seen.count}"
     lines = [f"{name}: misfit {100 * numbers['misfit']:.2g} % of the data"]
-    lines += [f"{part}: {hu:.0f} HU (root mean square)" for part, hu in size.items()]
+    lines += [
+        f"{part}: {size:.0f} {units} (root mean square)"
+        for part, size in seen.numbers[suffixed("size", units)].items()
+    ]
     if "grey" not in numbers:
         return lines
     grey = numbers["grey"]
     low, high = grey["window_hu"]
     psnr = "infinite" if grey["psnr"] is None else f"{grey['psnr']:.2f} dB"
     ssim = "" if grey["ssim"] is None else f", SSIM {grey['ssim']:.3f}"
-    tissues = numbers["tissues"].items()
+    tissues = numbers.get("tissues", {}).items()
     by_tissue = [f"{n} {e['mae_hu']:.0f}" for n, e in tissues if e["mae_hu"] is not None]
+    mae = f"mean absolute error {numbers[suffixed('mae', units)]:.0f} {units}, not clipped"
     return [
         *lines,
-        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} HU)",
-        f"{name}: mean absolute error {numbers['mae_hu']:.0f} HU, not clipped; "
-        + ", ".join(by_tissue),
+        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} {units})",
+        f"{name}: {'; '.join([mae, ', '.join(by_tissue)] if by_tissue else [mae])}",
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
-from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
+from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig, ControlConfig
 from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
@@ -93,6 +93,12 @@ def _patch_volume(module: Any) -> Codec:
     return PatchVolume(module)
 
 
+def _build_control(config: ControlConfig) -> nn.Module:
+    from prdit_core.models.latent.control import ControlNet
+
+    return ControlNet(config)
+
+
 FAMILIES = {
     family.name: family
     for family in (
@@ -120,6 +126,9 @@ FAMILIES = {
             _build_autoencoder,
             None,
             _patch_volume,
+        ),
+        Family(
+            "latent-control", "ControlNet of 3D MedDiffusion", ControlConfig, _build_control, None
         ),
     )
 }
