@@ -15,9 +15,9 @@ from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is
 from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
-from prdit_core.data.phantoms import make_phantom, region_of
+from prdit_core.data.phantoms import make_phantom
 from prdit_core.data.sources import ScanSource, content_hash
-from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
+from prdit_core.data.transforms import WORKING_EDGE, Preset, conform
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.files import write_json
 
@@ -71,7 +71,9 @@ def prepare_scan(
     return Prepared(_finish(folder, case), reused=False)
 
 
-def prepare_phantom(folder: Path, region: str, size: int, seed: int, index: int) -> Prepared:
+def prepare_phantom(
+    folder: Path, region: str, preset: Preset, size: int, seed: int, index: int
+) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
     It is rendered with half the voxels of the cube, at the finest 256 along each edge.
@@ -79,7 +81,6 @@ def prepare_phantom(folder: Path, region: str, size: int, seed: int, index: int)
     case_id = phantom_id(region, seed, index)
     if entry := _finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    preset = PRESETS[region_of(region).preset]
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region)
     conformed = conform(phantom.volume, preset, size, phantom.labels)

@@ -7,7 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_serializer,
+    model_validator,
+)
 
 from prdit_core.data.resampling import (
     LPS_FROM_RAS,
@@ -20,6 +27,7 @@ from prdit_core.data.resampling import (
     resample_labels,
 )
 from prdit_core.errors import InputRejected, UsageError
+from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.provenance import RESEARCH, notice_of
 from prdit_core.volume import Volume
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.data.landmarks import Landmarks
 
@@ -51,6 +60,7 @@ class Preset(BaseModel):
         at most 256: the same for a usual CT, and quick for a coarse one.
     centre : "body" centres on the body in-plane and on the middle of the scan along z, or on the
         lungs where the scan is longer than the field of view; "volume" takes the scan's middle
+    slab_mm : extent along z that is kept, around the middle of the cube; None: all of it
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +70,40 @@ class Preset(BaseModel):
     field_of_view_mm: FiniteFloat = Field(gt=0, le=2000)
     grid: Literal["fixed", "fitted"]
     centre: Literal["body", "volume"] = "body"
+    slab_mm: FiniteFloat | None = Field(default=None, gt=0, le=2000)
 
     @model_validator(mode="after")
     def _window_is_usable(self) -> Preset:
         if not -32768 < self.window_hu[0] < self.window_hu[1] < 32768:
             raise ValueError("a window runs from a lower to a higher 16-bit HU")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of a slab that is none: digests of older data sets stay."""
+        content: dict[str, Any] = dump(self)
+        if self.slab_mm is None:
+            content.pop("slab_mm")
+        return content
+
+    def geometry(self, size: int) -> Geometry:
+        """Grid of what scans become, with `size` voxels along the edges of the cube.
+
+        Raises
+        ------
+        UsageError
+            If the slab is no whole number of voxels, or larger than the cube.
+        """
+        whole = cubic(size, self.field_of_view_mm)
+        if self.slab_mm is None:
+            return whole
+        slices = round(self.slab_mm / whole.spacing_mm[0], 6)
+        if slices > size or slices != int(slices):
+            raise UsageError(
+                f"a slab of {self.slab_mm:g} mm is not 1 to {size} voxels of "
+                f"{whole.spacing_mm[0]:g} mm; choose another"
+            )
+        return whole.model_copy(update={"shape": (int(slices), size, size)})
 
     @property
     def intensity(self) -> Intensity:
@@ -104,7 +142,7 @@ class Conformed:
 
     Attributes
     ----------
-    volume : int16 HU, (size, size, size), axial, in its true place in the patient
+    volume : int16 HU on the grid of `Preset.geometry`, axial, in its true place in the patient
     labels : uint8 array of the same shape, or None
     record : JSON-serialisable account of what was done
     notes : what a user should know, one line each, those of reading first
@@ -138,13 +176,14 @@ def conform(
     Raises
     ------
     UsageError
-        If `size` does not divide the working grid.
+        If `size` does not divide the working grid, or the slab does not fit it.
     InputRejected
         If the volume holds NaN or infinity, or `labels` are on another grid.
     """
     from prdit_core.data.landmarks import find_landmarks
 
     check_size(size)
+    slices = preset.geometry(size).shape[0]
     _check_input(volume, labels)
     landmarks = find_landmarks(image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine))
     edge = working_edge(preset, size, min(volume.spacing_mm))
@@ -168,12 +207,23 @@ def conform(
     }
     if (notice := notice_of(volume.metadata)) != RESEARCH:
         record["notice"] = notice  # a data set of synthetic volumes says so
+    affine = grid.pooled(factor).affine
+    affine[:3, 3] += middle(size, slices).start * affine[:3, 2]  # columns are x, y, z
+    voxels = pool_mean(cube, factor)[middle(size, slices)]
     return Conformed(
-        Volume(np.rint(pool_mean(cube, factor)).astype(np.int16), grid.pooled(factor).affine),
-        None if labels is None else _conformed_labels(labels, volume, grid, factor),
+        Volume(np.rint(voxels).astype(np.int16), affine),
+        None
+        if labels is None
+        else _conformed_labels(labels, volume, grid, factor)[middle(size, slices)],
         record,
         (*volume.metadata.get("notes", ()), *_notes(landmarks, grid, padded_fraction)),
     )
+
+
+def middle(size: int, slices: int) -> slice:
+    """The slices of a slab, of the `size` of the cube."""
+    first = (size - slices) // 2
+    return slice(first, first + slices)
 
 
 def check_size(size: int) -> None:

@@ -104,6 +104,7 @@ def preprocess_steps(
     """
     folder, places = named(out), [named(source) for source in sources]
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
     refuse_overlap(places, folder)
@@ -170,6 +171,7 @@ def phantom_steps(
     seed: int,
     out: str | Path,
     region: str = "chest",
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> Iterator[PreparationEvent]:
@@ -177,6 +179,10 @@ def phantom_steps(
 
     Phantom i depends on region, seed and i alone. The same call goes on where it was stopped; a
     higher count adds to it, a lower one leaves it as it is.
+
+    Parameters
+    ----------
+    slab_mm : extent along z that is kept of each; None: all of the cube
 
     Yields
     ------
@@ -190,7 +196,9 @@ def phantom_steps(
         If `out` cannot be written or holds something else.
     """
     folder, place = named(out), region_of(region)
+    preset = PRESETS[place.preset].model_copy(update={"slab_mm": slab_mm})
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
     if not 1 <= count <= MAX_PHANTOMS or seed < 0:
@@ -198,7 +206,7 @@ def phantom_steps(
     settings = {
         "kind": PHANTOMS,
         "made_with": f"napari-prdit {package_version()}",
-        "preset": PRESETS[place.preset].model_dump(mode="json"),
+        "preset": preset.model_dump(mode="json"),
         "size": size,
         "seed": seed,
         "validation_fraction": validation_fraction,
@@ -207,7 +215,7 @@ def phantom_steps(
     if region != "chest":  # of which older data sets say nothing
         settings["region"] = region
     claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, region, size, seed)
+    prepare = partial(prepare_phantom, folder, region, preset, size, seed)
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
@@ -224,6 +232,7 @@ def phantoms(
     seed: int,
     out: str | Path,
     region: str = "chest",
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> DataSetWritten:
@@ -235,6 +244,7 @@ def phantoms(
             seed=seed,
             out=out,
             region=region,
+            slab_mm=slab_mm,
             validation_fraction=validation_fraction,
             workers=workers,
         )
