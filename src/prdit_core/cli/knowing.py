@@ -10,6 +10,7 @@ import typer
 from prdit_core.cli.console import Json, door, result
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, WeightsName
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
+    from prdit_core.intensity import Intensity
 
 
 @door
@@ -139,7 +141,6 @@ def _holds_checkpoint(path: Path) -> bool:
 def _described(header: Header, name: str) -> dict[str, Any]:
     from prdit_core.models.families import parameter_count
 
-    low, high = header.intensity.window_hu
     grid = " x ".join(str(edge) for edge in header.geometry.shape)
     spacing = " x ".join(f"{mm:g}" for mm in header.geometry.spacing_mm)
     return {
@@ -147,7 +148,7 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "volume": f"{grid} voxels of {spacing} mm"
         + ("" if header.geometry.exact else " (approximate)"),
         "sizes": list(header.model.sizes(header.geometry.shape[0])),
-        "hu": f"{low:g} to {high:g}, {'exact' if header.intensity.exact else 'approximate'}",
+        **_range(header.intensity, "exact" if header.intensity.exact else "approximate"),
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
         "schedule": header.schedule.model_dump(mode="json"),
@@ -160,13 +161,12 @@ def _described_data(path: Path) -> dict[str, Any]:
     from prdit_core.data.datasets import PreparedData
 
     data = PreparedData.open(path)
-    low, high = data.intensity.window_hu
     return {
         "data set": str(path),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
         "volume": _grid_of(data),
-        "hu": f"{low:g} to {high:g}",
+        **_range(data.intensity),
         "sha256": data.digest,
     }
 
@@ -180,9 +180,20 @@ def _described_classes(path: Path) -> dict[str, Any]:
         "classes": list(data.classes),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
-        **{one.place: f"{one.label}, {_grid_of(one.data)}" for one in data.sets},
+        **{
+            one.place: f"{one.label}, {_grid_of(one.data)}, {one.data.intensity}"
+            for one in data.sets
+        },
         "sha256": data.digest,
     }
+
+
+def _range(intensity: Intensity, *remarks: str) -> dict[str, str]:
+    """The window of a model or of data; only that of CT is called HU."""
+    low, high = intensity.window_hu
+    if intensity.units == HU:
+        return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
+    return {"values": ", ".join([str(intensity), *remarks])}
 
 
 def _grid_of(data: PreparedData) -> str:
@@ -193,11 +204,12 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
     from prdit_core.data.io import read_volume
 
     volume = read_volume(path, options)
+    values = f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}"
     return {
         "scan": str(path),
         "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
         "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
-        "hu": f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}",
+        **({"hu": values} if volume.units == HU else {"values": f"{values} {volume.units}"}),
         "format": volume.metadata.get("source_format"),
         "notes": list(volume.metadata.get("notes", [])),
     }

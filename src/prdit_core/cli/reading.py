@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -38,6 +38,9 @@ NpzSpacing = Annotated[
 NpzClip = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="LOW HIGH", help="HU of RAD-ChestCT .npz. Default: -1000 1000."),
+]
+Modality = Annotated[
+    Literal["ct", "mr"], typer.Option(help="mr: the voxels are MR signal in units of their own.")
 ]
 Flats = Annotated[
     Path | None,
@@ -98,6 +101,7 @@ def read_options(
     nan_fill: NanFill = None,
     npz_spacing: NpzSpacing = None,
     npz_clip: NpzClip = None,
+    modality: Modality = "ct",
 ) -> ReadOptions:
     """The options as reading takes them; what is None keeps its default.
 
@@ -117,6 +121,7 @@ def read_options(
         "nan_fill": nan_fill,
         "npz_spacing_mm": npz_spacing,
         "npz_clip_hu": npz_clip,
+        "modality": modality,
     }
     return ReadOptions.model_validate({k: v for k, v in given.items() if v is not None})
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from prdit_core.data.dicom_slices import short_name
 from prdit_core.data.grid import is_orientation
+
+if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
 
 Millimetres = Annotated[FiniteFloat, Field(gt=0)]
 
@@ -26,6 +38,7 @@ class ReadOptions(BaseModel):
     nan_fill : HU for NaN and infinite voxels
     npz_spacing_mm : (z, y, x) of RAD-ChestCT files, as published
     npz_clip_hu : range of RAD-ChestCT files, as published
+    modality : "mr" for a scan whose voxels are the signal of MRI, in units of their own, not HU
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +51,21 @@ class ReadOptions(BaseModel):
     nan_fill: FiniteFloat | None = None
     npz_spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = (0.8, 0.8, 0.8)
     npz_clip_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 1000.0)
+    modality: Literal["ct", "mr"] = "ct"
+
+    @model_serializer(mode="wrap")
+    def _without_ct(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of the modality where it is CT: data sets of before can be added to."""
+        content: dict[str, Any] = dump(self)
+        if self.modality == "ct":
+            content.pop("modality", None)
+        return content
+
+    @model_validator(mode="after")
+    def _offset_is_of_ct(self) -> Self:
+        if self.modality == "mr" and self.hu_offset:
+            raise PydanticCustomError("modality", "hu_offset makes HU of a CT; leave it out for mr")
+        return self
 
     @field_validator("npz_clip_hu")
     @classmethod
