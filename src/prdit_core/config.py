@@ -255,35 +255,32 @@ class ModelConfig(NetworkConfig, PatchGeometry):
 class SamplingConfig(BaseModel):
     """How to walk from noise to a volume; the defaults are those of the preset ``balanced``.
 
-    Attributes
-    ----------
-    steps : network evaluations (twice as many for ``heun``)
-    sampler : name of a row of `SAMPLERS`
-    k : predictor multiplier, real; 1 is cold, above it hot (Table 4)
-    grid : times visited, see `time_grid`
-    refresh_every : the global residual is evaluated at every so many steps at least, and held in
-        between
-    refresh_change : it is evaluated when the local x0 has changed by this much of its norm since,
-        summed over steps; with neither rule at every step
-    precision : of the network
-    eta : fresh noise of a stochastic sampler, by its own rule; None: the sampler's own
-    renoise : how often a patch prior looks at a state, each time over other tiles and with new
-        noise (the paper's K)
-    guidance : weight of the class by that of none; 1 is the class as it was learnt, above it more
+    The words below each are what commands and the plugin tell of it. ``sampler`` is a row of
+    `SAMPLERS`, ``grid`` see `time_grid`, ``k`` Table 4, ``renoise`` K of the patch prior's paper.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(default=20, ge=1, le=100_000)
+    """Network evaluations; more is slower and better."""  # heun takes twice as many
     sampler: SamplerName = "increment-2"
+    """How it walks from noise to a volume; euler is Alg. 1 of the paper."""
     k: float = Field(default=1.0, ge=1, allow_inf_nan=False)
+    """1 is cold: no noise is added on the way; 2 to 3 is hot."""
     grid: GridName = "log-snr"
+    """Times visited; release replays the official sampler."""
     refresh_every: int | None = Field(default=None, ge=1)
+    """Evaluate the global residual at every so many steps at least; 1: at every step."""
     refresh_change: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Evaluate it when the local part's image changed by this share since, say 0.1."""
     precision: GenerationPrecision = "32-true"
+    """bf16-mixed is faster where the CPU can, and less exact."""
     eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    """Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"""
     renoise: int = Field(default=1, ge=1, le=64)
+    """Patch prior: looks at each state, over other tiles each time. [1]"""
     guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
+    """Weight of the class by that of none; 1 is the class as it was learnt, above it more."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

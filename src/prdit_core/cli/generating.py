@@ -8,43 +8,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import Json, door, progress, result, say, stoppable
+from prdit_core.cli.options import (
+    Checkpoint,
+    Device,
+    Size,
+    Threads,
+    takes,
+    those_given,
+    walk_options,
+    walk_words,
+)
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
+from prdit_core.config import Branch, SamplingConfig
 from prdit_core.errors import OutputError
 from prdit_core.presets import PresetName, sampling_preset
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
 
-Checkpoint = Annotated[
-    str,
-    typer.Option(help="Bundled name (demo), checkpoint folder, or run folder of `train`."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; see `devices`.")]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        help="Voxels along each edge: one of the resolutions of the model, see `info`. "
-        "[the highest]"
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=1024,
-        help="CPU threads; part of the seed. Default: $PRDIT_THREADS, else all cores.",
-    ),
-]
+# A walk's settings, which a preset gives otherwise.
+OF_PRESETS = ("steps", "sampler", "k", "grid", "refresh_every", "refresh_change", "precision")
+WALK = walk_options(
+    (*OF_PRESETS, "eta", "renoise"),
+    {name: f"{walk_words(name)} [preset]" for name in OF_PRESETS},
+)
 
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    own = {name: value for name, value in wishes.items() if value is not None}
+    own = those_given(**wishes)
     return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
 
 
 @door
+@takes("wishes", WALK)
 def generate(
     out: Annotated[
         Path,
@@ -60,49 +57,8 @@ def generate(
     preset: Annotated[
         PresetName, typer.Option(help="Settings under one name; the table below compares them.")
     ] = "balanced",
-    steps: Annotated[
-        int | None, typer.Option(help="Network evaluations; more is slower and better. [preset]")
-    ] = None,
-    sampler: Annotated[
-        SamplerName | None,
-        typer.Option(
-            help="How it walks from noise to a volume; euler is Alg. 1 of the paper. [preset]"
-        ),
-    ] = None,
-    k: Annotated[
-        float | None,
-        typer.Option(help="1 is cold: no noise is added on the way; 2 to 3 is hot. [preset]"),
-    ] = None,
-    grid: Annotated[
-        GridName | None,
-        typer.Option(help="Times visited; release replays the official sampler. [preset]"),
-    ] = None,
-    refresh_every: Annotated[
-        int | None,
-        typer.Option(
-            help="Evaluate the global residual at every so many steps at least; 1: at every step. "
-            "[preset]"
-        ),
-    ] = None,
-    refresh_change: Annotated[
-        float | None,
-        typer.Option(
-            help="Evaluate it when the local part's image changed by this share since, say 0.1. "
-            "[preset]"
-        ),
-    ] = None,
-    precision: Annotated[
-        GenerationPrecision | None,
-        typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
-    ] = None,
-    eta: Annotated[
-        float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
-    ] = None,
-    renoise: Annotated[
-        int | None,
-        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
-    ] = None,
+    *,
+    wishes: dict[str, Any],
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,17 +86,6 @@ def generate(
     from prdit_core.provenance import SYNTHETIC
     from prdit_core.verbs.generate import generate_steps, step_volume
 
-    wishes = {
-        "steps": steps,
-        "sampler": sampler,
-        "k": k,
-        "grid": grid,
-        "refresh_every": refresh_every,
-        "refresh_change": refresh_change,
-        "precision": precision,
-        "eta": eta,
-        "renoise": renoise,
-    }
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)

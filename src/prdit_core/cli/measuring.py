@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from prdit_core.cli.console import Json, door, refuse_unheeded, result, say
-from prdit_core.cli.generating import Threads
+from prdit_core.cli.options import Threads
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import OperatorName
 from prdit_core.errors import InputRejected, OutputError, UsageError

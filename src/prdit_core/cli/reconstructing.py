@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prdit_core.cli.console import Json, door, progress, refuse_unheeded, result, say, stoppable
-from prdit_core.cli.generating import Device, Threads
+from prdit_core.cli.options import Device, Threads, takes, walk_options
 from prdit_core.cli.reading import reads_projections
-from prdit_core.config import CouplingName, GridName, LastStepName, SamplerName
+from prdit_core.config import CouplingName, LastStepName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 
@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     from prdit_core.verbs.ways import Way
 
 Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
+WALK = walk_options(
+    ("steps", "sampler", "k", "grid", "eta", "renoise"),
+    {
+        "steps": "Network evaluations. [20]",
+        "sampler": "How it walks from noise to a volume. [increment]",
+        "k": "1 is cold, 2 to 3 is hot. [2]",
+        "grid": "Times visited. [log-snr]",
+    },
+)
 # Which methods an option is for.
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
-    **dict.fromkeys(("steps", "sampler", "k", "grid", "eta", "renoise"), ("prior",)),
+    **dict.fromkeys((option.name for option in WALK.options), ("prior",)),
     **dict.fromkeys(("coupling", "calibration", "last-step"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
@@ -38,6 +47,7 @@ FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.
 
 @door
 @reads_projections
+@takes("ways", WALK)
 def reconstruct(
     measurement: Annotated[
         str,
@@ -66,20 +76,8 @@ def reconstruct(
     seed: Annotated[
         int | None, typer.Option(help="Reconstruction i depends on (seed, i) only. [0]")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Network evaluations. [20]")] = None,
-    sampler: Annotated[
-        SamplerName | None, typer.Option(help="How it walks from noise to a volume. [increment]")
-    ] = None,
-    k: Annotated[float | None, typer.Option(help="1 is cold, 2 to 3 is hot. [2]")] = None,
-    grid: Annotated[GridName | None, typer.Option(help="Times visited. [log-snr]")] = None,
-    eta: Annotated[
-        float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
-    ] = None,
-    renoise: Annotated[
-        int | None,
-        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
-    ] = None,
+    *,
+    ways: dict[str, Any],
     coupling: Annotated[
         CouplingName | None,
         typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
@@ -117,7 +115,6 @@ def reconstruct(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was made with other settings.")
     ] = False,
-    *,
     raw: RawOptions,
     json: Json = False,
 ) -> None:
@@ -127,8 +124,6 @@ def reconstruct(
     spread; the summary also splits what the data determine from what the model imagined. Run again
     to go on where it stopped.
     """
-    ways: dict[str, Any] = {"steps": steps, "sampler": sampler, "k": k, "grid": grid}
-    ways |= {"eta": eta, "renoise": renoise}
     given: dict[str, Any] = {
         "checkpoint": checkpoint,
         "size": size,
@@ -180,7 +175,7 @@ def reconstruct(
         how = coupling or "cg"
         errors = _calibration(how, calibration, name, prior)
         coupled = Coupling(how, iterations, errors, last_step or "tv")
-        config = coupled.walk(**{n: value for n, value in ways.items() if value is not None})
+        config = coupled.walk(**ways)
         generation = VolumeSettings(
             config=config,
             checkpoint_sha256=prior.digest,
