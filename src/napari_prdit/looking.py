@@ -78,7 +78,7 @@ def show_volume(viewer: ViewerModel, view: Literal["axial", "3D"]) -> None:
 
 
 def value_at(layers: Sequence[Image], point: Sequence[float]) -> tuple[float, str, str] | None:
-    """Value, its units and the name of the topmost visible layer at a point; None outside of all."""
+    """Value at a point, its units and the topmost visible layer's name; None outside of all."""
     for layer in reversed(layers):
         index = _voxel_at(layer, point)
         if layer.visible and index is not None:
