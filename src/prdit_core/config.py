@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.classes import VolumeClass
@@ -51,6 +53,10 @@ SamplerName = Literal[
     "ddim-even",
     "ddpm",
 ]
+
+
+# Samplers that take fresh noise by rules of their own, with eta in place of k.
+WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even", "ddpm")
 
 
 class PatchGeometry(BaseModel):
@@ -302,6 +308,17 @@ class SamplingConfig(BaseModel):
     """Patch prior: looks at each state, over other tiles each time. [1]"""
     guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
     """Weight of the class by that of none; above 1 more of it. [1]"""
+
+    def but(self, wishes: Mapping[str, Any]) -> SamplingConfig:
+        """The same walk but for what is wished.
+
+        Its k does not go along to a sampler that has none; a k that is wished there stays, and is
+        refused when the walk begins.
+        """
+        settings = {**dict(self), **wishes}
+        if "k" not in wishes and settings["sampler"] in WITHOUT_K:
+            settings["k"] = 1.0
+        return SamplingConfig(**settings)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
