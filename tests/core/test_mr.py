@@ -140,7 +140,7 @@ def test_a_data_set_of_mr_says_so(tmp_path):
     np.testing.assert_array_equal(t1.labels(case), ct.labels(ct.train[0]))
     done = CliRunner().invoke(app, ["info", str(tmp_path / "t1"), "--json"])
     content = json.loads(done.output)
-    assert content["values"] == "0 to 1000 arbitrary units"
+    assert content["units"] == "0 to 1000 arbitrary units"
     assert "hu" not in content
     done = CliRunner().invoke(app, ["info", str(tmp_path / "ct"), "--json"])
     assert json.loads(done.output)["hu"] == "-1000 to 1000"

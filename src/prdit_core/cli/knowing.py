@@ -10,6 +10,7 @@ import typer
 from prdit_core.cli.console import Json, door, result
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, WeightsName
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
+    from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 
 
@@ -141,20 +143,44 @@ def _holds_checkpoint(path: Path) -> bool:
 def _described(header: Header, name: str) -> dict[str, Any]:
     from prdit_core.models.families import parameter_count
 
-    grid = " x ".join(str(edge) for edge in header.geometry.shape)
-    spacing = " x ".join(f"{mm:g}" for mm in header.geometry.spacing_mm)
+    first = header.classes[0].name if header.classes else None
+    grids = header.model.grids(header.geometry, first)
+    codec = header.codec
     return {
         "checkpoint": name,
-        "volume": f"{grid} voxels of {spacing} mm"
-        + ("" if header.geometry.exact else " (approximate)"),
-        "sizes": list(header.model.sizes(header.geometry.shape[0])),
-        **_range(header.intensity, "exact" if header.intensity.exact else "approximate"),
+        "volume": _volume(header.geometry),
+        "sizes": sorted({grid.shape[0] for grid in grids}),
+        **_window(header.intensity, _exactness(header.intensity)),
+        **{
+            f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}
+            | _window(one.intensity, _exactness(one.intensity))
+            for one in header.classes
+        },
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
+        **({} if codec is None else {"codec": codec.model_dump(mode="json")}),
         "schedule": header.schedule.model_dump(mode="json"),
         "record": header.record,
         "sha256": header.digest,
     }
+
+
+def _volume(geometry: Geometry) -> str:
+    spacing = " x ".join(f"{mm:g}" for mm in geometry.spacing_mm)
+    doubt = "" if geometry.exact else " (approximate)"
+    return f"{by(geometry.shape)} voxels of {spacing} mm{doubt}"
+
+
+def _window(intensity: Intensity, *remarks: str) -> dict[str, str]:
+    """Under the name of its units, so that nothing else is taken for HU."""
+    if intensity.units != HU:
+        return {"units": ", ".join([str(intensity), *remarks])}
+    low, high = intensity.window_hu
+    return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
+
+
+def _exactness(intensity: Intensity) -> str:
+    return "exact" if intensity.exact else "approximate"
 
 
 def _described_data(path: Path) -> dict[str, Any]:
@@ -166,7 +192,7 @@ def _described_data(path: Path) -> dict[str, Any]:
         "training cases": len(data.train),
         "validation cases": len(data.validation),
         "volume": _grid_of(data),
-        **_range(data.intensity),
+        **_window(data.intensity),
         "sha256": data.digest,
     }
 
@@ -188,14 +214,6 @@ def _described_classes(path: Path) -> dict[str, Any]:
     }
 
 
-def _range(intensity: Intensity, *remarks: str) -> dict[str, str]:
-    """The window of a model or of data; only that of CT is called HU."""
-    low, high = intensity.window_hu
-    if intensity.units == HU:
-        return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
-    return {"values": ", ".join([str(intensity), *remarks])}
-
-
 def _grid_of(data: PreparedData) -> str:
     return f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm"
 
@@ -209,7 +227,7 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
         "scan": str(path),
         "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
         "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
-        **({"hu": values} if volume.units == HU else {"values": f"{values} {volume.units}"}),
+        **({"hu": values} if volume.units == HU else {"units": f"{values} {volume.units}"}),
         "format": volume.metadata.get("source_format"),
         "notes": list(volume.metadata.get("notes", [])),
     }
@@ -226,10 +244,9 @@ def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if name != "model":
             yield name, value
             continue
-        yield name, {key: inner for key, inner in value.items() if key != "refiners"}
-        refiners = value.get("refiners", [])
-        for size, refiner in zip(content["sizes"][1:], refiners, strict=True):
-            yield f"refiner to {size}", refiner
+        yield name, {k: inner for k, inner in value.items() if k not in ("refiners", "classes")}
+        for place, refiner in enumerate(value.get("refiners", []), 1):
+            yield f"refiner to {content['sizes'][place]}", refiner
 
 
 def _text(value: Any) -> str:
