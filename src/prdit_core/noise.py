@@ -74,6 +74,12 @@ class Draw(Enum):
     TILES = 24, "torch"
     VALIDATED_TILES = 25, "torch"
     CALIBRATION = 15, "torch"
+    # The autoencoder of latents: its weights, those of its discriminator, what it is trained on,
+    # and the codes that are drawn anew.
+    CODEC_WEIGHTS = 40, "torch"
+    DISCRIMINATOR_WEIGHTS = 41, "torch"
+    CODEC_PATCH = 42, "torch"
+    CODES = 43, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

@@ -35,17 +35,28 @@ CONFIG_LIMIT = 1 << 20
 
 def _options() -> Iterator[inspect.Parameter]:
     """Every setting once: those of all families first, then what only some have."""
-    families = {FAMILIES[stage.family].title: stage.settings for stage in STAGES.values()}
+    kinds = _kinds()
     common = TrainingConfig.model_fields
-    names = dict.fromkeys([*common, *(n for kind in families.values() for n in kind.model_fields)])
+    names = dict.fromkeys([*common, *(n for kind in kinds.values() for n in kind.model_fields)])
     for name in names:
-        fields = {t: k.model_fields[name] for t, k in families.items() if name in k.model_fields}
+        fields = {t: k.model_fields[name] for t, k in kinds.items() if name in k.model_fields}
         field = next(iter(fields.values()))
         told = {title: _told(one) for title, one in fields.items()}
-        of_all = len(fields) == len(families) and len(set(told.values())) == 1
+        of_all = len(fields) == len(kinds) and len(set(told.values())) == 1
         text = _told(field) if of_all else " ".join(f"{t}: {words}" for t, words in told.items())
         flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
         yield option_of(name, field, flag, words=text, kind=str if name == "stage" else None)
+
+
+def _kinds() -> dict[str, type[TrainingConfig]]:
+    """Kinds of settings by what has them: a family, or a stage of one whose stages differ."""
+    named: dict[str, type[TrainingConfig]] = {}
+    for stage in STAGES.values():
+        title = FAMILIES[stage.family].title
+        taken = named.setdefault(title, stage.settings)
+        if taken is not stage.settings:
+            named[f"stage {stage.name}"] = stage.settings
+    return named
 
 
 def _told(field: FieldInfo) -> str:
@@ -148,8 +159,9 @@ def _follow(
                 take(event)
     stop.raise_if_asked()
     if first and not as_json:
-        line = f"{ended}; generate with --checkpoint {shown(config.run)}"
-        result({}, [line], as_json=False)
+        predicts = FAMILIES[stage_of(config.stage).family].face is not None
+        use = "generate with --checkpoint" if predicts else "encode data: latents --codec"
+        result({}, [f"{ended}; {use} {shown(config.run)}"], as_json=False)
 
 
 def _tell(event: Event, as_json: bool) -> None:

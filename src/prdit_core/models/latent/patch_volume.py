@@ -58,10 +58,7 @@ class PatchVolume:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Scaled, unquantised latents (B, code_size, d, h, w), every patch by itself."""
-        grid = self.grid((x.shape[2], x.shape[3], x.shape[4]))
-        patches = torch.split(split(x, self.module.config.patch), PATCHES_AT_ONCE)
-        z = joined(torch.cat([self.module.encode(some) for some in patches]), grid)
-        return self.scaled(z)
+        return self.scaled(encoded_by_patches(self.module, x))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -128,6 +125,21 @@ class PatchVolume:
             place[0].add_(weight * self.module.decoder(part))
             place[1].add_(weight)
         return total / weights
+
+
+def decoded_by_patches(module: Autoencoder, z: Tensor) -> Tensor:
+    """Volumes of unscaled latents, every patch decoded by itself: what joint decoding improves."""
+    edge, ratio = module.config.patch // module.config.ratio, module.config.ratio
+    parts = torch.split(split(z, edge), PATCHES_AT_ONCE)
+    grid = (ratio * z.shape[2], ratio * z.shape[3], ratio * z.shape[4])
+    return joined(torch.cat([module.decode(some) for some in parts]), grid)
+
+
+def encoded_by_patches(module: Autoencoder, x: Tensor) -> Tensor:
+    """Unscaled, unquantised latents (B, code_size, d, h, w), every patch by itself."""
+    grid = module.config.grid((x.shape[2], x.shape[3], x.shape[4]))
+    patches = torch.split(split(x, module.config.patch), PATCHES_AT_ONCE)
+    return joined(torch.cat([module.encode(some) for some in patches]), grid)
 
 
 def joined(patches: Tensor, grid: Shape) -> Tensor:
