@@ -91,8 +91,8 @@ class LayerSource:
         """Noise the scan and split the prediction; the truth is known."""
         from prdit_core import decompose, energy_shares
 
-        found = decompose(prior, self.volume, self.t, seed=self.seed)
-        return SplitResult({"scan": found.scan, **found.parts}, energy_shares(found))
+        decomposed = decompose(prior, self.volume, self.t, seed=self.seed)
+        return SplitResult({"scan": decomposed.scan, **decomposed.parts}, energy_shares(decomposed))
 
     def levels(self, prior: Prior, ts: Sequence[float]) -> Iterator[EnergyShares]:
         """Energies at several noise levels."""
@@ -126,8 +126,8 @@ class StateSource:
         """Split the prediction of that step; nobody knows the truth."""
         from prdit_core import decompose_state, energy_shares
 
-        found = decompose_state(prior, self.x_t, self.t)
-        return SplitResult(found.parts, energy_shares(found))
+        decomposed = decompose_state(prior, self.x_t, self.t)
+        return SplitResult(decomposed.parts, energy_shares(decomposed))
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 def known(folders: Iterable[Path]) -> list[str]:
     """Bundled names, then checkpoints and runs directly below `folders`."""
     bundled = [name for name, entry in CATALOGUE.items() if entry.where == "bundled"]
-    found: list[str] = []
+    paths: list[str] = []
     for folder in folders:
         if folder.is_dir():
-            found += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
-    return bundled + found
+            paths += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
+    return bundled + paths
 
 
 def described(name: str) -> str:

@@ -289,12 +289,12 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
     return dock
 
 
-def _bare(found: T) -> T:
+def _bare(wrapped: T) -> T:
     """The thing itself: docks are handed a viewer that is a proxy and gives proxies of layers.
 
     A proxy is not the one that events name, and no member of a list that compares by identity.
     """
-    bare: T = getattr(found, "__wrapped__", found)
+    bare: T = getattr(wrapped, "__wrapped__", wrapped)
     return bare
 
 

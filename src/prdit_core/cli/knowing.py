@@ -122,9 +122,9 @@ def info(
 @door
 def devices(json: Json = False) -> None:
     """List the devices this machine can compute on, best first."""
-    from prdit_core.machine import devices as found
+    from prdit_core.machine import devices as devices_here
 
-    entries = found()
+    entries = devices_here()
     lines = [
         f"{e['device']:10}{e['description']:30}"
         + (f"{e['memory'] / 2**30:.0f} GiB" if e["memory"] else "")

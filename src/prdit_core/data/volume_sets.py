@@ -135,12 +135,12 @@ class VolumeSet:
         if volume.shape != self.shape:
             raise self._mixed(number, "voxels", str(volume.shape), str(self.shape))
         if not _alike(volume.spacing_mm, self.spacing_mm):
-            found, wanted = _millimetres(volume.spacing_mm), _millimetres(self.spacing_mm)
-            raise self._mixed(number, "spacing", found, wanted)
+            actual, wanted = _millimetres(volume.spacing_mm), _millimetres(self.spacing_mm)
+            raise self._mixed(number, "spacing", actual, wanted)
 
-    def _mixed(self, number: int, what: str, found: str, wanted: str) -> InputRejected:
+    def _mixed(self, number: int, what: str, actual: str, wanted: str) -> InputRejected:
         return InputRejected(
-            f"{self._named(number)} has {what} {found}, but {shown(self.names[0])} has {wanted}; "
+            f"{self._named(number)} has {what} {actual}, but {shown(self.names[0])} has {wanted}; "
             "a set has one grid: resample it, or put it elsewhere"
         )
 
