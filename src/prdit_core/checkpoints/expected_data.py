@@ -13,6 +13,7 @@ from prdit_core.data.transforms import Preset, check_size
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.geometry import by
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,6 +128,8 @@ def _fitted(intensity: Intensity, geometry: Geometry) -> Preset:
         "window_hu": intensity.window_hu,
         "field_of_view_mm": geometry.field_of_view_mm,
         "grid": "fitted",
+        "centre": "body" if intensity.units == HU else "volume",
+        "units": intensity.units,
     }
     depth, height, _ = geometry.shape
     if depth < height:
@@ -136,7 +139,8 @@ def _fitted(intensity: Intensity, geometry: Geometry) -> Preset:
     except ValidationError as error:
         low, high = intensity.window_hu
         raise UsageError(
-            f"the window {low:g} to {high:g} HU is not of whole 16-bit HU; use another model"
+            f"the window {low:g} to {high:g} {intensity.units} is none that scans are prepared in "
+            "(HU are whole numbers of 16 bits); use another model"
         ) from error
 
 
@@ -148,5 +152,5 @@ def _recorded(record: Mapping[str, Any]) -> Preset | None:
         return None
 
 
-def _extent(preset: Preset) -> tuple[tuple[int, int], float, float | None]:
-    return preset.window_hu, preset.field_of_view_mm, preset.slab_mm
+def _extent(preset: Preset) -> tuple[tuple[int, int], float, str, float | None]:
+    return preset.window_hu, preset.field_of_view_mm, preset.units, preset.slab_mm

@@ -33,7 +33,7 @@ Slab = Annotated[
         help="Keep the middle along z only, so many mm, for models of volumes that are no cubes.",
     ),
 ]
-DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
+DEFAULT_PRESETS, DEFAULT_SIZE = {"ct": "chest-320", "mr": "head-256-mr"}, 128
 
 
 @door
@@ -46,8 +46,8 @@ def preprocess(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="lidc-idri, rad-chestct (as the paper), chest-320, head-256, legs-320. "
-            f"[{DEFAULT_PRESET}]"
+            help="lidc-idri, rad-chestct (as the paper), chest-320, head-256, legs-320, "
+            "head-256-mr. [chest-320, of MR head-256-mr]"
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(help=f"{SIZES} [{DEFAULT_SIZE}]")] = None,
@@ -70,14 +70,16 @@ def preprocess(
     options: ReadOptions,
     json: Json = False,
 ) -> None:
-    """Make a training data set out of CT scans: window, resample, crop or pad, average-pool.
+    """Make a training data set out of scans: window, resample, crop or pad, average-pool.
 
-    Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz. One bad scan does not stop
+    Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz of CT; of MR with --modality
+    mr, windowed by the percentiles of each scan. One bad scan does not stop
     the others (exit code 4 and report.json). Run again to go on, or with other scans to add them.
     """
     from prdit_core.verbs.preprocess import preprocess_steps
 
-    chosen, edge = _chosen(preset, size, {"field_of_view_mm": field_of_view, "slab_mm": slab}, like)
+    changes = {"field_of_view_mm": field_of_view, "slab_mm": slab}
+    chosen, edge = _chosen(preset, size, changes, like, DEFAULT_PRESETS[options.modality])
     events = preprocess_steps(
         source,
         preset=chosen,
@@ -96,6 +98,9 @@ def phantoms(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Number of phantoms.")] = 100,
     region: Annotated[str, typer.Option(help="chest, head or legs.")] = "chest",
+    modality: Annotated[
+        str, typer.Option(help="ct; or t1 or t2, MR of the head in arbitrary units.")
+    ] = "ct",
     slab: Slab = None,
     size: Size = 64,
     seed: Annotated[int, typer.Option(min=0, help="Phantom i depends on (seed, i) only.")] = 0,
@@ -112,6 +117,7 @@ def phantoms(
         seed=seed,
         out=out,
         region=region,
+        modality=modality,
         slab_mm=slab,
         validation_fraction=validation,
         workers=workers,
@@ -135,7 +141,11 @@ def remove_cases(
 
 
 def _chosen(
-    preset: str | None, size: int | None, changes: dict[str, float | None], like: str | None
+    preset: str | None,
+    size: int | None,
+    changes: dict[str, float | None],
+    like: str | None,
+    default: str,
 ) -> tuple[Preset, int]:
     """Preset and size, as named or as a checkpoint has them."""
     rivals = {
@@ -148,7 +158,7 @@ def _chosen(
         raise UsageError(f"--like takes them from the checkpoint; leave out {', '.join(given)}")
     if like is not None:
         return _like(like, size)
-    named = _preset(DEFAULT_PRESET if preset is None else preset, changes)
+    named = _preset(default if preset is None else preset, changes)
     return named, DEFAULT_SIZE if size is None else size
 
 
@@ -168,9 +178,8 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
 
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
-    low, high = preset.window_hu
     say(
-        f"note: like {shown(checkpoint)}: {low} to {high} HU, {_voxels(preset, size)} voxels, "
+        f"note: like {shown(checkpoint)}: {preset.intensity}, {_voxels(preset, size)} voxels, "
         f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
         + ("" if expected.exact else " (approximate: not recorded by its authors)")
     )
