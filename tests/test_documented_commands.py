@@ -52,6 +52,8 @@ NOT_RUN = {
     "prdit-core train-encoder --out DIR": "takes hours; tests/core/test_encoders.py trains one",
     "prdit-core import OFFICIAL.pt --norm layer --size 128 --channels 1 --heads 12 "
     "--out prdit-128": FILES,
+    "prdit-core import BIFLOW.pt --codec AE.ckpt --release 3d-meddiffusion --out med": "needs files "
+    "of others; tests/core/test_importer_latent.py imports such files",
     "prdit-core preprocess LIDC-IDRI --preset lidc-idri --size 128 --workers 16 --out "
     "lidc-128": PAPER,
     "prdit-core preprocess RAD-ChestCT --preset rad-chestct --size 128 --workers 16 --out "
