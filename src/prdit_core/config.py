@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.classes import VolumeClass
@@ -36,7 +38,9 @@ GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
 GridName = Literal["exact", "log-snr", "release"]
-OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur", "kspace"]
+PatternName = Literal["gaussian", "poisson"]
+PhaseName = Literal["none", "smooth"]
 SamplerName = Literal[
     "increment",
     "increment-2",
@@ -50,6 +54,10 @@ SamplerName = Literal[
     "ddim-even",
     "ddpm",
 ]
+
+
+# Samplers that take fresh noise by rules of their own, with eta in place of k.
+WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even", "ddpm")
 
 
 class PatchGeometry(BaseModel):
@@ -301,6 +309,17 @@ class SamplingConfig(BaseModel):
     """Patch prior: looks at each state, over other tiles each time. [1]"""
     guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
     """Weight of the class by that of none; above 1 more of it. [1]"""
+
+    def but(self, wishes: Mapping[str, Any]) -> SamplingConfig:
+        """The same walk but for what is wished.
+
+        Its k does not go along to a sampler that has none; a k that is wished there stays, and is
+        refused when the walk begins.
+        """
+        settings = {**dict(self), **wishes}
+        if "k" not in wishes and settings["sampler"] in WITHOUT_K:
+            settings["k"] = 1.0
+        return SamplingConfig(**settings)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

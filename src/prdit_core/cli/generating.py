@@ -39,8 +39,7 @@ WALK = walk_options(
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    own = those_given(**wishes)
-    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
+    return sampling_preset(preset, family).but(those_given(**wishes))
 
 
 @door
