@@ -201,7 +201,7 @@ def loaded(checkpoint: str, size: int | None, device: str) -> Prior:
     _warm_up()
     use_threads()
     prior = load(checkpoint, choose_device(device)).at_size(size)
-    prior.check_hu()
+    prior.check_volume()
     return prior
 
 

@@ -16,8 +16,11 @@ from prdit_core.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
 
+    from prdit_core.classes import VolumeClass
+
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
+RawOutput = Literal["image-and-noise", "velocity", "noise"]
 Precision = Literal["auto", "bf16-mixed", "32-true"]
 StageName = Literal["local", "global", "refine", "finetune"]
 Strategy = Literal["ddp", "fsdp"]
@@ -43,6 +46,7 @@ SamplerName = Literal[
     "conventional-hot",
     "ddim",
     "ddim-even",
+    "ddpm",
 ]
 
 
@@ -130,6 +134,11 @@ class NetworkConfig(BaseModel, ABC):
     def sizes(self, edge: int) -> tuple[int, ...]:
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
+
+    @property
+    def trained_on(self) -> tuple[VolumeClass, ...]:
+        """Classes of volumes that it holds; none where all are of one kind."""
+        return ()
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Of a codec: grid of what it makes of a volume (D, H, W)."""
@@ -266,6 +275,7 @@ class SamplingConfig(BaseModel):
     eta : fresh noise of a stochastic sampler, by its own rule; None: the sampler's own
     renoise : how often a patch prior looks at a state, each time over other tiles and with new
         noise (the paper's K)
+    guidance : weight of the class by that of none; 1 is the class as it was learnt, above it more
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -279,12 +289,13 @@ class SamplingConfig(BaseModel):
     precision: GenerationPrecision = "32-true"
     eta: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     renoise: int = Field(default=1, ge=1, le=64)
+    guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of eta and renoise where they say nothing: older records stay as they are."""
+        """No word of options that say nothing: older records stay as they are."""
         content: dict[str, Any] = dump(self)
-        for name, usual in (("eta", None), ("renoise", 1)):
+        for name, usual in (("eta", None), ("renoise", 1), ("guidance", 1)):
             if content.get(name) == usual:
                 content.pop(name, None)
         return content

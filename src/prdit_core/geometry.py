@@ -36,6 +36,11 @@ class Geometry(BaseModel):
         return self.model_copy(update=content)
 
 
+def by(shape: tuple[int, ...]) -> str:
+    """Voxels of a grid in words, such as 64 x 64 x 32."""
+    return " x ".join(map(str, shape))
+
+
 def cubic(size: int, field_of_view_mm: float, *, exact: bool = True) -> Geometry:
     """A cube of `size` voxels that spans `field_of_view_mm`."""
     spacing = field_of_view_mm / size

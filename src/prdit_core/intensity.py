@@ -1,14 +1,24 @@
-"""Between Hounsfield units and the units a model works in."""
+"""Between Hounsfield units, or those of another modality, and the units a model works in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_serializer,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pydantic import SerializerFunctionWrapHandler
+
+HU = "HU"
 
 
 class Intensity(BaseModel):
@@ -16,9 +26,10 @@ class Intensity(BaseModel):
 
     Attributes
     ----------
-    window_hu : (low, high) in HU
+    window_hu : (low, high) in HU, or in `units`
     model_range : (low, high) in model units, (-1, 1) unless an imported model used another
     exact : whether HU can be recovered (False where the training window is not known)
+    units : of the volumes; other than HU for what is no CT, such as "a.u." of an MR image
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +37,7 @@ class Intensity(BaseModel):
     window_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 400.0)
     model_range: tuple[FiniteFloat, FiniteFloat] = (-1.0, 1.0)
     exact: bool = True
+    units: str = Field(default=HU, pattern=r"^[A-Za-z0-9%][A-Za-z0-9%./ -]{0,15}$")
 
     @model_validator(mode="after")
     def _increasing(self) -> Intensity:
@@ -33,9 +45,17 @@ class Intensity(BaseModel):
             raise ValueError("the lower end of a window lies below the upper end")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_hu(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of units where they are HU: digests of older checkpoints stay valid."""
+        content: dict[str, Any] = dump(self)
+        if self.units == HU:
+            content.pop("units", None)
+        return content
+
     def __str__(self) -> str:
         low, high = self.window_hu
-        return f"{low:g} to {high:g} HU"
+        return f"{low:g} to {high:g} {self.units}"
 
     @property
     def hu_per_unit(self) -> float:

@@ -21,7 +21,6 @@ _BRANCHES = "branches"
 DERIVED = "derived from a scan by a model, not for diagnosis"
 # Keys of a record that say which file it is of, in which units, and which checkpoint made it.
 FILE, DIGEST, UNITS, MAKER = "volume", "sha256", "units", "checkpoint_sha256"
-HU = "HU"
 RESEARCH = "for research, not for diagnosis"  # of what no model made
 
 
@@ -116,7 +115,7 @@ def volume_record(volume: Volume, file: Path, voxels: Path) -> dict[str, Any]:
         "shape": list(volume.shape),
         "spacing_mm": list(volume.spacing_mm),
         "affine": volume.affine.tolist(),
-        UNITS: HU,
+        UNITS: volume.units,
         FILE: file.name,
         DIGEST: sha256_of(voxels),
     }

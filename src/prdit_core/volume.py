@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prdit_core.errors import InputRejected
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Volume:
     Attributes
     ----------
     voxels_hu : (D, H, W) array
-        Hounsfield units, axes (z, y, x). Volumes read by `read_volume` always run
+        Hounsfield units, or `units`, axes (z, y, x). Volumes read by `read_volume` always run
         towards the patient's head, back and left: z superior, y posterior, x left.
     affine : (4, 4) float64 array
         Maps the voxel index (x, y, z, 1) to RAS+ millimetres, as nibabel does for the
@@ -40,6 +41,11 @@ class Volume:
             raise InputRejected(f"a volume has 3 axes, this array has {self.voxels_hu.ndim}")
         if self.affine.shape != (4, 4) or not np.all(np.isfinite(self.affine)):
             raise InputRejected("the affine of a volume is a finite 4 x 4 matrix")
+
+    @property
+    def units(self) -> str:
+        """Of the voxels; what is no CT states them in its metadata."""
+        return str(self.metadata.get("units", HU))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -15,6 +15,9 @@ from prdit_core.checkpoints.releases.latent.names import (
     biflownet_state,
     discriminator_state,
 )
+from prdit_core.classes import VolumeClass
+from prdit_core.geometry import cubic
+from prdit_core.intensity import Intensity
 from prdit_core.models.latent.autoencoder import Autoencoder
 from prdit_core.models.latent.biflownet import BiFlowNet
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
@@ -81,6 +84,12 @@ def discriminator(numbers: dict[str, Any]) -> Discriminator:
     return model.eval()
 
 
+def named(*names: str) -> tuple[VolumeClass, ...]:
+    """Classes in HU on a grid of 64 voxels."""
+    grid = cubic(64, 320.0)
+    return tuple(VolumeClass(name=one, intensity=Intensity(), geometries=(grid,)) for one in names)
+
+
 def biflow_config(numbers: dict[str, Any]) -> BiFlowConfig:
     theirs = ast.literal_eval(str(numbers["config"]))
     flags = enumerate(theirs["use_sparse_linear_attn"])
@@ -94,7 +103,7 @@ def biflow_config(numbers: dict[str, Any]) -> BiFlowConfig:
         heads=theirs["attn_heads"],
         intra_heads=theirs["DiT_num_heads"],
         groups=theirs["resnet_groups"],
-        classes=tuple(f"class {number}" for number in range(theirs["cond_classes"])),
+        classes=named(*(f"class-{number}" for number in range(theirs["cond_classes"]))),
         null=False,
     )
 

@@ -185,6 +185,12 @@ class Halved:
     def to(self, device: str) -> Halved:
         return self
 
+    def of(self, shape: tuple[int, int, int]) -> Halved:
+        return self
+
+    def channels(self, states: int) -> int:
+        return states
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         depth, height, width = shape
         return depth // 2, height // 2, width // 2

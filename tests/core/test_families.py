@@ -153,6 +153,12 @@ class Halving:
     def to(self, device: str) -> Halving:
         return self
 
+    def of(self, shape: tuple[int, int, int]) -> Halving:
+        return self
+
+    def channels(self, states: int) -> int:
+        return states
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return self.module.config.grid(shape)
 

@@ -100,7 +100,7 @@ def test_the_published_networks_have_the_published_sizes() -> None:
     with torch.device("meta"):
         discriminator = Discriminator(1, 32)
     assert sum(weight.numel() for weight in discriminator.parameters()) == 2_772_321
-    names = tuple("abcdefg")
+    names = recorded_latent.named(*"abcdefg")
     table = {1: 36_864, 2: 4_608}
     for patch, count in ((1, 157_654_880), (2, 157_773_824)):
         config = BiFlowConfig(classes=names, null=False, patch=patch)

@@ -164,7 +164,7 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
     decoder = read_codec(path, header)
     return Prior(
         network=face(module),
-        codec=Identity() if decoder is None else _codec(header, decoder),
+        codec=Identity() if decoder is None else _codec(header, decoder).of(header.geometry.shape),
         schedule=header.schedule,
         intensity=header.intensity,
         geometry=header.geometry,

@@ -59,6 +59,7 @@ class Header(BaseModel):
     ----------
     model : the network that predicts, or a codec alone
     codec : what the model's states are decoded by; None: they are voxels
+    intensity, geometry : of its volumes; of a model with classes those of the first one
     record : how it came about (stage, iterations, data, versions) or where it was imported from
     files : SHA-256 of each payload
     """
@@ -77,15 +78,22 @@ class Header(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Header:
-        shape = self.geometry.shape
-        if self.codec is not None:
-            shape = self.codec.grid(shape)
+        classes = self.model.trained_on
+        if classes and not (
+            self.intensity == classes[0].intensity and self.geometry in classes[0].geometries
+        ):
+            raise ValueError(f"units and grid are not those of the first class, {classes[0].name}")
+        for geometry in (self.geometry, *(grid for one in classes for grid in one.geometries)):
+            self._check_grid(geometry.shape)
+        return self
+
+    def _check_grid(self, volume: tuple[int, int, int]) -> None:
+        shape = volume if self.codec is None else self.codec.grid(volume)
         if any(edge % self.model.edge_multiple for edge in shape):
             raise ValueError(
-                f"volumes of {self.geometry.shape} do not fit the model: edges must be multiples "
+                f"volumes of {volume} do not fit the model: edges must be multiples "
                 f"of {self.model.edge_multiple}"
             )
-        return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

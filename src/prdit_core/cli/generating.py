@@ -97,7 +97,7 @@ def generate(
     ] = None,
     eta: Annotated[
         float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
     ] = None,
     renoise: Annotated[
         int | None,
@@ -147,7 +147,7 @@ def generate(
     prior = load(checkpoint, own_device(device)).at_size(size)
     config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
-    prior.check_hu()
+    prior.check_volume()
     settings = VolumeSettings(
         config=config,
         checkpoint_sha256=prior.digest,

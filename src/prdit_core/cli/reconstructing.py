@@ -74,7 +74,7 @@ def reconstruct(
     grid: Annotated[GridName | None, typer.Option(help="Times visited. [log-snr]")] = None,
     eta: Annotated[
         float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even: 0 none, 1 most. [the sampler's]"),
+        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
     ] = None,
     renoise: Annotated[
         int | None,

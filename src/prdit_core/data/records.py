@@ -8,7 +8,8 @@ from prdit_core.data.discovery import suffix_of
 from prdit_core.data.grid import rejected
 from prdit_core.errors import OutputError
 from prdit_core.files import read_json, sha256_of, shown, write_json
-from prdit_core.provenance import DIGEST, FILE, HU, MAKER, UNITS, volume_record
+from prdit_core.intensity import HU
+from prdit_core.provenance import DIGEST, FILE, MAKER, UNITS, volume_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,9 @@ def write_record(volume: Volume, file: Path) -> Path:
 
 def recorded(file: Path) -> dict[str, Any]:
     """Metadata from the record beside a file; nothing unless it is of this very file."""
-    return {k: v for k, v in (_record_of(file) or {}).items() if k not in _OF_THE_FILE}
+    record = _record_of(file) or {}
+    other = {UNITS: record[UNITS]} if record.get(UNITS, HU) != HU else {}
+    return {k: v for k, v in record.items() if k not in _OF_THE_FILE} | other
 
 
 def says_hu(file: Path) -> bool:

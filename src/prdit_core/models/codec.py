@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 
 class Codec(Protocol):
-    """Volumes (B, C, D, H, W) in model units to states and back; it owns the scale of these."""
+    """Volumes (B, C, D, H, W) in model units to states and back; it owns the scale of these.
+
+    States need not know the grid of their volumes: a codec that pads is told it by `of`.
+    """
+
+    def of(self, shape: Shape) -> Codec:
+        """The same codec for volumes (D, H, W)."""
 
     def to(self, device: str) -> Codec:
         """The same codec there; this one stays where it is."""
+
+    def channels(self, states: int) -> int:
+        """Of volumes, if their states have so many."""
 
     def grid(self, shape: Shape) -> Shape:
         """Grid of the states of a volume (D, H, W)."""
@@ -34,10 +43,19 @@ class Codec(Protocol):
 class Identity:
     """The codec of networks that see the voxels themselves."""
 
+    def of(self, shape: Shape) -> Identity:
+        """Itself: states are as large as volumes."""
+        del shape
+        return self
+
     def to(self, device: str) -> Identity:
         """Itself: it holds nothing."""
         del device
         return self
+
+    def channels(self, states: int) -> int:
+        """Those of the states."""
+        return states
 
     def grid(self, shape: Shape) -> Shape:
         """That of the volume."""

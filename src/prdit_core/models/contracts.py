@@ -99,6 +99,21 @@ class Network(ABC):
             return self
         return replace(self, module=deepcopy(self.module).to(device))
 
+    @property
+    def label(self) -> str | None:
+        """Class of the volumes it predicts; None for a network without classes."""
+        return None
+
+    def of_class(self, name: str) -> Network:
+        """The network for volumes of one class that its configuration names.
+
+        Raises
+        ------
+        UsageError
+            If it has none.
+        """
+        raise UsageError(f"models of family {self.config.family!r} have no class {name}")
+
     @abstractmethod
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """What one walk asks.
@@ -141,7 +156,7 @@ class Network(ABC):
 
     @abstractmethod
     def memory(self, shape: Shape) -> int:
-        """Bytes that one evaluation of a volume (D, H, W) takes, about."""
+        """Bytes that one evaluation of states of a grid (D, H, W) takes, about."""
 
     def state_shape(self, shape: Shape) -> StateShape:
         """Shape of one state, (1, C, D, H, W), for what the codec makes of a volume."""

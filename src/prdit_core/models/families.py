@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
-from prdit_core.models.latent.config import AutoencoderConfig
+from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
 from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
@@ -69,6 +69,18 @@ def _patch(module: Any) -> Network:
     return PatchNetwork(module)
 
 
+def _build_biflownet(config: BiFlowConfig) -> nn.Module:
+    from prdit_core.models.latent.biflownet import BiFlowNet
+
+    return BiFlowNet(config)
+
+
+def _latent(module: Any) -> Network:
+    from prdit_core.models.latent.denoiser import LatentNetwork
+
+    return LatentNetwork(module)
+
+
 def _build_autoencoder(config: AutoencoderConfig) -> nn.Module:
     from prdit_core.models.latent.autoencoder import Autoencoder
 
@@ -92,6 +104,14 @@ FAMILIES = {
             _build_patch,
             _patch,
             paper=SamplingConfig(steps=200, sampler="ddim-even", grid="exact"),
+        ),
+        Family(
+            "latent",
+            "3D MedDiffusion",
+            BiFlowConfig,
+            _build_biflownet,
+            _latent,
+            paper=SamplingConfig(steps=1000, sampler="ddpm", grid="exact"),
         ),
         Family(
             "patch-volume",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
+from prdit_core.intensity import HU
 from prdit_core.models.codec import Identity
 from prdit_core.models.contracts import Key
 from prdit_core.volume import Volume, axial_affine
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         Network,
         Parts,
         Prediction,
+        Shape,
         StateShape,
     )
     from prdit_core.schedule import AnySchedule
@@ -43,7 +46,7 @@ class Prior:
     ----------
     network : what predicts
     schedule : noising process, with the noise's standard deviation
-    intensity : model units to HU
+    intensity : model units to HU, or to the units of a class that is no CT
     geometry : grid and spacing of the volumes it was trained on
     name : how the user called it
     digest : SHA-256 over weights and configuration, carried by every output
@@ -70,12 +73,31 @@ class Prior:
         """Where the weights are."""
         return self.network.device
 
+    @property
+    def label(self) -> str | None:
+        """Class of its volumes; None for a model without classes."""
+        return self.network.label
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one evaluation takes, about."""
+        depth, height, width = self.shape[2:]
+        return self.network.memory((depth, height, width))
+
     def to(self, device: str) -> Prior:
         """The same prior with its weights on another device; this one keeps its own."""
         return replace(self, network=self.network.to(device), codec=self.codec.to(device))
 
     def denoiser(self, config: SamplingConfig = DEFAULTS, key: Key = FIRST) -> Denoiser:
-        """What one walk asks; see `Network.denoiser`."""
+        """What one walk asks; see `Network.denoiser`.
+
+        Raises
+        ------
+        UsageError
+            If the network has not what the options are about.
+        """
+        if config.guidance != 1 and self.label is None:
+            raise UsageError(f"--guidance is for models of several classes; {self.name} has none")
         return self.network.denoiser(self.schedule, config, key)
 
     def denoise(self, x_t: Tensor, t: float) -> Prediction:
@@ -110,42 +132,112 @@ class Prior:
             raise UsageError(f"{self.name} has no local and global part to look into")
         return parts.decompose(x_t, t)
 
-    def at_size(self, size: int | None) -> Prior:
-        """The same prior at a resolution of its chain.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of volumes it holds; none for a model without any."""
+        return tuple(one.name for one in self.network.config.trained_on)
+
+    def of_class(self, name: str | None) -> Prior:
+        """The same prior for volumes of one class, in its units and on the finest of its grids.
 
         Parameters
         ----------
-        size : edge of the volumes in voxels, one of `sizes`; None: the highest
+        name : one of `classes`; None: that of this prior
 
         Raises
         ------
         UsageError
-            If the chain has no such resolution.
+            If the model has no such class.
+        """
+        if name is None:
+            return self
+        for one in self.network.config.trained_on:
+            if one.name == name:
+                network = self.network.of_class(name)
+                return replace(self, network=network, intensity=one.intensity)._on(
+                    one.geometries[-1]
+                )
+        known = ", ".join(self.classes)
+        there = f"knows the classes {known}" if known else "has no classes"
+        raise UsageError(f"{self.name} {there}, not {name!r}")
+
+    @property
+    def grids(self) -> tuple[Geometry, ...]:
+        """Every grid it makes volumes on, that of fewest voxels first; those of its class."""
+        for one in self.network.config.trained_on:
+            if one.name == self.label:
+                return one.geometries
+        edge = self.geometry.shape[0]
+        sizes = self.network.config.sizes(edge)
+        return tuple(self.geometry.coarser(edge // size) for size in sizes)
+
+    def at_shape(self, shape: Shape | None) -> Prior:
+        """The same prior on another of its `grids`.
+
+        Parameters
+        ----------
+        shape : voxels (D, H, W); None: those of this prior
+
+        Raises
+        ------
+        UsageError
+            If it makes no such volumes.
+        """
+        if shape is None or shape == self.geometry.shape:
+            return self
+        for number, grid in enumerate(self.grids):
+            if grid.shape == shape:
+                return replace(self, network=self.network.stopped_at(number))._on(grid)
+        known = ", ".join(by(grid.shape) for grid in self.grids)
+        raise UsageError(f"{self._whose} makes volumes of {known} voxels, not {by(shape)}")
+
+    def at_size(self, size: int | None) -> Prior:
+        """The same prior on the grid of a size, a cube where there is one.
+
+        Parameters
+        ----------
+        size : first edge of the volumes in voxels, one of `sizes`; None: that of this prior
+
+        Raises
+        ------
+        UsageError
+            If it makes no such volumes.
         """
         if size is None:
             return self
         if size not in self.sizes:
             known = ", ".join(map(str, self.sizes))
-            raise UsageError(f"{self.name} makes volumes of edge {known}, not {size}")
-        number = self.sizes.index(size)
-        if number == len(self.sizes) - 1:
-            return self
-        times = 2 ** (len(self.sizes) - 1 - number)
-        return replace(
-            self, network=self.network.stopped_at(number), geometry=self.geometry.coarser(times)
-        )
+            raise UsageError(f"{self._whose} makes volumes of edge {known}, not {size}")
+        found = [grid.shape for grid in self.grids if grid.shape[0] == size]
+        return self.at_shape((size,) * 3 if (size,) * 3 in found else found[-1])
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Edges (D) of the volumes at every resolution of the chain, in voxels, lowest first."""
-        return self.network.config.sizes(self.geometry.shape[0])
+        """First edges (D) of the volumes on every grid it makes, in voxels, lowest first."""
+        return tuple(sorted({grid.shape[0] for grid in self.grids}))
 
-    def check_hu(self) -> None:
-        """Raise `UsageError` if the model has several channels: which is CT is not known."""
-        channels = self.network.config.channels
+    @property
+    def _whose(self) -> str:
+        """Who makes the volumes, for people."""
+        return self.name if self.label is None else f"class {self.label} of {self.name}"
+
+    def _on(self, geometry: Geometry) -> Prior:
+        return replace(self, geometry=geometry, codec=self.codec.of(geometry.shape))
+
+    def check_volume(self) -> None:
+        """Raise `UsageError` if the model has several channels: which is the image is not known."""
+        channels = self.codec.channels(self.network.config.channels)
         if channels != 1:
             raise UsageError(
                 f"a model of {channels} channels has no HU volume; use denoise for its tensors"
+            )
+
+    def check_hu(self) -> None:
+        """Raise `UsageError` unless its volumes are CT, one channel in HU."""
+        self.check_volume()
+        if self.intensity.units != HU:
+            raise UsageError(
+                f"{self._whose} is of units {self.intensity.units}, not HU; this needs a CT model"
             )
 
     def encode(self, voxels_hu: NDArray[Any]) -> Tensor:
@@ -156,16 +248,18 @@ class Prior:
         return self.codec.encode(x.to(self.device))
 
     def to_volume(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
-        """One clean state (1, C, D, H, W) as a volume in HU on the prior's grid.
+        """One clean state (1, C, D, H, W) as a volume in HU or the class's units, on its grid.
 
         Raises
         ------
         UsageError
             If the model has more than one channel: which of them is CT is not known.
         """
-        self.check_hu()
+        self.check_volume()
         affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        return Volume(self._hu(self.codec.decode(x0)), affine, dict(metadata))
+        units = self.intensity.units
+        stated = {**metadata, "units": units} if units != HU else dict(metadata)
+        return Volume(self._hu(self.codec.decode(x0)), affine, stated)
 
     def preview_hu(self, x0: Tensor) -> NDArray[np.float32]:
         """Voxels (D, H, W) in HU that show what a state holds, cheaply."""

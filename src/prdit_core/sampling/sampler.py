@@ -67,6 +67,7 @@ class Sampler:
     ----------
     predict : how the state moves
     noise_only : x0 is derived from the state and eps alone (Table 5), which divides by alpha
+    image_only : eps is derived from the state and x0 alone, as DDPM's posterior does
     fresh : (t, t_to, schedule) -> share of fresh noise at eta = 1, for a stochastic step in place
         of predictor and corrector (Eq. 7)
     eta : what that share is multiplied by unless a walk says so
@@ -77,6 +78,7 @@ class Sampler:
     description: str
     predict: Callable[[Place, float], Tensor]
     noise_only: bool = False
+    image_only: bool = False
     fresh: Callable[[float, float, Schedule], float] | None = None
     eta: float = 1.0
     evaluations: int = 1
@@ -124,6 +126,13 @@ SAMPLERS = {
             fresh=even_noise,
             eta=0.4,
         ),
+        Sampler(
+            "ddpm",
+            "ancestral from state and x0 alone, eta = 1 (3D MedDiffusion's paper); ignores k",
+            predictor.resynthesis,
+            image_only=True,
+            fresh=ancestral_noise,
+        ),
     )
 }
 
@@ -170,6 +179,8 @@ def sample_steps(
         prediction = denoise(x, t)
         if sampler.noise_only:
             prediction = _noise_only(prediction, x, t, schedule, data_range)
+        if sampler.image_only:
+            prediction = _image_only(prediction, x, t, schedule)
         return prediction if edit is None else edit(prediction, x, t)
 
     for index, t, t_next in grid.steps():
@@ -193,6 +204,11 @@ def _noise_only(
 ) -> Prediction:
     x0 = (x - schedule.sigma(t) * prediction.eps) / schedule.alpha(t)
     return Prediction(x0=x0.clamp(*data_range), eps=prediction.eps)
+
+
+def _image_only(prediction: Prediction, x: Tensor, t: float, schedule: Schedule) -> Prediction:
+    eps = (x - schedule.alpha(t) * prediction.x0) / schedule.sigma(t)
+    return Prediction(x0=prediction.x0, eps=eps)
 
 
 def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
     evaluation = _seconds(lambda: prior.denoise(x, T_MEASURED))
     parts = prior.parts
     residual = None if parts is None else _seconds(lambda: parts.residual(x, T_MEASURED))
-    work = gflop(prior.network.config, prior.geometry.shape)
+    depth, height, width = prior.shape[2:]
+    work = gflop(prior.network.config, (depth, height, width))
     return SizeSpeed(
         size=prior.geometry.shape[0],
         evaluation=evaluation,

@@ -75,8 +75,7 @@ def calibrate_steps(
     prior.check_hu()
     cases = held_out(prior, data)[:count]
     priors = [prior.at_size(size) for size in prior.sizes if size <= data.geometry.shape[0]]
-    needed = priors[-1].network.memory(priors[-1].geometry.shape)
-    check_memory(needed, str(prior.device), f"volumes of edge {data.geometry.shape[0]}")
+    check_memory(priors[-1].memory, str(prior.device), f"volumes of edge {data.geometry.shape[0]}")
     squares = torch.zeros(len(priors), len(TIMES), dtype=torch.float64)
     for number, case in enumerate(cases):
         hu = data.checked(case)

@@ -222,8 +222,7 @@ def _signed(caption: str, volume: Volume) -> Panel:
 
 
 def _check_memory(prior: Prior) -> None:
-    needed = prior.network.memory(prior.geometry.shape)
-    check_memory(needed, str(prior.device), "the model")
+    check_memory(prior.memory, str(prior.device), "the model")
 
 
 def _metadata(prior: Prior, notice: str) -> dict[str, Any]:

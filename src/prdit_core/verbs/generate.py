@@ -10,6 +10,7 @@ import torch
 
 from prdit_core.config import Branch, SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
+from prdit_core.geometry import by
 from prdit_core.machine import check_memory, choose_device
 from prdit_core.models.contracts import Key
 from prdit_core.models.linears import backend_on
@@ -154,9 +155,8 @@ def _walk(
 ) -> Iterator[SampleStep]:
     """Steps from the state `start` on."""
     place, shape = prior.device, prior.shape
-    edges = " x ".join(str(edge) for edge in prior.geometry.shape)
-    needed = prior.network.memory(prior.geometry.shape)
-    check_memory(needed, str(place), f"a volume of {edges}")
+    edges = by(prior.geometry.shape)
+    check_memory(prior.memory, str(place), f"a volume of {edges}")
 
     def draw(step: int) -> Tensor:
         return unit_noise(shape, Draw.CORRECTOR, seed, index, step).to(place)
@@ -225,6 +225,8 @@ def step_volume(
     )
     metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
+    if prior.label is not None:
+        metadata["class"] = prior.label
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
     if not step.finished:
         metadata = estimate_stamp(metadata, step.index)

@@ -147,7 +147,11 @@ class BiFlowNet(nn.Module):
         self.out = nn.Conv3d(width, config.channels, 1)
 
     def forward(
-        self, x: Tensor, t: Tensor, label: Tensor, resolution: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        label: Tensor | None = None,
+        resolution: Tensor | None = None,
     ) -> Tensor:
         """Predict the noise.
 
@@ -155,13 +159,15 @@ class BiFlowNet(nn.Module):
         ----------
         x : (B, C, D, H, W) noisy latents, every edge a multiple of `BiFlowConfig.grid_multiple`
         t : (B,) number of the schedule's entry
-        label : (B,) class, `BiFlowConfig.classes` being none
+        label : (B,) class; None: the last row, which is that of no class where there is one
         resolution : (B, 3); None: that of the grid of `x`
 
         Returns
         -------
         (B, C, D, H, W)
         """
+        if label is None:
+            label = torch.full((len(x),), self.config.class_rows - 1, device=x.device)
         if resolution is None:
             resolution = resolution_of(x)
         c = self.conditions(t, label, resolution)

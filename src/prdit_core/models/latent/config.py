@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from prdit_core.classes import VolumeClass
 from prdit_core.config import NetworkConfig
 
 
@@ -88,7 +89,7 @@ class BiFlowConfig(NetworkConfig):
     attention : levels that have attention
     heads, intra_heads : of the U-Net (32 wide each), and of the intra-patch flow
     groups : of every GroupNorm
-    classes : names of the classes, numbered from 0
+    classes : numbered from 0, each with its units and the grids it was trained on
     null : whether there is one more row for no class, which guidance needs
     intra : whether there is an intra-patch flow; without is an ablation (Table IV)
     """
@@ -103,7 +104,7 @@ class BiFlowConfig(NetworkConfig):
     heads: int = Field(default=8, ge=1, le=128)
     intra_heads: int = Field(default=8, ge=1, le=128)
     groups: int = Field(default=24, ge=1, le=1024)
-    classes: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    classes: tuple[VolumeClass, ...] = Field(min_length=1, max_length=1000)
     null: bool = True
     intra: bool = True
 
@@ -119,7 +120,21 @@ class BiFlowConfig(NetworkConfig):
             raise ValueError(f"sub-volume {self.sub_volume} is no multiple of {self.patch}")
         if any(not 0 <= level < len(self.multipliers) for level in self.attention):
             raise ValueError(f"attention {self.attention} names a level that is not there")
+        if len(self.names) != len(set(self.names)):
+            raise ValueError(f"two classes have one name: {', '.join(self.names)}")
+        if any(one.intensity.model_range != (-1, 1) for one in self.classes):
+            raise ValueError("classes have model units from -1, which is air, to 1")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return tuple(one.name for one in self.classes)
+
+    @property
+    def trained_on(self) -> tuple[VolumeClass, ...]:
+        """The classes."""
+        return self.classes
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -146,4 +161,4 @@ class BiFlowConfig(NetworkConfig):
     def summary(self) -> str:
         """What it is made of, in words."""
         flow = "with intra-patch flow" if self.intra else "U-Net alone"
-        return f"BiFlowNet, {len(self.multipliers)} levels, {flow}, {len(self.classes)} classes"
+        return f"BiFlowNet, {len(self.multipliers)} levels, {flow}, {', '.join(self.names)}"

@@ -35,6 +35,16 @@ class PatchVolume:
     module: Autoencoder
     decoder_bytes: int = DECODER_BYTES
 
+    def of(self, shape: Shape) -> PatchVolume:
+        """The same codec: its volumes are made of whole patches."""
+        del shape
+        return self
+
+    def channels(self, states: int) -> int:
+        """Of the volumes, whatever those of the latents."""
+        del states
+        return self.module.config.channels
+
     def to(self, device: str) -> PatchVolume:
         """The same codec there; this one stays where it is."""
         if self.module.low.device == torch.device(device):

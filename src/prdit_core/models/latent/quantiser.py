@@ -54,7 +54,7 @@ class Quantiser(nn.Module):
         self.register_buffer("embeddings", torch.zeros(codes, code_size))
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("sums", torch.zeros(codes, code_size))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialised", torch.zeros(()))  # a number, as all weights
 
     def forward(self, z: Tensor) -> Quantised:
         """Nearest codes of latents (B, code_size, D, H, W)."""
@@ -90,7 +90,7 @@ class Quantiser(nn.Module):
         self.embeddings.copy_(found)
         self.sums.copy_(found)
         self.counts.fill_(1)
-        self.initialised.fill_(True)
+        self.initialised.fill_(1)
 
     @torch.no_grad()
     def update(

@@ -81,7 +81,7 @@ def autoencoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     codes = found["quantiser.embeddings"]
     channels, size = found["encoder.first.weight"].shape[1], codes.shape[1]
     return found | {
-        "quantiser.initialised": torch.tensor(True),
+        "quantiser.initialised": torch.ones(()),
         "low": codes.min().expand(size),
         "high": codes.max().expand(size),
         "picture": torch.zeros(channels, size),

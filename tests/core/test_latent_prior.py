@@ -1,0 +1,149 @@
+"""A model in latents as a prior: classes, grids, units, guidance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from latents import AUTOENCODER, BIFLOW, CLASSES, FLAT, HEAD, MR, tiny_latent
+
+import prdit_core
+from prdit_core.checkpoints.store import Header
+from prdit_core.config import SamplingConfig
+from prdit_core.errors import UsageError
+from prdit_core.geometry import cubic
+from prdit_core.intensity import Intensity
+from prdit_core.noise import Draw, unit_noise
+from prdit_core.schedule import VPCosineSchedule
+from prdit_core.verbs.bench import bench_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prdit_core.models.prior import Prior
+
+FEW = SamplingConfig(steps=3, sampler="ddim")
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Prior:
+    return prdit_core.load(tiny_latent(tmp_path_factory.mktemp("latent") / "tiny"))
+
+
+def test_a_prior_is_of_its_first_class_unless_another_is_chosen(prior: Prior) -> None:
+    assert prior.classes == ("chest", "head", "head-t1") and prior.label == "chest"
+    assert prior.sizes == (16, 32) and prior.geometry == cubic(32, 320.0)
+    head = prior.of_class("head")
+    assert (head.label, head.intensity, head.geometry) == ("head", HEAD, cubic(32, 256.0))
+    assert head.grids == CLASSES[1].geometries and head.sizes == (16, 32)
+    flat = head.at_shape((16, 32, 16))
+    assert flat.geometry == FLAT and flat.shape == (1, 4, 4, 8, 4)
+    assert head.at_size(16).geometry == FLAT  # no cube has this edge
+    assert head.at_size(32).geometry == cubic(32, 256.0)
+    assert prior.of_class(None) is prior and prior.at_shape(None) is prior
+
+
+def test_a_volume_has_the_grid_and_the_units_of_its_class(prior: Prior) -> None:
+    flat = prior.of_class("head").at_shape((16, 32, 16))
+    volume = prdit_core.generate(flat, FEW, seed=1)
+    assert volume.shape == (16, 32, 16) and volume.spacing_mm == (4, 2, 2)
+    assert volume.units == "HU" and "units" not in volume.metadata
+    assert volume.metadata["class"] == "head" and volume.metadata["window_hu"] == [-1000, 2000]
+    image = prdit_core.generate(prior.of_class("head-t1"), FEW, seed=1)
+    assert image.units == "a.u." and image.voxels_hu.min() >= 0
+    with pytest.raises(UsageError, match=r"class head-t1 of tiny is of units a\.u\., not HU"):
+        prior.of_class("head-t1").check_hu()
+
+
+def test_the_class_and_the_grid_change_what_is_predicted(prior: Prior) -> None:
+    x = unit_noise(prior.at_size(16).shape, Draw.START, 0, 0)
+    chest, head = prior.at_size(16), prior.of_class("head")
+    assert not torch.equal(chest.denoise(x, 500.0).eps, head.denoise(x, 500.0).eps)
+    assert torch.equal(chest.denoise(x, 500.0).eps, prior.denoise(x, 500.0).eps)
+
+
+def test_the_clean_latents_are_clamped_and_the_noise_is_not(prior: Prior) -> None:
+    """Spec 5, defect 10: a naive x0 runs to thousands where alpha is small."""
+    x, schedule = unit_noise(prior.shape, Draw.START, 0, 0), VPCosineSchedule()
+    found = prior.denoise(x, 990.0)
+    naive = (x - schedule.sigma(990.0) * found.eps) / schedule.alpha(990.0)
+    assert naive.abs().max() > 10
+    assert torch.equal(found.x0, naive.clamp(-1, 1))
+
+
+def test_guidance_goes_on_from_no_class_through_the_class(prior: Prior) -> None:
+    x = unit_noise(prior.shape, Draw.START, 0, 0)
+
+    def eps(guidance: float) -> torch.Tensor:
+        return prior.denoiser(SamplingConfig(guidance=guidance))(x, 500.0).eps
+
+    none, own = eps(0.0), eps(1.0)
+    assert (own - none).abs().max() > 1e-3
+    torch.testing.assert_close(eps(3.0), none + 3 * (own - none))
+    assert torch.equal(eps(1.0), prior.denoise(x, 500.0).eps)
+    assert "guidance" not in SamplingConfig().model_dump()
+    assert SamplingConfig(guidance=2).model_dump()["guidance"] == 2
+
+
+def test_what_a_model_has_not_is_refused_in_one_line(prior: Prior, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"tiny knows the classes chest, head, head-t1, not 'leg'"):
+        prior.of_class("leg")
+    with pytest.raises(UsageError, match="class chest of tiny makes volumes of 16 x 16 x 16, 32 x"):
+        prior.at_shape((16, 32, 16))
+    with pytest.raises(UsageError, match="class chest of tiny makes volumes of edge 16, 32, not 8"):
+        prior.at_size(8)
+    for wish in ({"refresh_every": 2}, {"renoise": 2}):
+        with pytest.raises(UsageError, match=r"--re"):
+            prior.denoiser(SamplingConfig(**wish))
+    sure = tiny_latent(tmp_path / "sure", BIFLOW.model_copy(update={"null": False}))
+    with pytest.raises(UsageError, match="--guidance 2 needs a model that also learnt"):
+        prdit_core.load(sure).denoiser(SamplingConfig(guidance=2))
+    demo = prdit_core.load("demo")
+    with pytest.raises(UsageError, match="demo has no classes, not 'chest'"):
+        demo.of_class("chest")
+    with pytest.raises(UsageError, match="--guidance is for models of several classes"):
+        demo.denoiser(SamplingConfig(guidance=2))
+    with pytest.raises(UsageError, match="demo makes volumes of 32 x 32 x 32, 64 x 64 x 64, 128"):
+        demo.at_shape((64, 64, 32))
+    assert demo.at_shape((64, 64, 64)).geometry == demo.at_size(64).geometry
+
+
+def test_a_header_begins_with_its_first_class_and_every_grid_fits(prior: Prior) -> None:
+    whole = {
+        "model": BIFLOW,
+        "codec": AUTOENCODER,
+        "schedule": VPCosineSchedule(),
+        "intensity": CLASSES[0].intensity,
+        "geometry": cubic(16, 320.0),
+    }
+    header = Header(**whole)
+    assert Header.model_validate(header.model_dump(mode="json")) == header
+    with pytest.raises(ValueError, match="not those of the first class, chest"):
+        Header(**whole | {"geometry": cubic(64, 320.0)})
+    with pytest.raises(ValueError, match="not those of the first class, chest"):
+        Header(**whole | {"intensity": MR})
+    odd = CLASSES[1].model_copy(update={"geometries": (cubic(24, 256.0),)})
+    with pytest.raises(ValueError, match="24"):
+        Header(**whole | {"model": BIFLOW.model_copy(update={"classes": (CLASSES[0], odd)})})
+
+
+def test_units_are_said_only_where_they_are_not_hu() -> None:
+    assert "units" not in Intensity().model_dump()
+    assert Intensity.model_validate(MR.model_dump()) == MR
+
+
+def test_what_is_wrong_with_classes_is_said() -> None:
+    content = BIFLOW.model_dump()
+    with pytest.raises(ValueError, match="two classes have one name"):
+        type(BIFLOW).model_validate(content | {"classes": (CLASSES[0], CLASSES[0])})
+    turned = CLASSES[0].model_dump() | {"geometries": CLASSES[0].geometries[::-1]}
+    with pytest.raises(ValueError, match="not in order"):
+        type(BIFLOW).model_validate(content | {"classes": (turned,)})
+
+
+def test_it_is_measured_and_its_memory_told(prior: Prior) -> None:
+    speeds = list(bench_steps(prior, 1e9))
+    assert [speed.size for speed in speeds] == [16, 32]
+    assert speeds[1].gflop > 4 * speeds[0].gflop > 0
+    assert prior.memory > prior.at_size(16).memory > 4 * 1000
