@@ -50,6 +50,9 @@ class Draw(Enum):
     PATIENT = 0, "numpy"
     LUNGS = 1, "numpy"
     SCAN = 2, "numpy"
+    HEAD = 13, "numpy"
+    CELLS = 14, "numpy"
+    LEGS = 15, "numpy"
     # Evaluation.
     PAIRS = 5, "numpy"
     HALVES = 6, "numpy"

@@ -38,7 +38,7 @@ def preprocess(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="lidc-idri, rad-chestct (as the paper) or chest-320 (whole chests). "
+            help="lidc-idri, rad-chestct (as the paper), chest-320, head-256, legs-320. "
             f"[{DEFAULT_PRESET}]"
         ),
     ] = None,
@@ -86,17 +86,24 @@ def preprocess(
 def phantoms(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Number of phantoms.")] = 100,
+    region: Annotated[str, typer.Option(help="chest, head or legs.")] = "chest",
     size: Size = 64,
     seed: Annotated[int, typer.Option(min=0, help="Phantom i depends on (seed, i) only.")] = 0,
     validation: Validation = 0.1,
     workers: Workers = 1,
     json: Json = False,
 ) -> None:
-    """Make procedural thorax phantoms with labels: a data set to train on, free of patients."""
+    """Make procedural phantoms of a region with labels: a data set free of patients."""
     from prdit_core.verbs.preprocess import phantom_steps
 
     events = phantom_steps(
-        count, size=size, seed=seed, out=out, validation_fraction=validation, workers=workers
+        count,
+        size=size,
+        seed=seed,
+        out=out,
+        region=region,
+        validation_fraction=validation,
+        workers=workers,
     )
     _drain(events, "phantoms", json)
 

@@ -15,7 +15,7 @@ from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is
 from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
-from prdit_core.data.phantoms import make_phantom
+from prdit_core.data.phantoms import make_phantom, region_of
 from prdit_core.data.sources import ScanSource, content_hash
 from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
@@ -23,8 +23,6 @@ from prdit_core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PHANTOM_PRESET = PRESETS["chest-320"]
 
 
 @dataclass(frozen=True)
@@ -73,25 +71,31 @@ def prepare_scan(
     return Prepared(_finish(folder, case), reused=False)
 
 
-def prepare_phantom(folder: Path, size: int, seed: int, index: int) -> Prepared:
+def prepare_phantom(folder: Path, region: str, size: int, seed: int, index: int) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
-    It is rendered with half the voxels of the cube, at the finest 1.25 mm.
+    It is rendered with half the voxels of the cube, at the finest 256 along each edge.
     """
-    case_id = f"phantom-{seed}-{index:06d}"
+    case_id = phantom_id(region, seed, index)
     if entry := _finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    spacing_mm = PHANTOM_PRESET.field_of_view_mm / min(2 * size, WORKING_EDGE)
-    phantom = make_phantom(seed, index, spacing_mm=spacing_mm)
-    conformed = conform(phantom.volume, PHANTOM_PRESET, size, phantom.labels)
+    preset = PRESETS[region_of(region).preset]
+    spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
+    phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region)
+    conformed = conform(phantom.volume, preset, size, phantom.labels)
     source_sha256 = hashlib.sha256(f"{case_id} at {spacing_mm} mm".encode()).hexdigest()
     case = write_case(folder, case_id, conformed, patient=case_id, source_sha256=source_sha256)
     return Prepared(_finish(folder, case), reused=False)
 
 
-def phantom_fingerprint() -> str:
+def phantom_id(region: str, seed: int, index: int) -> str:
+    """Name of an invented patient; those of the chest, which was the first region, go without."""
+    return f"phantom-{'' if region == 'chest' else region + '-'}{seed}-{index:06d}"
+
+
+def phantom_fingerprint(region: str) -> str:
     """What the phantoms' code draws, as a hash, so that two versions of it are not mixed."""
-    probe = make_phantom(0, 0, spacing_mm=10.0)
+    probe = make_phantom(0, 0, spacing_mm=10.0, region=region)
     return hashlib.sha256(probe.volume.voxels_hu.tobytes() + probe.labels.tobytes()).hexdigest()
 
 

@@ -74,9 +74,13 @@ class Preset(BaseModel):
 
 
 def _preset(
-    name: str, window: tuple[int, int], fov: float, grid: Literal["fixed", "fitted"]
+    name: str,
+    window: tuple[int, int],
+    fov: float,
+    grid: Literal["fixed", "fitted"],
+    centre: Literal["body", "volume"] = "body",
 ) -> Preset:
-    return Preset(name=name, window_hu=window, field_of_view_mm=fov, grid=grid)
+    return Preset(name=name, window_hu=window, field_of_view_mm=fov, grid=grid, centre=centre)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -87,6 +91,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             _preset("rad-chestct", (-1000, 1000), 256, "fixed"),
             _preset("chest-320", (-1000, 400), 320, "fitted"),
             _preset("chest-320-wide", (-1000, 1000), 320, "fitted"),
+            _preset("head-256", (-1000, 1000), 256, "fitted", "volume"),
+            _preset("legs-320", (-1000, 1000), 320, "fitted", "volume"),
         )
     }
 )

@@ -27,15 +27,14 @@ from prdit_core.data.outcomes import (
     update_report,
 )
 from prdit_core.data.patients import is_known
-from prdit_core.data.phantoms import LABELS
+from prdit_core.data.phantoms import region_of
 from prdit_core.data.preparing import (
-    PHANTOM_PRESET,
     phantom_fingerprint,
     prepare_phantom,
     prepare_scan,
 )
 from prdit_core.data.sources import find_sources, links_left_out, named, refuse_overlap
-from prdit_core.data.transforms import check_size
+from prdit_core.data.transforms import PRESETS, check_size
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.files import shown
 from prdit_core.machine import package_version
@@ -170,13 +169,14 @@ def phantom_steps(
     size: int,
     seed: int,
     out: str | Path,
+    region: str = "chest",
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> Iterator[PreparationEvent]:
-    """Make `count` phantoms with labels as a prepared data set of preset chest-320.
+    """Make `count` phantoms of a region with labels as a prepared data set of its preset.
 
-    Phantom i depends on seed and i alone. The same call goes on where it was stopped; a higher
-    count adds to it, a lower one leaves it as it is.
+    Phantom i depends on region, seed and i alone. The same call goes on where it was stopped; a
+    higher count adds to it, a lower one leaves it as it is.
 
     Yields
     ------
@@ -185,11 +185,11 @@ def phantom_steps(
     Raises
     ------
     UsageError
-        If a number is out of range, or `out` is empty.
+        If a number is out of range, `out` is empty, or the region is not known.
     OutputError
         If `out` cannot be written or holds something else.
     """
-    folder = named(out)
+    folder, place = named(out), region_of(region)
     check_size(size)
     check_fraction(validation_fraction)
     check_workers(workers)
@@ -198,19 +198,21 @@ def phantom_steps(
     settings = {
         "kind": PHANTOMS,
         "made_with": f"napari-prdit {package_version()}",
-        "preset": PHANTOM_PRESET.model_dump(mode="json"),
+        "preset": PRESETS[place.preset].model_dump(mode="json"),
         "size": size,
         "seed": seed,
         "validation_fraction": validation_fraction,
-        "generator": phantom_fingerprint(),
+        "generator": phantom_fingerprint(region),
     }
+    if region != "chest":  # of which older data sets say nothing
+        settings["region"] = region
     claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, size, seed)
+    prepare = partial(prepare_phantom, folder, region, size, seed)
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
         yield CasePrepared(index, count, result.case.id, result.case, result.reused)
-    members = add_cases(folder, cases, settings, LABELS)
+    members = add_cases(folder, cases, settings, place.labels)
     alone = [ONE_PHANTOM] if len(members.cases) == 1 else []
     yield _written(folder, members.manifest, [*alone, *_growth_notes(members)])
 
@@ -221,6 +223,7 @@ def phantoms(
     size: int,
     seed: int,
     out: str | Path,
+    region: str = "chest",
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> DataSetWritten:
@@ -231,6 +234,7 @@ def phantoms(
             size=size,
             seed=seed,
             out=out,
+            region=region,
             validation_fraction=validation_fraction,
             workers=workers,
         )

@@ -1,4 +1,4 @@
-"""Invented chest scans: a thorax of simple shapes that looks like a CT and belongs to nobody."""
+"""Invented scans: simple shapes that look like a CT of a region and belong to nobody."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prdit_core.data.phantoms.anatomy import LABELS, Patient
-from prdit_core.data.phantoms.canvas import FLAT, Canvas
-from prdit_core.data.phantoms.organs import (
-    paint_belly,
-    paint_lungs,
-    paint_mediastinum,
-    paint_table,
-    paint_wall,
-)
-from prdit_core.data.phantoms.skeleton import paint_skeleton
+from prdit_core.data.phantoms.anatomy import LABELS
+from prdit_core.data.phantoms.regions import REGIONS, Region, region_of
 from prdit_core.errors import UsageError
 from prdit_core.noise import Draw, numpy_generator
 from prdit_core.provenance import SYNTHETIC
@@ -27,7 +19,7 @@ if TYPE_CHECKING:
 
     from prdit_core.data.phantoms.shapes import Array
 
-__all__ = ["LABELS", "Phantom", "make_phantom"]
+__all__ = ["LABELS", "REGIONS", "Phantom", "Region", "make_phantom", "region_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +29,19 @@ class Phantom:
     Attributes
     ----------
     volume : Volume
-        int16 HU, (D, H, W) over a cube of 320 mm.
+        int16 HU, (D, H, W) over a cube as wide as the field of its region.
     labels : (D, H, W) uint8 array
-        The numbers of `LABELS`.
+        The numbers of `Region.labels`; those of the chest are `LABELS`.
     """
 
     volume: Volume
     labels: NDArray[np.uint8]
 
 
-def make_phantom(seed: int, index: int, *, spacing_mm: float) -> Phantom:
-    """Make the chest scan of one invented patient.
+def make_phantom(seed: int, index: int, *, spacing_mm: float, region: str = "chest") -> Phantom:
+    """Make the scan of one invented patient.
 
-    The anatomy depends on `seed` and `index` alone, so that one patient can be had at
+    The anatomy depends on `region`, `seed` and `index` alone, so that one patient can be had at
     several spacings; only the noise belongs to the grid.
 
     Parameters
@@ -57,31 +49,29 @@ def make_phantom(seed: int, index: int, *, spacing_mm: float) -> Phantom:
     seed, index
         Which series, and which patient of it; not negative.
     spacing_mm
-        Edge of the cubic voxels; the field is 320 mm wide along all axes.
+        Edge of the cubic voxels; the field of the chest is 320 mm wide along all axes.
+    region
+        A name of `REGIONS`.
 
     Raises
     ------
     UsageError
-        For a negative seed or index, or voxels that are not between 0.5 and 40 mm.
+        For a region that is not known, a negative seed or index, or voxels that are not between
+        0.5 and 40 mm.
     """
+    place = region_of(region)
     if seed < 0 or index < 0:
         raise UsageError(f"seed and index are 0 or more, not {seed} and {index}")
     if not 0.5 <= spacing_mm <= 40:
         raise UsageError(f"phantoms have voxels of 0.5 to 40 mm, not {spacing_mm}")
-    patient = Patient.draw(numpy_generator(Draw.PATIENT, seed, index))
-    canvas = Canvas(FLAT, spacing_mm)
-    paint_table(canvas, patient)
-    canvas.pose = patient.pose
-    paint_wall(canvas, patient)
-    paint_lungs(canvas, patient, numpy_generator(Draw.LUNGS, seed, index))
-    paint_belly(canvas, patient)
-    paint_mediastinum(canvas, patient)
-    paint_skeleton(canvas, patient)
-    voxels = _scan(
-        canvas.hu, patient.noise * 1.25 / spacing_mm, numpy_generator(Draw.SCAN, seed, index)
-    )
+    canvas, noise = place.paint(seed, index, spacing_mm)
+    own = [number for number in [list(REGIONS).index(region)] if number]  # the chest was the first
+    rng = numpy_generator(Draw.SCAN, seed, index, *own)
+    voxels = _scan(canvas.hu, noise * 1.25 / spacing_mm, rng)
     affine = axial_affine((spacing_mm, spacing_mm, spacing_mm), canvas.labels.shape)
     note = {"notice": SYNTHETIC, "source": "phantom", "seed": seed, "index": index}
+    if region != "chest":
+        note["region"] = region
     return Phantom(Volume(voxels, affine, note), canvas.labels)
 
 

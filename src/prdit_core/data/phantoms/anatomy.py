@@ -52,6 +52,7 @@ _NAMES = (
 )
 LABELS: dict[str, int] = {name: number for number, name in enumerate(_NAMES)}
 
+CHEST_FIELD_MM = 320.0
 CAGE_SLOPE = 0.48  # how far the planes of the ribs tilt down to the front
 HEART: Point = (60, 43, 41)
 CHAMBERS: tuple[tuple[Point, Point], ...] = (

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Layer = tuple[int, float | Distance, float]  # label, HU, depth under the surface in mm
 
-FIELD_MM = 320.0
 SLAB_VOXELS = 30_000
 TUBE_VOXELS = 400_000
 WINDOWS = np.array([3, 5, 7, 10, 14, 20, 28, 40, 64, 128, 512])
@@ -57,16 +56,37 @@ class Pose:
         return z, cos * y - sin * x - bend_y, cos * x + sin * y - bend_x
 
 
+@dataclass(frozen=True)
+class Stretched(Pose):
+    """A body that is scaled along its axes (z, y, x) and nods about x before it is posed."""
+
+    nod: float
+    scale: tuple[float, float, float]
+
+    def to_world(self, points: Array) -> Array:
+        """Body points (N, 3) to scanner points (N, 3)."""
+        z, y, x = (points * np.array(self.scale, np.float32)).T
+        cos, sin = np.cos(self.nod), np.sin(self.nod)
+        return super().to_world(np.stack([cos * z + sin * y, cos * y - sin * z, x], axis=1))
+
+    def to_body(self, z: Array, y: Array, x: Array) -> tuple[Array, Array, Array]:
+        """Scanner coordinates to body coordinates, by broadcasting."""
+        z, y, x = super().to_body(z, y, x)
+        cos, sin = np.float32(np.cos(self.nod)), np.float32(np.sin(self.nod))
+        up, back, left = (np.float32(1 / scale) for scale in self.scale)
+        return (cos * z - sin * y) * up, (cos * y + sin * z) * back, x * left
+
+
 FLAT = Pose(roll=0, shift=(0, 0, 0), sway=0, stoop=0, phase=0)
 
 
 class Canvas:
-    """HU and labels of a cube of `FIELD_MM`, painted shape over shape."""
+    """HU and labels of a cube of `field_mm`, painted shape over shape."""
 
-    def __init__(self, pose: Pose, spacing_mm: float) -> None:
+    def __init__(self, pose: Pose, field_mm: float, spacing_mm: float) -> None:
         self.pose = pose
         self.spacing = np.float32(spacing_mm)
-        self.size = max(round(FIELD_MM / spacing_mm), 1)
+        self.size = max(round(field_mm / spacing_mm), 1)
         self.axis = ((np.arange(self.size) - (self.size - 1) / 2) * spacing_mm).astype(np.float32)
         self.hu = np.full((self.size,) * 3, -1000, np.float32)
         self.labels = np.zeros((self.size,) * 3, np.uint8)
