@@ -66,6 +66,9 @@ class Draw(Enum):
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"
+    KSPACE_SAMPLES = 30, "numpy"
+    KSPACE_PHASE = 31, "numpy"
+    KSPACE_NOISE = 30, "torch"
     # The patch prior: its weights, and what a look at a state draws; then what training draws.
     PATCH_WEIGHTS = 20, "torch"
     OFFSET = 21, "torch"
@@ -74,6 +77,12 @@ class Draw(Enum):
     TILES = 24, "torch"
     VALIDATED_TILES = 25, "torch"
     CALIBRATION = 15, "torch"
+    # The autoencoder of latents: its weights, those of its discriminator, what it is trained on,
+    # and the codes that are drawn anew.
+    CODEC_WEIGHTS = 40, "torch"
+    DISCRIMINATOR_WEIGHTS = 41, "torch"
+    CODEC_PATCH = 42, "torch"
+    CODES = 43, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
 from prdit_core.errors import UsageError
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
 
 TokenGrid = tuple[int, int, int]
 Box = tuple[slice, slice, slice]  # voxels along (D, H, W)
+
+
+def random_box(
+    shape: tuple[int, ...], edges: tuple[int, ...], multiple: int, stream: torch.Generator
+) -> Box:
+    """A box with such edges somewhere in a volume (D, H, W), all places alike likely.
+
+    Parameters
+    ----------
+    multiple : what the lower limits of the box are multiples of
+    """
+    depth, height, width = (
+        multiple * int(torch.randint((whole - edge) // multiple + 1, (1,), generator=stream))
+        for whole, edge in zip(shape, edges, strict=True)
+    )
+    return (
+        slice(depth, depth + edges[0]),
+        slice(height, height + edges[1]),
+        slice(width, width + edges[2]),
+    )
 
 
 def grid_of(shape: tuple[int, ...], stride: int, padding: int) -> TokenGrid:

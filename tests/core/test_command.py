@@ -259,7 +259,7 @@ def test_overwriting_one_file_removes_no_other(checkpoint: Path, tmp_path: Path)
         ("--checkpoint", "a" * 300),
         ("--k", 0.5),
         ("--k", "nan"),
-        ("--sampler", "ddpm"),
+        ("--sampler", "leapfrog"),
         ("--eta", 0.5),  # of a sampler without fresh noise
         ("--renoise", 2),  # of a model that looks once
         ("--device", "cuda:9"),

@@ -175,7 +175,9 @@ def test_validation_measures_the_averaged_weights_on_held_out_cases(
     prepared, prior = PreparedData.open(data), load(newest(tmp_path / "run"))
     module = prior.network.module
     judge = JointError(module, prior.schedule)
-    again = validate(judge, Volumes(prepared, prepared.validation, prior.intensity), 4, 0)
+    again = validate(
+        judge, Volumes(prepared, prepared.validation, prior.intensity), 4, seed=0, levels=5
+    )
     recorded = read_header(newest(tmp_path / "run")).record
     assert again.losses["total"] == pytest.approx(recorded["validation_loss"], rel=1e-6)
     assert recorded["preset"]["window_hu"] == [-1000, 400]

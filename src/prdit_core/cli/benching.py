@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prdit_core.cli.console import Json, door, result, say
-from prdit_core.cli.generating import Checkpoint, Device, Threads
+from prdit_core.cli.options import Checkpoint, Device, Threads
 from prdit_core.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prdit_core.cli.console import Json, door, progress, result, stoppable
-from prdit_core.cli.generating import Device, Threads
+from prdit_core.cli.options import Device, Threads
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, shown
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from prdit_core.cli.console import Json, door, progress, result, say, stoppable
-from prdit_core.cli.generating import Device, Threads
+from prdit_core.cli.options import Device, Threads
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, shown

@@ -8,43 +8,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import Json, door, progress, result, say, stoppable
+from prdit_core.cli.options import (
+    Checkpoint,
+    Class,
+    Device,
+    Shape,
+    Size,
+    Threads,
+    takes,
+    those_given,
+    walk_options,
+    walk_words,
+)
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Branch, GenerationPrecision, GridName, SamplerName, SamplingConfig
-from prdit_core.errors import OutputError
+from prdit_core.config import Branch, SamplingConfig
+from prdit_core.errors import OutputError, UsageError
+from prdit_core.geometry import shape_of
 from prdit_core.presets import PresetName, sampling_preset
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
 
-Checkpoint = Annotated[
-    str,
-    typer.Option(help="Bundled name (demo), checkpoint folder, or run folder of `train`."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; see `devices`.")]
-Size = Annotated[
-    int | None,
-    typer.Option(
-        help="Voxels along each edge: one of the resolutions of the model, see `info`. "
-        "[the highest]"
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=1024,
-        help="CPU threads; part of the seed. Default: $PRDIT_THREADS, else all cores.",
-    ),
-]
+# A walk's settings, which a preset gives otherwise.
+OF_PRESETS = ("steps", "sampler", "k", "grid", "refresh_every", "refresh_change", "precision")
+WALK = walk_options(
+    (*OF_PRESETS, "eta", "renoise", "guidance"),
+    {name: f"{walk_words(name)} [preset]" for name in OF_PRESETS},
+)
 
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    own = {name: value for name, value in wishes.items() if value is not None}
-    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
+    return sampling_preset(preset, family).but(those_given(**wishes))
 
 
 @door
+@takes("wishes", WALK)
 def generate(
     out: Annotated[
         Path,
@@ -53,56 +52,17 @@ def generate(
         ),
     ],
     checkpoint: Checkpoint = "demo",
+    label: Class = None,
     size: Size = None,
+    shape: Shape = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
     preset: Annotated[
         PresetName, typer.Option(help="Settings under one name; the table below compares them.")
     ] = "balanced",
-    steps: Annotated[
-        int | None, typer.Option(help="Network evaluations; more is slower and better. [preset]")
-    ] = None,
-    sampler: Annotated[
-        SamplerName | None,
-        typer.Option(
-            help="How it walks from noise to a volume; euler is Alg. 1 of the paper. [preset]"
-        ),
-    ] = None,
-    k: Annotated[
-        float | None,
-        typer.Option(help="1 is cold: no noise is added on the way; 2 to 3 is hot. [preset]"),
-    ] = None,
-    grid: Annotated[
-        GridName | None,
-        typer.Option(help="Times visited; release replays the official sampler. [preset]"),
-    ] = None,
-    refresh_every: Annotated[
-        int | None,
-        typer.Option(
-            help="Evaluate the global residual at every so many steps at least; 1: at every step. "
-            "[preset]"
-        ),
-    ] = None,
-    refresh_change: Annotated[
-        float | None,
-        typer.Option(
-            help="Evaluate it when the local part's image changed by this share since, say 0.1. "
-            "[preset]"
-        ),
-    ] = None,
-    precision: Annotated[
-        GenerationPrecision | None,
-        typer.Option(help="bf16-mixed is faster where the CPU can, and less exact. [preset]"),
-    ] = None,
-    eta: Annotated[
-        float | None,
-        typer.Option(help="Fresh noise of ddim, ddim-even, ddpm: 0 none, 1 most. [the sampler's]"),
-    ] = None,
-    renoise: Annotated[
-        int | None,
-        typer.Option(help="Patch prior: looks at each state, over other tiles each time. [1]"),
-    ] = None,
+    *,
+    wishes: dict[str, Any],
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,7 +78,7 @@ def generate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Generate CT volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
+    """Generate volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
 
     Run again with the same settings to go on where it stopped. Under torchrun or srun the volumes
     are shared out among the processes.
@@ -130,21 +90,13 @@ def generate(
     from prdit_core.provenance import SYNTHETIC
     from prdit_core.verbs.generate import generate_steps, step_volume
 
-    wishes = {
-        "steps": steps,
-        "sampler": sampler,
-        "k": k,
-        "grid": grid,
-        "refresh_every": refresh_every,
-        "refresh_change": refresh_change,
-        "precision": precision,
-        "eta": eta,
-        "renoise": renoise,
-    }
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
-    prior = load(checkpoint, own_device(device)).at_size(size)
+    if size is not None and shape is not None:
+        raise UsageError("give --size or --shape, not both")
+    prior = load(checkpoint, own_device(device)).of_class(label).at_size(size)
+    prior = prior.at_shape(None if shape is None else shape_of(shape))
     config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
     prior.check_volume()
@@ -156,6 +108,7 @@ def generate(
         threads=use_threads(threads),
         linear=backend_on(prior.device.type),
         branches=[str(one) for one in branches] or None,
+        label=prior.label,
     )
     wanted = {"notice": SYNTHETIC, **settings.recorded()}
     if outputs.single is not None:

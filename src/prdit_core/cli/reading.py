@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from prdit_core.cli.options import Group, option_of, parameters_of, takes, those_given
+from prdit_core.data.read_options import ReadOptions
 
-    from prdit_core.data.io import ReadOptions
+if TYPE_CHECKING:
     from prdit_core.inverse.scans import RawOptions
 
 RAW = "Raw projections"
-Series = Annotated[
-    str | None, typer.Option(help="DICOM series to take where a folder holds several.")
-]
-Frame = Annotated[int | None, typer.Option(min=0, help="Frame of a 4D NIfTI, from 0.")]
-AssumeOrientation = Annotated[
-    str | None, typer.Option(help="Axis directions such as LPS, for files that state none.")
-]
-AssumeRescale = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="SLOPE INTERCEPT", help="For DICOM without these tags, such as 1 -1024."),
-]
-HuOffset = Annotated[
-    float, typer.Option(help="Added to every voxel, such as -1024 for unsigned files.")
-]
-NanFill = Annotated[float | None, typer.Option(help="HU in place of NaN voxels.")]
-NpzSpacing = Annotated[
-    tuple[float, float, float] | None,
-    typer.Option(metavar="Z Y X", help="Voxels of RAD-ChestCT .npz in mm. Default: 0.8 0.8 0.8."),
-]
-NpzClip = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="LOW HIGH", help="HU of RAD-ChestCT .npz. Default: -1000 1000."),
-]
+METAVARS = {
+    "assume_rescale": "SLOPE INTERCEPT",
+    "npz_spacing_mm": "Z Y X",
+    "npz_clip_hu": "LOW HIGH",
+}
+FLAGS = {"npz_spacing_mm": "--npz-spacing", "npz_clip_hu": "--npz-clip"}
 Flats = Annotated[
     Path | None,
     typer.Option(
@@ -89,36 +70,15 @@ UnitMm = Annotated[
 ]
 
 
-def read_options(
-    series: Series = None,
-    frame: Frame = None,
-    assume_orientation: AssumeOrientation = None,
-    assume_rescale: AssumeRescale = None,
-    hu_offset: HuOffset = 0.0,
-    nan_fill: NanFill = None,
-    npz_spacing: NpzSpacing = None,
-    npz_clip: NpzClip = None,
-) -> ReadOptions:
-    """The options as reading takes them; what is None keeps its default.
+def read_options(**values: Any) -> ReadOptions:
+    """The options as reading takes them; what is not given keeps its default.
 
     Raises
     ------
     ValidationError
         Of pydantic, which `door` turns into one line, for a value that makes no sense.
     """
-    from prdit_core.data.io import ReadOptions
-
-    given = {
-        "series": series,
-        "frame": frame,
-        "assume_orientation": assume_orientation,
-        "assume_rescale": assume_rescale,
-        "hu_offset": hu_offset,
-        "nan_fill": nan_fill,
-        "npz_spacing_mm": npz_spacing,
-        "npz_clip_hu": npz_clip,
-    }
-    return ReadOptions.model_validate({k: v for k, v in given.items() if v is not None})
+    return ReadOptions.model_validate(those_given(**values))
 
 
 def raw_options(
@@ -137,45 +97,21 @@ def raw_options(
     return RawOptions(flats, darks, geometry, axis, rows, binning, every, unit_mm)
 
 
-def reads_scans(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of reading scans where it has one parameter, `options`."""
-    return _with_options(command, "options", read_options)
-
-
-def reads_projections(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of raw projections where it has one parameter, `raw`."""
-    return _with_options(command, "raw", raw_options)
-
-
-def _with_options(
-    command: Callable[..., None], name: str, read: Callable[..., Any]
-) -> Callable[..., None]:
-    """The command with the parameters of `read` in place of the one that takes what it gives.
-
-    typer learns them from the signature, so what the command is called with and what it says of
-    itself are made here, once.
-    """
-    reading = _parameters(read)
-
-    @functools.wraps(command)
-    def reader(**given: Any) -> None:
-        own = {option: given.pop(option) for option in reading}
-        command(**given, **{name: read(**own)})
-
-    parameters: list[inspect.Parameter] = []
-    for own, parameter in _parameters(command).items():
-        parameters += reading.values() if own == name else [parameter]
-    described: Any = reader
-    described.__signature__ = inspect.Signature(parameters)
-    described.__annotations__ = {one.name: one.annotation for one in parameters}
-    return reader
-
-
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """By name, with types for their names; all by keyword, as typer calls a command."""
-    untyped = {"ReadOptions": object, "RawOptions": object}
-    types = get_type_hints(function, localns=untyped, include_extras=True)
-    return {
-        name: one.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, one in inspect.signature(function).parameters.items()
-    }
+_SCANS = Group(
+    tuple(
+        option_of(
+            name,
+            field,
+            *([FLAGS[name]] if name in FLAGS else []),
+            metavar=METAVARS.get(name),
+            least=0 if name == "frame" else None,
+            usual=0.0 if name == "hu_offset" else None,
+        )
+        for name, field in ReadOptions.model_fields.items()
+    ),
+    read_options,
+)
+# Decorators: all options of reading scans for a command's `options`, and those of raw projections
+# for its `raw`.
+reads_scans = takes("options", _SCANS)
+reads_projections = takes("raw", Group(tuple(parameters_of(raw_options).values()), raw_options))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import inspect
 import re
 import tomllib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
+from prdit_core.cli.options import Group, description, option_of, takes, those_given
 from prdit_core.config import TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
@@ -33,61 +33,41 @@ if TYPE_CHECKING:
 CONFIG_LIMIT = 1 << 20
 
 
-def of_all_stages(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each setting that any stage has, in place of `given`.
-
-    typer learns them from the signature; what is told of them is what the settings say.
-    """
-
-    @functools.wraps(command)
-    def train(**words: Any) -> None:
-        given = {name: words.pop(name) for name in options}
-        command(**words, given={n: v for n, v in given.items() if v is not None})
-
-    options = {option.name: option for option in _options()}
-    types = get_type_hints(command, include_extras=True)
-    own = [
-        one.replace(annotation=types[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, one in inspect.signature(command).parameters.items()
-        if name != "given"
-    ]
-    shown_to_typer: Any = train
-    shown_to_typer.__signature__ = inspect.Signature([*options.values(), *own])
-    shown_to_typer.__annotations__ = {one.name: one.annotation for one in (*options.values(), *own)}
-    return train
-
-
 def _options() -> Iterator[inspect.Parameter]:
     """Every setting once: those of all families first, then what only some have."""
-    families = {FAMILIES[stage.family].title: stage.settings for stage in STAGES.values()}
+    kinds = _kinds()
     common = TrainingConfig.model_fields
-    names = dict.fromkeys([*common, *(n for kind in families.values() for n in kind.model_fields)])
+    names = dict.fromkeys([*common, *(n for kind in kinds.values() for n in kind.model_fields)])
     for name in names:
-        fields = {t: k.model_fields[name] for t, k in families.items() if name in k.model_fields}
+        fields = {t: k.model_fields[name] for t, k in kinds.items() if name in k.model_fields}
         field = next(iter(fields.values()))
         told = {title: _told(one) for title, one in fields.items()}
-        of_all = len(fields) == len(families) and len(set(told.values())) == 1
+        of_all = len(fields) == len(kinds) and len(set(told.values())) == 1
         text = _told(field) if of_all else " ".join(f"{t}: {words}" for t, words in told.items())
         flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
-        kind: Any = str if name == "stage" else field.annotation
-        option = typer.Option(flag, help=text)
-        yield inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[Optional[kind], option],  # noqa: UP045  # `|` needs a type
-        )
+        yield option_of(name, field, flag, words=text, kind=str if name == "stage" else None)
+
+
+def _kinds() -> dict[str, type[TrainingConfig]]:
+    """Kinds of settings by what has them: a family, or a stage of one whose stages differ."""
+    named: dict[str, type[TrainingConfig]] = {}
+    for stage in STAGES.values():
+        title = FAMILIES[stage.family].title
+        taken = named.setdefault(title, stage.settings)
+        if taken is not stage.settings:
+            named[f"stage {stage.name}"] = stage.settings
+    return named
 
 
 def _told(field: FieldInfo) -> str:
     """What a setting says of itself, and its default unless it says that too."""
-    words = " ".join((field.description or "").split())
+    words = description(field)
     told = field.default is None or field.is_required() or words.endswith("]")
     return words if told else f"{words} [{field.default}]"
 
 
 @door
-@of_all_stages
+@takes("given", Group(tuple(_options()), those_given))
 def train(
     *,
     given: dict[str, Any],
@@ -179,8 +159,9 @@ def _follow(
                 take(event)
     stop.raise_if_asked()
     if first and not as_json:
-        line = f"{ended}; generate with --checkpoint {shown(config.run)}"
-        result({}, [line], as_json=False)
+        predicts = FAMILIES[stage_of(config.stage).family].face is not None
+        use = "generate with --checkpoint" if predicts else "encode data: latents --codec"
+        result({}, [f"{ended}; {use} {shown(config.run)}"], as_json=False)
 
 
 def _tell(event: Event, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prdit_core.cli.console import Json, door, progress, result, stoppable
-from prdit_core.cli.generating import Device, Threads
+from prdit_core.cli.options import Device, Threads
 from prdit_core.cli.reading import reads_scans
 
 if TYPE_CHECKING:

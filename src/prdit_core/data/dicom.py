@@ -17,7 +17,6 @@ from prdit_core.data.dicom_slices import (
     dicom_files,
     linked_folders,
     read_slice,
-    short_name,
 )
 from prdit_core.data.grid import check_bytes, check_grid, rejected
 from prdit_core.data.hounsfield import LOWEST_HU
@@ -28,6 +27,7 @@ from prdit_core.data.padding import (
     touching_edges,
     wrapped_padding,
 )
+from prdit_core.data.read_options import short_name
 from prdit_core.files import shown
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.volume import Volume

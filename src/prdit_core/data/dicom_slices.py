@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from prdit_core.data.dicom_dataset import (
     start_of,
 )
 from prdit_core.data.grid import rejected
+from prdit_core.data.read_options import short_name
 from prdit_core.data.signatures import check_not_pointer, is_pointer
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DIRECTORY_CLASS = b"1.2.840.10008.1.3.10"
-_SHORT_NAME = re.compile("[0-9a-fA-F]{8}")
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _TAGS: list[str] = [
     "Modality",
@@ -88,16 +86,6 @@ class Slice:
     rescale: tuple[float, float] | None
     padding: tuple[int, int] | None
     synthetic: bool
-
-
-def short_name(series_uid: str) -> str:
-    """What a series is called in messages: 8 hexadecimal digits that do not name the patient.
-
-    Also takes such a short name, since users give either.
-    """
-    if _SHORT_NAME.fullmatch(series_uid):
-        return series_uid.lower()
-    return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
 
 
 def looks_like_dicom(path: Path) -> bool:

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, field_validator
 from pydantic_core import PydanticCustomError
 
-from prdit_core.data.dicom_slices import short_name
 from prdit_core.data.grid import is_orientation
 
 Millimetres = Annotated[FiniteFloat, Field(gt=0)]
+_SHORT_NAME = re.compile(r"[0-9a-fA-F]{8}")
+
+
+def short_name(series_uid: str) -> str:
+    """What a series is called in messages: 8 hexadecimal digits that do not name the patient.
+
+    Also takes such a short name, since users give either.
+    """
+    if _SHORT_NAME.fullmatch(series_uid):
+        return series_uid.lower()
+    return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
 
 
 class ReadOptions(BaseModel):
     """What a file does not say, stated by the user; the defaults assume nothing.
 
-    Attributes
-    ----------
-    series : SeriesInstanceUID, or its short name as a refusal lists it; kept as the latter
-    frame : which volume of a 4D NIfTI to take, from 0
-    assume_orientation : where x, y, z run to ("LPS"), for files that do not say
-    assume_rescale : DICOM (slope, intercept) where the tags are missing
-    hu_offset : added to every voxel, for example -1024
-    nan_fill : HU for NaN and infinite voxels
-    npz_spacing_mm : (z, y, x) of RAD-ChestCT files, as published
-    npz_clip_hu : range of RAD-ChestCT files, as published
+    The words below each are what commands tell of it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     series: str | None = None
+    """DICOM series to take where a folder holds several."""  # its UID, or `short_name`, as kept
     frame: NonNegativeInt | None = None
+    """Frame of a 4D NIfTI, from 0."""
     assume_orientation: str | None = None
+    """Axis directions such as LPS, for files that state none."""
     assume_rescale: tuple[FiniteFloat, FiniteFloat] | None = None
+    """For DICOM without these tags, such as 1 -1024."""
     hu_offset: FiniteFloat = 0.0
+    """Added to every voxel, such as -1024 for unsigned files."""
     nan_fill: FiniteFloat | None = None
+    """HU in place of NaN voxels."""
     npz_spacing_mm: tuple[Millimetres, Millimetres, Millimetres] = (0.8, 0.8, 0.8)
+    """Voxels of RAD-ChestCT .npz in mm. Default: 0.8 0.8 0.8."""
     npz_clip_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 1000.0)
+    """HU of RAD-ChestCT .npz. Default: -1000 1000."""
 
     @field_validator("npz_clip_hu")
     @classmethod

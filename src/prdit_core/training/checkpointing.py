@@ -23,22 +23,28 @@ from prdit_core.models.tensor_files import load_tensors, save_tensors
 from prdit_core.training.engine import by_first
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from torch import Tensor
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.runs.folder import RunFolder
+    from prdit_core.training.contracts import Player
     from prdit_core.training.loop import Trainer
 
 RAW, MOMENTS = "raw.safetensors", "optimizer.safetensors"
 KEPT = 2
 
 
-def save(folder: RunFolder, trainer: Trainer, header: Header) -> Path:
-    """Write averaged weights, raw weights and optimiser; all processes must call.
+def save(
+    folder: RunFolder, trainer: Trainer, header: Header, averaged: Mapping[str, Tensor]
+) -> Path:
+    """Write averaged weights, raw weights and optimisers; all processes must call.
 
     The newest `KEPT` checkpoints stay, and the one with the lowest validation loss.
     """
-    averaged, raw, moments = trainer.averaged(), trainer.weights(), trainer.moments()
+    raw, moments = trainer.weights(), trainer.moments()
     path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
 
     def add(part: Path) -> None:
@@ -66,6 +72,18 @@ def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     trainer.restore(load_tensors(path / RAW), weights, load_tensors(path / MOMENTS))
     iteration = int(header.record["iteration"])
     return iteration, (*said, f"resumed from iteration {iteration}")
+
+
+def go_on(players: Sequence[Player], start: Path) -> None:
+    """Give players beyond the first the weights that a run's checkpoint kept of them, if it did."""
+    if len(players) == 1 or not (start / RAW).is_file():
+        return
+    kept = load_tensors(start / RAW)
+    for player in players[1:]:
+        own = player.network.state_dict()
+        found = {name: kept.get(f"{player.name}.{name}") for name in own}
+        if all(w is not None and w.shape == own[name].shape for name, w in found.items()):
+            player.network.load_state_dict(found)
 
 
 def _newest_whole(run: Path) -> tuple[Path | None, list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from prdit_core.config import TrainingConfig
+from prdit_core.runs.metrics import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from prdit_core.config import NetworkConfig
     from prdit_core.data.datasets import PreparedData
     from prdit_core.schedule import AnySchedule
+    from prdit_core.training.batches import Source
 
 C = TypeVar("C", bound=TrainingConfig)
+
+
+def _nothing_moves(iteration: int) -> None:
+    del iteration
 
 
 class Losses(NamedTuple):
@@ -48,6 +54,7 @@ class Player:
         not be among its own: hold that module in a tuple
     kinds : names of the losses told, no two players' the same
     optimiser : made of the weights and the peak of the learning rate
+    begins : iteration from which it plays; before that it has no losses and nothing moves
     """
 
     name: str
@@ -55,21 +62,30 @@ class Player:
     objective: nn.Module
     kinds: tuple[str, ...]
     optimiser: Callable[[list[nn.Parameter], float], Optimizer]
+    begins: int = 0
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the one loop advances: in each iteration all players step once, or none does.
+    """What the one loop advances: in each iteration all who play step once, or none does.
 
     Attributes
     ----------
     players : one, or two with a discriminator; the first trains `network`
-    judge : the objective that a network is validated by; its losses have the kinds of the first
-        player, "total" among them, and depend on weights and batch only
+    judge : the objective that a network is validated by; its losses are kinds of the first player,
+        "total" among them, and depend on weights and batch only
+    levels : spans of t that volumes are judged in; 1 where nothing is noised
+    after_step : what moves by no gradient, in all processes after all players have stepped; of
+        the iteration
+    fit : fills in what of an averaged network follows from the volumes trained on, before it is
+        written or shown; what to record of it. None: nothing does
     """
 
     players: tuple[Player, ...]
     judge: Callable[[Any], nn.Module]
+    levels: int = LEVELS
+    after_step: Callable[[int], None] = _nothing_moves
+    fit: Callable[[Any, Source], dict[str, Any]] | None = None
 
     @property
     def network(self) -> nn.Module:

@@ -91,6 +91,15 @@ def of_all(fabric: Fabric, items: list[str]) -> list[str]:
     return [item for part in found for item in part]
 
 
+def by_place(tensor: Tensor) -> Tensor:
+    """Items (B, ...) of all processes, which have as many each, by their places in the batch."""
+    if not torch.distributed.is_initialized():
+        return tensor
+    found = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(found, tensor.contiguous())
+    return torch.stack(found, dim=1).flatten(0, 1)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that "fsdp" has split over processes, put together; all of them must call."""
     from torch.distributed.tensor import DTensor

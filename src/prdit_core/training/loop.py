@@ -196,7 +196,7 @@ class Trainer:
         self.ema = Ema(task.network, decay)
 
     def advance(self, batch: Batch, asked: bool = False) -> tuple[Tally, float]:
-        """One step of every player on this process's share of a batch.
+        """One step of every player that plays, on this process's share of a batch.
 
         All gradients are taken at the same weights.
 
@@ -215,17 +215,19 @@ class Trainer:
             If a loss or gradient is not finite; weights and average are left as they were.
         """
         told: Told = {}
-        for turn in self.turns:
+        turns = [turn for turn in self.turns if batch.iteration >= turn.player.begins]
+        for turn in turns:
             with turn.alone(self.turns):
                 told |= self._backward(turn, batch)
         tally = self._shared(told, batch, asked)
-        norms = torch.stack([turn.clipped_norm(self.clip) for turn in self.turns])
+        norms = torch.stack([turn.clipped_norm(self.clip) for turn in turns])
         if not (torch.isfinite(tally.sums).all() and torch.isfinite(norms).all()):
-            for turn in self.turns:
+            for turn in turns:
                 turn.optimiser.zero_grad()
             raise NumericalError(self._not_finite(told, batch))
-        for turn in self.turns:
+        for turn in turns:
             turn.step(self.rate.at(batch.iteration))
+        self.task.after_step(batch.iteration)
         self.ema.update(self.task.network, batch.iteration)
         return tally, float(norms[0])
 

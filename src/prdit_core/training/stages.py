@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.patch.config import PatchTraining
+from prdit_core.training.families.latent.settings import AutoencoderTraining, JointTraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,18 @@ def _patch() -> Recipe[Any]:
     return PatchRecipe()
 
 
+def _autoencoder() -> Recipe[Any]:
+    from prdit_core.training.families.latent.autoencoder import AutoencoderRecipe
+
+    return AutoencoderRecipe()
+
+
+def _joint() -> Recipe[Any]:
+    from prdit_core.training.families.latent.autoencoder import JointRecipe
+
+    return JointRecipe()
+
+
 STAGES = {
     stage.name: stage
     for stage in (
@@ -57,6 +70,8 @@ STAGES = {
         _prdit("refine"),
         _prdit("finetune"),
         Stage("patch", "patch", PatchTraining, _patch),
+        Stage("autoencoder", "patch-volume", AutoencoderTraining, _autoencoder),
+        Stage("autoencoder-joint", "patch-volume", JointTraining, _joint),
     )
 }
 

@@ -8,7 +8,6 @@ import torch
 
 from prdit_core.errors import NumericalError
 from prdit_core.noise import Draw, unit_noise
-from prdit_core.runs.metrics import LEVELS
 from prdit_core.schedule import T
 from prdit_core.training.batches import Batch
 from prdit_core.training.events import Validated
@@ -23,8 +22,10 @@ CASES = 8  # at most; the first by id
 
 
 @torch.no_grad()
-def validate(judge: nn.Module, held_out: Source, iteration: int, seed: int) -> Validated:
-    """Losses at the middle of each span of t.
+def validate(
+    judge: nn.Module, held_out: Source, iteration: int, *, seed: int, levels: int
+) -> Validated:
+    """Losses at the middle of each of `levels` spans of t.
 
     Every volume and level has noise of its own that is the same at every validation, so that
     two validations differ by the weights only. No state of any generator is touched.
@@ -42,9 +43,9 @@ def validate(judge: nn.Module, held_out: Source, iteration: int, seed: int) -> V
     device = next(judge.parameters()).device
     for number, case in enumerate(held_out.names[:CASES]):
         x0 = torch.from_numpy(held_out.read(number))[None, None].to(device)
-        for level in range(LEVELS):
+        for level in range(levels):
             noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
-            t = torch.tensor([T * (level + 0.5) / LEVELS], device=device)
+            t = torch.tensor([T * (level + 0.5) / levels], device=device)
             batch = Batch(x0, noise.to(device), t, (case,), level, (number,))
             told.append(judge(batch).told)
             times.append(t)

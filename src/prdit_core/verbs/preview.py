@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from prdit_core.models.codec import Codec
     from prdit_core.models.prior import Prior
     from prdit_core.training.volumes import Volumes
 
@@ -53,9 +55,40 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
     return save_picture(panels, path, prior.name)
 
 
+def preview_codec(
+    codec: Codec, example: Volumes, caption: str, *, device: torch.device, name: str, path: Path
+) -> Path:
+    """Write four rows: a volume, what is decoded of it, how they differ, and the live view.
+
+    Parameters
+    ----------
+    example : the first of these is shown, called `caption`
+    device : where the codec is
+    """
+    window = low, high = example.intensity.model_range
+    x = torch.from_numpy(example.read(0))[None, None].to(device)
+    z = codec.encode(x)
+    decoded = codec.decode(z)
+    error = float((decoded - x).square().mean().sqrt())
+    decibel = 20 * math.log10((high - low) / max(error, 1e-9))
+    tenth = (high - low) / 10
+    rows = [
+        (caption, x, window, "grey"),
+        (f"decoded, PSNR {decibel:.1f} dB ({SYNTHETIC})", decoded, window, "grey"),
+        (f"difference, from {-tenth:g} to {tenth:g}", decoded - x, (-tenth, tenth), "signed"),
+        ("live view: latents, linearly", codec.preview(z), window, "grey"),
+    ]
+    spacing_mm = example.data.geometry.spacing_mm
+    panels = [
+        Panel(shown[0, 0].cpu().numpy(), spacing_mm, limits, text, palette)
+        for text, shown, limits, palette in rows
+    ]
+    return save_picture(panels, path, name)
+
+
 def _seen(prior: Prior, x_t: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Clean volume that is predicted, and without what a refiner adds to it where there is one."""
-    if prior.parts is None:
+    if len(prior.sizes) == 1:
         return prior.denoise(x_t, T_SHOWN).x0, []
     found = prior.decompose(x_t, T_SHOWN)
     rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]

@@ -19,7 +19,7 @@ from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batches
-from prdit_core.training.checkpointing import restore, save
+from prdit_core.training.checkpointing import go_on, restore, save
 from prdit_core.training.claim import Begin, begin_history, changes_so_far, claimed
 from prdit_core.training.engine import by_first, launch
 from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
@@ -28,7 +28,7 @@ from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
 from prdit_core.training.validation import validate
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preview import preview
+from prdit_core.verbs.preview import preview, preview_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -73,6 +73,8 @@ def train_steps(
     _check_memory(settings, data)
     use_threads(resolved.threads)
     task = settings.recipe.task(resolved, settings.plan, _begun(start, settings))
+    if settings.plan.begun is not None and start is not None:
+        go_on(task.players, start)
     data.verify()
     fabric = launch(resolved.device, resolved.precision, resolved.strategy, settings.recipe.shards)
     with claimed(settings, begin, fabric) as changed:
@@ -193,27 +195,34 @@ class _Run:
         """Losses of the averaged weights on held-out patients."""
         judge = self.trainer.task.judge(self._averaged())
         held_out = self._volumes(self.data.validation)
-        seed = self.settings.config.seed
-        return by_first(self.trainer.fabric, lambda: validate(judge, held_out, iteration, seed))
+        seed, levels = self.settings.config.seed, self.trainer.task.levels
+        return by_first(
+            self.trainer.fabric,
+            lambda: validate(judge, held_out, iteration, seed=seed, levels=levels),
+        )
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
-        prior = self._prior(self._averaged(), iteration)
+        module, _ = self._fitted()
         held_out = self.data.validation
         example = self._volumes(held_out or self.data.train)
-        return by_first(
-            self.trainer.fabric,
-            lambda: preview(
-                prior,
-                example,
-                "held-out volume" if held_out else "training volume",
-                seed=self.settings.config.seed,
-                path=self.folder.previews / f"iteration-{iteration:08d}.png",
-            ),
-        )
+        caption = "held-out volume" if held_out else "training volume"
+        name = f"stage {self.settings.config.stage}, iteration {iteration}"
+        path = self.folder.previews / f"iteration-{iteration:08d}.png"
+        family = family_of(self.settings.plan.network)
+
+        def write() -> Path:
+            if family.codec is not None:
+                codec, device = family.codec(module), self.trainer.fabric.device
+                return preview_codec(codec, example, caption, device=device, name=name, path=path)
+            prior, seed = self._prior(module, name), self.settings.config.seed
+            return preview(prior, example, caption, seed=seed, path=path)
+
+        return by_first(self.trainer.fabric, write)
 
     def save(self, iteration: int, validated: Validated | None) -> Path:
         """Write a checkpoint that says how it came about."""
+        averaged, found = self._written()
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
@@ -221,8 +230,9 @@ class _Run:
             "notice": SYNTHETIC,
             "iteration": iteration,
             "validation_loss": None if validated is None else validated.losses["total"],
+            **found,
         }
-        return save(self.folder, self.trainer, self._header(record))
+        return save(self.folder, self.trainer, self._header(record), averaged)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
@@ -253,16 +263,28 @@ class _Run:
         module.load_state_dict(self.trainer.averaged())
         return module.to(self.trainer.fabric.device).eval()
 
-    def _prior(self, module: nn.Module, iteration: int) -> Prior:
+    def _fitted(self) -> tuple[nn.Module, dict[str, Any]]:
+        """The same with what follows from the volumes, and what to record of that."""
+        module, fit = self._averaged(), self.trainer.task.fit
+        return module, {} if fit is None else fit(module, self._volumes(self.data.train))
+
+    def _written(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Weights that a checkpoint holds, and what to record of them."""
+        if self.trainer.task.fit is None:
+            return self.trainer.averaged(), {}
+        module, found = self._fitted()
+        return module.state_dict(), found
+
+    def _prior(self, module: nn.Module, name: str) -> Prior:
         header = self._header({})
         face = family_of(header.model).face
-        assert face is not None  # stages of codecs are shown otherwise
+        assert face is not None  # else it is a codec
         return Prior(
             network=face(module),
             schedule=header.schedule,
             intensity=header.intensity,
             geometry=header.geometry,
-            name=f"stage {self.settings.config.stage}, iteration {iteration}",
+            name=name,
             digest="",
         )
 

@@ -1,4 +1,7 @@
-"""Losses of the autoencoder's two players, as pure functions (spec 2, release's weights)."""
+"""Losses of the autoencoder's two players, as pure functions (spec 2, release's weights).
+
+Each is that of every volume of a batch, (B,); the mean over the batch is what is minimised.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ FEATURES = 4.0
 
 def reconstruction(x: Tensor, decoded: Tensor) -> Tensor:
     """4 mean |x - decoded|."""
-    return RECONSTRUCTION * functional.l1_loss(decoded, x)
+    return RECONSTRUCTION * mean_of_each((x - decoded).abs())
 
 
 def adversarial(logits: Tensor) -> Tensor:
     """What the generator has from logits of what it decoded: 2 times minus their mean."""
-    return -ADVERSARIAL * logits.mean()
+    return -ADVERSARIAL * mean_of_each(logits)
 
 
 def feature_matching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
@@ -34,7 +37,7 @@ def feature_matching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     fake, real : activations of all layers, logits last; those of the real volumes get no gradient
     """
     pairs = zip(fake[:-1], real[:-1], strict=True)
-    differences = [functional.l1_loss(a, b.detach()) for a, b in pairs]
+    differences = [mean_of_each((a - b.detach()).abs()) for a, b in pairs]
     total = differences[0]
     for difference in differences[1:]:
         total = total + difference
@@ -43,5 +46,10 @@ def feature_matching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
     """What the discriminator minimises: 2 times half the sum of both hinges, from logits."""
-    both = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+    both = mean_of_each(functional.relu(1 - real)) + mean_of_each(functional.relu(1 + fake))
     return ADVERSARIAL * 0.5 * both
+
+
+def mean_of_each(values: Tensor) -> Tensor:
+    """(B, ...) to (B,), in float32."""
+    return values.float().flatten(1).mean(1)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
+from prdit_core.models.latent.losses import mean_of_each
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torch import Tensor
 
 DECAY = 0.99
 COMMITMENT = 0.25
@@ -27,7 +29,7 @@ class Quantised:
     ----------
     z : (B, code_size, D, H, W) codes, whose gradient is that of the vectors they stand for
     indices : (B, D, H, W) numbers of the codes
-    commitment : how far the vectors are from their codes, weight included
+    commitment : (B,) how far the vectors are from their codes, weight included
     perplexity : number of codes that are used, were they used evenly
     """
 
@@ -67,7 +69,7 @@ class Quantiser(nn.Module):
         return Quantised(
             z=z + (placed - z).detach(),
             indices=torch.unflatten(indices, 0, grid),
-            commitment=COMMITMENT * functional.mse_loss(z, placed),
+            commitment=COMMITMENT * mean_of_each((z - placed).square()),
             perplexity=torch.exp(-(shares * (shares + 1e-7).log()).sum()),
         )
 
@@ -99,7 +101,6 @@ class Quantiser(nn.Module):
         indices: Tensor,
         order: Tensor | None,
         noise: Tensor | None = None,
-        summed: Callable[[Tensor], Tensor] | None = None,
     ) -> int:
         """Move the codes towards the vectors that chose them, and draw unused ones anew.
 
@@ -108,9 +109,8 @@ class Quantiser(nn.Module):
 
         Parameters
         ----------
-        z, indices : latents, and what `forward` gave for them
+        z, indices : latents of all processes, and what `forward` gave for them
         order, noise : as of `candidates`; without an order no code is drawn
-        summed : sum over all processes; None: there is one
 
         Returns
         -------
@@ -119,8 +119,6 @@ class Quantiser(nn.Module):
         vectors, flat = as_vectors(z), indices.flatten()
         used = torch.bincount(flat, minlength=len(self.counts)).to(vectors.dtype)
         sums = torch.zeros_like(self.sums).index_add_(0, flat, vectors)
-        if summed is not None:
-            used, sums = summed(used), summed(sums)
         self.counts.mul_(DECAY).add_(used, alpha=1 - DECAY)
         self.sums.mul_(DECAY).add_(sums, alpha=1 - DECAY)
         total = self.counts.sum()
@@ -155,13 +153,14 @@ class Quantiser(nn.Module):
         return vectors[order][:wanted]
 
     def _indices(self, vectors: Tensor) -> Tensor:
-        """Numbers of the nearest codes of (N, code_size), in float32."""
+        """Numbers of the nearest codes of (N, code_size), in float32 whatever the precision."""
         codes = self.embeddings.float()
         squares = codes.square().sum(1)
-        parts = [
-            (squares - 2 * part @ codes.T).argmin(1)
-            for part in torch.split(vectors.detach().float(), AT_ONCE)
-        ]
+        with torch.autocast(codes.device.type, enabled=False):
+            parts = [
+                (squares - 2 * part @ codes.T).argmin(1)
+                for part in torch.split(vectors.detach().float(), AT_ONCE)
+            ]
         return torch.cat(parts)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from prdit_core.noise import Draw, generator
+from prdit_core.patches import random_box
 
 if TYPE_CHECKING:
     from prdit_core.patches import Box
@@ -34,10 +33,4 @@ class Crop:
     def box(self, iteration: int, shape: tuple[int, ...]) -> Box:
         """Box for a volume (D, H, W)."""
         stream = generator(Draw.CROP, self.seed, 0, iteration)
-        starts = [self._start(edge, stream) for edge in shape]
-        depth, height, width = (slice(start, start + self.edge) for start in starts)
-        return depth, height, width
-
-    def _start(self, edge: int, stream: torch.Generator) -> int:
-        places = (edge - self.edge) // self.multiple + 1
-        return self.multiple * int(torch.randint(places, (1,), generator=stream))
+        return random_box(shape, (self.edge,) * 3, self.multiple, stream)

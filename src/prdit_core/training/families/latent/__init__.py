@@ -1,0 +1,1 @@
+"""Training of 3D MedDiffusion: its autoencoder in two stages, and BiFlowNet in latents."""
