@@ -361,13 +361,13 @@ class Branch:
         UsageError
             If it is no such text.
         """
-        found = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
-        if found is None:
+        match = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
+        if match is None:
             raise UsageError(
                 f"branch {text!r} is not STEP:SEED; give the step to go on from, counted from 1, "
                 "and the seed of the new noise, such as 7:4"
             )
-        return cls(int(found[1]) - 1, int(found[2]))
+        return cls(int(match[1]) - 1, int(match[2]))
 
 
 class TrainingConfig(BaseModel):
