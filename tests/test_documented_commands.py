@@ -16,7 +16,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
+from prdit_core.data.io import write_volume
+from prdit_core.data.phantoms import make_phantom
 from prdit_core.verbs.preprocess import phantoms
+from prdit_core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -163,6 +166,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelf = tmp_path_factory.mktemp("shelf")
     save(chests(TRAINING, 4), shelf / "SCANS")
     save(chests(HELD_OUT, 1), shelf / "SCAN")
+    (shelf / "MR-SCANS").mkdir()
+    for index in range(2):  # as of strangers, whose files do not say that they are MR
+        mr = make_phantom(0, index, spacing_mm=8.0, region="head", modality="t1").volume
+        write_volume(Volume(mr.voxels_hu, mr.affine), shelf / "MR-SCANS" / f"{index}.nii")
     phantoms(3, size=32, seed=HELD_OUT, out=shelf / "held-out")
     phantoms(3, size=64, seed=TRAINING, out=shelf / "data-64")
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
@@ -184,6 +191,7 @@ def tiny(command: str, desk: Path) -> list[str]:
     stand_ins = {
         "SCAN": str(next((desk / "SCAN").iterdir())),
         "SCANS...": str(desk / "SCANS"),
+        "MR-SCANS...": str(desk / "MR-SCANS"),
         "RUN": "runs/local",
         "BASE": str(desk / "BASE"),
         "128,128,64": "16,32,16",  # a grid of the tiny LATENT

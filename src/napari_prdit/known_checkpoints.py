@@ -20,11 +20,11 @@ CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 def known(folders: Iterable[Path]) -> list[str]:
     """Bundled names, then checkpoints and runs directly below `folders`."""
     bundled = [name for name, entry in CATALOGUE.items() if entry.where == "bundled"]
-    found: list[str] = []
+    paths: list[str] = []
     for folder in folders:
         if folder.is_dir():
-            found += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
-    return bundled + found
+            paths += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
+    return bundled + paths
 
 
 def described(name: str) -> str:
@@ -65,6 +65,11 @@ def makes(name: str, edge: int | None = None) -> str:
     spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
     doubt = "" if geometry.exact else " (assumed)"
     return f"{_subject(header)}, {voxels} voxels of {spacing} mm{doubt}"
+
+
+def family_of(name: str) -> str:
+    """Of its network; raises as `described`."""
+    return read_header(find(name)).model.family
 
 
 def setting(name: str, device: str) -> Setting:
@@ -115,9 +120,7 @@ def _sizes(header: Header) -> tuple[int, ...]:
 
 
 def _units(header: Header) -> str:
-    low, high = header.intensity.window_hu
-    kind = "exact" if header.intensity.exact else "approximate"
-    return f"HU {low:g} to {high:g}, {kind}"
+    return f"{header.intensity}, {'exact' if header.intensity.exact else 'approximate'}"
 
 
 def _origin(header: Header) -> str:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.classes import VolumeClass
@@ -51,6 +53,10 @@ SamplerName = Literal[
     "ddim-even",
     "ddpm",
 ]
+
+
+# Samplers that take fresh noise by rules of their own, with eta in place of k.
+WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even", "ddpm")
 
 
 class PatchGeometry(BaseModel):
@@ -303,6 +309,17 @@ class SamplingConfig(BaseModel):
     guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
     """Weight of the class by that of none; above 1 more of it. [1]"""
 
+    def but(self, wishes: Mapping[str, Any]) -> SamplingConfig:
+        """The same walk but for what is wished.
+
+        Its k does not go along to a sampler that has none; a k that is wished there stays, and is
+        refused when the walk begins.
+        """
+        settings = {**dict(self), **wishes}
+        if "k" not in wishes and settings["sampler"] in WITHOUT_K:
+            settings["k"] = 1.0
+        return SamplingConfig(**settings)
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No word of options that say nothing: older records stay as they are."""
@@ -338,13 +355,13 @@ class Branch:
         UsageError
             If it is no such text.
         """
-        found = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
-        if found is None:
+        match = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
+        if match is None:
             raise UsageError(
                 f"branch {text!r} is not STEP:SEED; give the step to go on from, counted from 1, "
                 "and the seed of the new noise, such as 7:4"
             )
-        return cls(int(found[1]) - 1, int(found[2]))
+        return cls(int(match[1]) - 1, int(match[2]))
 
 
 class TrainingConfig(BaseModel):

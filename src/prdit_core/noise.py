@@ -53,6 +53,8 @@ class Draw(Enum):
     HEAD = 13, "numpy"
     CELLS = 14, "numpy"
     LEGS = 15, "numpy"
+    TISSUES = 16, "numpy"
+    ECHO = 17, "numpy"
     # Evaluation.
     PAIRS = 5, "numpy"
     HALVES = 6, "numpy"

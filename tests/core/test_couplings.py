@@ -102,6 +102,7 @@ def test_a_coupling_brings_its_own_walk_unless_another_is_wished() -> None:
     dds = Coupling("dds").walk(steps=50)
     assert (dds.sampler, dds.eta, dds.k, dds.steps) == ("ddim", 0.85, 1.0, 50)
     assert Coupling("dds").walk(eta=0.5).eta == 0.5
+    assert Coupling("cg").walk(sampler="ddim").k == 1.0  # which has none
     other = Coupling("dds").walk(sampler="increment")
     assert (other.eta, other.k) == (None, WALK.k)
 

@@ -29,13 +29,6 @@ from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    phantoms(8, size=8, seed=0, out=folder, validation_fraction=0.2)
-    return folder
-
-
 def config(data: Path, run: Path, stage: str = "local", **more: object) -> TrainConfig:
     settings = {"iterations": 4, "batch_size": 4, "save_every": 2, "threads": 1}
     return TrainConfig.model_validate(
@@ -135,7 +128,7 @@ def test_the_best_checkpoint_is_kept_besides_the_newest_two(
 
     losses = iter([0.5, 0.1, 0.4, 0.3, 0.2])
 
-    def scripted(judge: object, held_out: object, iteration: int, seed: int) -> Validated:
+    def scripted(judge: object, held_out: object, iteration: int, **_: object) -> Validated:
         return Validated(iteration, dict.fromkeys(("x0", "eps", "total"), next(losses)), {})
 
     monkeypatch.setattr(verb, "validate", scripted)

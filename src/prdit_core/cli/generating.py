@@ -39,8 +39,7 @@ WALK = walk_options(
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    own = those_given(**wishes)
-    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
+    return sampling_preset(preset, family).but(those_given(**wishes))
 
 
 @door
@@ -181,11 +180,11 @@ def decompose(
     scan = read_volume(volume, options)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
-    found = split(prior, scan, t, seed=seed)
-    files = [write_volume(found.scan, out / "scan.nii.gz")]
-    files += [write_volume(part, out / f"{name}.nii.gz") for name, part in found.parts.items()]
-    picture = save_picture(found.panels(), out / "decomposition.png", f"model {prior.name}")
-    write_json(out / "decomposition.json", dict(found.scan.metadata))
+    decomposed = split(prior, scan, t, seed=seed)
+    files = [write_volume(decomposed.scan, out / "scan.nii.gz")]
+    files += [write_volume(part, out / f"{name}.nii.gz") for name, part in decomposed.parts.items()]
+    picture = save_picture(decomposed.panels(), out / "decomposition.png", f"model {prior.name}")
+    write_json(out / "decomposition.json", dict(decomposed.scan.metadata))
     result(
         {"picture": str(picture), "volumes": [str(file) for file in files]},
         [f"picture  {picture}", *(f"part     {file}" for file in files)],

@@ -122,9 +122,9 @@ def info(
 @door
 def devices(json: Json = False) -> None:
     """List the devices this machine can compute on, best first."""
-    from prdit_core.machine import devices as found
+    from prdit_core.machine import devices as devices_here
 
-    entries = found()
+    entries = devices_here()
     lines = [
         f"{e['device']:10}{e['description']:30}"
         + (f"{e['memory'] / 2**30:.0f} GiB" if e["memory"] else "")
@@ -150,10 +150,10 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "checkpoint": name,
         "volume": _volume(header.geometry),
         "sizes": sorted({grid.shape[0] for grid in grids}),
-        **_window(header.intensity),
+        **_window(header.intensity, _exactness(header.intensity)),
         **{
             f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}
-            | _window(one.intensity)
+            | _window(one.intensity, _exactness(one.intensity))
             for one in header.classes
         },
         "model": header.model.model_dump(mode="json"),
@@ -171,26 +171,28 @@ def _volume(geometry: Geometry) -> str:
     return f"{by(geometry.shape)} voxels of {spacing} mm{doubt}"
 
 
-def _window(intensity: Intensity) -> dict[str, str]:
+def _window(intensity: Intensity, *remarks: str) -> dict[str, str]:
     """Under the name of its units, so that nothing else is taken for HU."""
-    exact = "exact" if intensity.exact else "approximate"
     if intensity.units != HU:
-        return {"units": f"{intensity}, {exact}"}
+        return {"units": ", ".join([str(intensity), *remarks])}
     low, high = intensity.window_hu
-    return {"hu": f"{low:g} to {high:g}, {exact}"}
+    return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
+
+
+def _exactness(intensity: Intensity) -> str:
+    return "exact" if intensity.exact else "approximate"
 
 
 def _described_data(path: Path) -> dict[str, Any]:
     from prdit_core.data.datasets import PreparedData
 
     data = PreparedData.open(path)
-    low, high = data.intensity.window_hu
     return {
         "data set": str(path),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
         "volume": _grid_of(data),
-        "hu": f"{low:g} to {high:g}",
+        **_window(data.intensity),
         "sha256": data.digest,
     }
 
@@ -204,7 +206,10 @@ def _described_classes(path: Path) -> dict[str, Any]:
         "classes": list(data.classes),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
-        **{one.place: f"{one.label}, {_grid_of(one.data)}" for one in data.sets},
+        **{
+            one.place: f"{one.label}, {_grid_of(one.data)}, {one.data.intensity}"
+            for one in data.sets
+        },
         "sha256": data.digest,
     }
 
@@ -217,11 +222,12 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
     from prdit_core.data.io import read_volume
 
     volume = read_volume(path, options)
+    values = f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}"
     return {
         "scan": str(path),
         "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
         "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
-        "hu": f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}",
+        **({"hu": values} if volume.units == HU else {"units": f"{values} {volume.units}"}),
         "format": volume.metadata.get("source_format"),
         "notes": list(volume.metadata.get("notes", [])),
     }

@@ -16,9 +16,7 @@ from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
-    from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.scans import RawOptions
-    from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
@@ -146,7 +144,7 @@ def reconstruct(
     from prdit_core.models.linears import backend_on
     from prdit_core.verbs.assess import assess, check_truth
     from prdit_core.verbs.reconstruct import fitting, problem_of
-    from prdit_core.verbs.ways import WithPrior, classical
+    from prdit_core.verbs.ways import WithPrior, calibration_for, classical
 
     if suffix_of(out) in SUFFIXES and not out.is_dir():
         raise UsageError(f"{shown(out.name)} names a file; --out is a folder here")
@@ -173,7 +171,7 @@ def reconstruct(
         name = checkpoint or "demo"
         prior = fitting(load(name, place), scan, size)
         how = coupling or "cg"
-        errors = _calibration(how, calibration, name, prior)
+        errors = calibration_for(how, calibration, name, prior)
         coupled = Coupling(how, iterations, errors, last_step or "tv")
         config = coupled.walk(**ways)
         generation = VolumeSettings(
@@ -224,21 +222,6 @@ def reconstruct(
         ],
         json,
     )
-
-
-def _calibration(
-    coupling: CouplingName, file: Path | None, checkpoint: str, prior: Prior
-) -> Calibration | None:
-    """Error of the network for a coupling that needs it, out of a file or beside the weights."""
-    from prdit_core.inverse.calibration import calibration_beside, read_calibration
-    from prdit_core.inverse.couplings import COUPLINGS
-
-    if not COUPLINGS[coupling].needs_error:
-        if file is None:
-            return None
-        needy = ", ".join(row.name for row in COUPLINGS.values() if row.needs_error)
-        raise UsageError(f"--calibration is for the couplings {needy}, not for {coupling}")
-    return calibration_beside(checkpoint, prior) if file is None else read_calibration(file, prior)
 
 
 def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:

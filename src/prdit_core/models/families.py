@@ -64,7 +64,7 @@ def _build_patch(config: PatchConfig) -> nn.Module:
 
 
 def _patch(module: Any) -> Network:
-    from prdit_core.models.patch.denoiser import PatchNetwork
+    from prdit_core.models.patch.face import PatchNetwork
 
     return PatchNetwork(module)
 

@@ -73,15 +73,15 @@ def check_tensors(
     expected : shapes of all weights by name
     network : what the file should fit, for people
     """
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     unlike = sorted(
-        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)
     )
     if unlike:
         name = unlike[0]
         raise CheckpointError(
             f"{shown(source)} does not fit {network}: {shown(name)} is "
-            f"{found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
+            f"{shapes.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
             + (f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else "")
         )
     try:
@@ -96,22 +96,22 @@ def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> 
     The library accepts huge headers and any names; here the header is capped, and names, shapes
     and the file's length must be exactly the expected ones.
     """
-    found = _tensor_header(file)
-    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    entries = _tensor_header(file)
+    missing, unknown = expected.keys() - entries.keys(), entries.keys() - expected.keys()
     if missing or unknown:
         raise CheckpointError(
             f"{shown(file)} does not fit its configuration: missing {_some(missing)}, "
             f"unexpected {_some(unknown)}"
         )
     size = 0
-    for name, entry in found.items():
+    for name, entry in entries.items():
         if tuple(entry["shape"]) != expected[name] or entry["dtype"] not in WIDTHS:
             raise CheckpointError(
                 f"{shown(file)}: {shown(name)} is {entry['dtype']} {entry['shape']}, "
                 f"expected {list(expected[name])}"
             )
         size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
-    declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
+    declared = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size != declared:
         raise CheckpointError(
             f"{shown(file)} declares {declared} bytes of weights, expected {size}"

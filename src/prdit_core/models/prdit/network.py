@@ -96,14 +96,14 @@ class PRDiT(nn.Module):
 
     def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """The rest of `pyramid`, from the prediction of the base on."""
-        found = [base]
+        outputs = [base]
         for refiner, shows, state, time in self._above(x, t):
             within = box if state is x else None
-            rough = upsample(found[-1], shows)
+            rough = upsample(outputs[-1], shows)
             details = refiner(state, rough, time, within)
             rough = rough if within is None else rough[(..., *within)]
-            found.append(rough.add_(details))
-        return found
+            outputs.append(rough.add_(details))
+        return outputs
 
     def parts(self, x: Tensor, t: Tensor) -> OutputParts:
         """What `forward` sums up: since upsampling is linear, each part can be followed up.
