@@ -120,9 +120,7 @@ def _sizes(header: Header) -> tuple[int, ...]:
 
 
 def _units(header: Header) -> str:
-    low, high = header.intensity.window_hu
-    kind = "exact" if header.intensity.exact else "approximate"
-    return f"HU {low:g} to {high:g}, {kind}"
+    return f"{header.intensity}, {'exact' if header.intensity.exact else 'approximate'}"
 
 
 def _origin(header: Header) -> str:
