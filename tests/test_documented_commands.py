@@ -41,7 +41,7 @@ INSTALLS = "installs packages; make demo and make test do the same from the clon
 MAKES = "builds or uses an environment of its own; its recipe is read by make -n below"
 PAPER = "the paper's data and sizes: days on GPUs"
 PROCESSES = "several processes; tests/core/test_distributed.py runs them"
-FILES = "needs a file of others; tests/core/test_importer.py imports such files"
+FILES = "needs files of others; tests/core/test_importer*.py import such files"
 NOT_RUN = {
     "prdit-core reconstruct tooth.h5 --rows 0 1 --binning 4 --every 9 --method sirt "
     "--iterations 60 --out tooth": "test_reconstruct_faults.py runs it on the file in ../shared",
@@ -56,6 +56,7 @@ NOT_RUN = {
     "prdit-core train-encoder --out DIR": "takes hours; tests/core/test_encoders.py trains one",
     "prdit-core import OFFICIAL.pt --norm layer --size 128 --channels 1 --heads 12 "
     "--out prdit-128": FILES,
+    "prdit-core import BIFLOW.pt --codec AE.ckpt --release 3d-meddiffusion --out med": FILES,
     "prdit-core preprocess LIDC-IDRI --preset lidc-idri --size 128 --workers 16 --out "
     "lidc-128": PAPER,
     "prdit-core preprocess RAD-ChestCT --preset rad-chestct --size 128 --workers 16 --out "

@@ -33,6 +33,7 @@ Shows = Literal["voxels", "averages"]
 Heads = Literal["apart", "agree"]
 RateName = Literal["constant", "cosine"]
 WeightsName = Literal["ema", "model"]
+ReleaseName = Literal["prdit", "3d-meddiffusion"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
@@ -187,6 +188,7 @@ class ModelConfig(NetworkConfig, PatchGeometry):
     width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
     norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
     output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels)
+    base_heads : as `RefinerConfig.heads`, of the base
     refiners : stages of a chain above the base, each doubling the resolution (3.4)
     """
 
@@ -197,6 +199,7 @@ class ModelConfig(NetworkConfig, PatchGeometry):
     heads: int = Field(ge=1, le=128)
     norm: Norm = "layer"
     output: Output = "image-and-noise"
+    base_heads: Heads = "apart"
     refiners: tuple[RefinerConfig, ...] = Field(default=(), max_length=6)
 
     @model_validator(mode="after")
@@ -210,13 +213,17 @@ class ModelConfig(NetworkConfig, PatchGeometry):
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
         if self.refiners and self.output != "image-and-noise":
             raise ValueError("a refiner needs a model that predicts image-and-noise")
+        if self.base_heads == "agree" and self.output != "image-and-noise":
+            raise ValueError("a velocity has no two heads that could agree")
         return self
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of a family or an empty chain: digests of older checkpoints stay valid."""
+        """No word of a family, heads apart or an empty chain: older digests stay valid."""
         content: dict[str, Any] = dump(self)
         content.pop("family", None)
+        if self.base_heads == "apart":
+            content.pop("base_heads", None)
         if not self.refiners:
             content.pop("refiners", None)
         return content
@@ -437,7 +444,8 @@ class TrainConfig(TrainingConfig):
     """refine: averages instead of every second voxel for what lies below. [voxels, as in the
     paper]"""
     heads: Heads | None = None
-    """refine: agree makes image and noise add up to the noisy state. [apart, as in the paper]"""
+    """agree makes image and noise add up to the noisy state; of the base, or in stage refine of
+    the refiner. [apart, as in the paper, or that of the start]"""
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     """finetune: weight of the loss at every lower resolution of a chain, which keeps them models of
     their own. [0, as in the paper]"""

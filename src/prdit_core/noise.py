@@ -65,6 +65,9 @@ class Draw(Enum):
     CRITIC_PENALTY = 11, "torch"
     CRITIC_SPLIT = 9, "numpy"
     CRITIC_BATCH = 10, "numpy"
+    # Augmentation.
+    DEFORMATION = 32, "numpy"
+    ORGAN_SIZES = 33, "numpy"
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"

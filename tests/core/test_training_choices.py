@@ -62,6 +62,23 @@ def test_an_objective_is_not_changed_on_the_way(data: Path, tmp_path: Path) -> N
         train(config(data, tmp_path / "global", "global", **words))
 
 
+def test_heads_of_a_base_agree_once_a_stage_says_so(data: Path, tmp_path: Path) -> None:
+    start = str(tmp_path / "local")
+    train(config(data, tmp_path / "local"))
+    train(config(data, tmp_path / "global", "global", start=start, heads="agree"))
+    train(config(data, tmp_path / "same", "finetune", start=str(tmp_path / "global")))
+    for name in ("global", "same"):
+        prior = load(tmp_path / name)
+        x = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+        guess = prior.denoise(x, 400.0)
+        alpha, sigma = prior.schedule.alpha(400.0), prior.schedule.sigma(400.0)
+        torch.testing.assert_close(alpha * guess.x0 + sigma * guess.eps, x)
+    assert read_header(newest(tmp_path / "local")).model.model_dump().get("base_heads") is None
+    words = {"objective": "velocity", "heads": "agree"}
+    with pytest.raises(UsageError, match="a velocity has none"):
+        train(config(data, tmp_path / "never", **words))
+
+
 def imported(path: Path) -> Path:
     """A checkpoint as the importer makes them: other model units, its own noise, HU not exact."""
     generator = torch.Generator().manual_seed(0)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import Json, door, result
+from prdit_core.cli.console import Json, door, refuse_unheeded, result
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Norm, WeightsName
+from prdit_core.config import Norm, ReleaseName, WeightsName
+from prdit_core.errors import UsageError
 from prdit_core.geometry import by
 from prdit_core.intensity import HU
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 def import_(
     file: Annotated[Path, typer.Argument(help="The authors' .pt file.", metavar="FILE.pt")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    release: Annotated[ReleaseName, typer.Option(help="Whose file it is.")] = "prdit",
+    codec: Annotated[
+        Path | None,
+        typer.Option(help="3d-meddiffusion: the autoencoder's .ckpt that the file belongs to."),
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="3d-meddiffusion: HU of the CT data of the training. [unknown: approximate]",
+        ),
+    ] = None,
     norm: Annotated[
         Norm | None,
         typer.Option(help="layer: PRDiT and PRDiT-FM; rms: TF-PRDiT. Same names, another network."),
@@ -54,30 +67,53 @@ def import_(
     ] = "ema",
     json: Json = False,
 ) -> None:
-    """Convert a checkpoint of the authors' releases (PRDiT, TF-PRDiT, PRDiT-FM) into one of ours.
+    """Convert files of the authors' releases into a checkpoint of ours.
 
-    A high-resolution model becomes a chain of two sizes. What the file does not say must be given;
-    nothing in it is executed.
+    Of PRDiT, TF-PRDiT and PRDiT-FM one file; a high-resolution model becomes a chain of two sizes.
+    Of 3D MedDiffusion two: BiFlowNet and its autoencoder. What they do not say must be given;
+    nothing in them is executed.
     """
+    from prdit_core.checkpoints.releases.latent.importer import import_latent
     from prdit_core.checkpoints.releases.prdit.importer import import_official
     from prdit_core.checkpoints.store import read_header
 
-    path = import_official(
-        file,
-        out,
-        norm=norm,
-        size=size,
-        patch=patch,
-        stride=stride,
-        padding=padding,
-        channels=channels,
-        heads=heads,
-        noise_std=noise_std,
-        refiner_patch=refiner_patch,
-        refiner_stride=refiner_stride,
-        refiner_padding=refiner_padding,
-        weights=weights,
-    )
+    of_prdit: dict[str, object] = {
+        "norm": norm,
+        "size": size,
+        "patch": patch,
+        "stride": stride,
+        "padding": padding,
+        "channels": channels,
+        "heads": heads,
+        "noise-std": noise_std,
+        "refiner-patch": refiner_patch,
+        "refiner-stride": refiner_stride,
+        "refiner-padding": refiner_padding,
+    }
+    of_latent: dict[str, object] = {"codec": codec, "window": window}
+    heeded = dict.fromkeys(of_prdit, ("prdit",)) | dict.fromkeys(of_latent, ("3d-meddiffusion",))
+    refuse_unheeded(release, of_prdit | of_latent, heeded)
+    if release == "prdit":
+        path = import_official(
+            file,
+            out,
+            norm=norm,
+            size=size,
+            patch=patch,
+            stride=stride,
+            padding=padding,
+            channels=channels,
+            heads=heads,
+            noise_std=noise_std,
+            refiner_patch=refiner_patch,
+            refiner_stride=refiner_stride,
+            refiner_padding=refiner_padding,
+            weights=weights,
+        )
+    elif codec is None:
+        raise UsageError("a file of 3d-meddiffusion needs its autoencoder: give --codec AE.ckpt")
+    else:
+        path = import_latent(file, codec, out, window=window, weights=weights)
     header = read_header(path)
     content = _described(header, str(path))
     result(content, [f"imported {path}", *_lines(content)], json)

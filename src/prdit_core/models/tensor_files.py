@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import errno
 import json
 import math
@@ -15,7 +16,7 @@ from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 HEADER_LIMIT = 1 << 20
 LARGEST_FILE = 16 * 2**30
+_PLAIN = (int, float, str, bool, list, dict, tuple, collections.defaultdict)
 # safetensors' names of the number formats we store, and bytes of each
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -118,8 +120,22 @@ def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> 
         )
 
 
-def read_pytorch(source: Path) -> dict[str, Any]:
+class _Nothing:
+    """Stands for an object of a package that is not looked at."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        del state
+
+
+def read_pytorch(source: Path, ignored: Sequence[str] = ()) -> dict[str, Any]:
     """Content of a PyTorch file, read with `weights_only`: nothing in it is run.
+
+    Parameters
+    ----------
+    ignored : packages whose objects are read as nothing, whatever is in them
 
     Raises
     ------
@@ -137,7 +153,7 @@ def read_pytorch(source: Path) -> dict[str, Any]:
     _check_archive(source)
     try:
         # Some releases keep their command-line arguments, a plain container, beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *_stand_ins(source, ignored)]):
             content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -148,6 +164,17 @@ def read_pytorch(source: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{shown(source)} holds no dictionary of weights")
     return content
+
+
+def _stand_ins(source: Path, ignored: Sequence[str]) -> list[Any]:
+    """For classes of ignored packages, and the plain types that their objects name."""
+    import torch
+
+    if not ignored:
+        return []
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(source)
+    theirs = [one for one in named if one.partition(".")[0] in ignored]
+    return [(_Nothing, one) for one in (*theirs, "typing.Any")] + [*_PLAIN] if theirs else []
 
 
 def read_header_json(file: Path) -> Any:
