@@ -17,12 +17,12 @@ from prdit_core.data.manifest import MANIFEST, Case, Manifest, read_manifest, wr
 from prdit_core.data.npy import map_array, write_array
 from prdit_core.errors import InputRejected
 from prdit_core.files import sha256_of, shown
-from prdit_core.geometry import Geometry, cubic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prdit_core.data.transforms import Conformed
+    from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 
 __all__ = [
@@ -95,8 +95,8 @@ class PreparedData:
 
     @property
     def geometry(self) -> Geometry:
-        """Size and field of view of every cube."""
-        return cubic(self.manifest.size, self.manifest.preset.field_of_view_mm)
+        """Grid of every volume."""
+        return self.manifest.preset.geometry(self.manifest.size)
 
     @property
     def label_names(self) -> dict[str, int]:

@@ -72,7 +72,13 @@ def prepare_scan(
 
 
 def prepare_phantom(
-    folder: Path, region: str, modality: str, size: int, seed: int, index: int
+    folder: Path,
+    region: str,
+    modality: str,
+    preset: Preset,
+    size: int,
+    seed: int,
+    index: int,
 ) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
@@ -81,7 +87,6 @@ def prepare_phantom(
     case_id = phantom_id(region, seed, index)
     if entry := _finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    preset = phantom_preset(region, modality)
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region, modality=modality)
     conformed = conform(phantom.volume, preset, size, phantom.labels)

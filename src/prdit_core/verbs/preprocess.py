@@ -107,6 +107,7 @@ def preprocess_steps(
     """
     folder, places = named(out), [named(source) for source in sources]
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
     refuse_overlap(places, folder)
@@ -175,6 +176,7 @@ def phantom_steps(
     out: str | Path,
     region: str = "chest",
     modality: str = CT,
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> Iterator[PreparationEvent]:
@@ -183,6 +185,10 @@ def phantom_steps(
     The modality is ct, or t1 or t2 for MR of the head. Phantom i depends on region, seed and i
     alone, and its scan on the modality too. The same call goes on where it was stopped; a
     higher count adds to it, a lower one leaves it as it is.
+
+    Parameters
+    ----------
+    slab_mm : extent along z that is kept of each; None: all of the cube
 
     Yields
     ------
@@ -196,7 +202,9 @@ def phantom_steps(
         If `out` cannot be written or holds something else.
     """
     folder, preset = named(out), phantom_preset(region, modality)
+    preset = preset.model_copy(update={"slab_mm": slab_mm})
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
     if not 1 <= count <= MAX_PHANTOMS or seed < 0:
@@ -215,7 +223,7 @@ def phantom_steps(
     if modality != CT:
         settings["modality"] = modality
     claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, region, modality, size, seed)
+    prepare = partial(prepare_phantom, folder, region, modality, preset, size, seed)
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
@@ -233,6 +241,7 @@ def phantoms(
     out: str | Path,
     region: str = "chest",
     modality: str = CT,
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> DataSetWritten:
@@ -245,6 +254,7 @@ def phantoms(
             out=out,
             region=region,
             modality=modality,
+            slab_mm=slab_mm,
             validation_fraction=validation_fraction,
             workers=workers,
         )
