@@ -63,6 +63,12 @@ def preprocess(
             "a refiner."
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Label maps, each NIfTI of its scan's name and on its scan's grid."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
     validation: Validation = 0.1,
     workers: Workers = 1,
@@ -86,6 +92,7 @@ def preprocess(
         size=edge,
         out=out,
         read_options=options,
+        labels=labels,
         validation_fraction=validation,
         seed=seed,
         workers=workers,

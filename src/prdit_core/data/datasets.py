@@ -126,15 +126,26 @@ class PreparedData:
         InputRejected
             If the file is missing, damaged or was changed since.
         """
-        voxels = self.volume(case)
-        path = case_path(self.folder, VOLUMES, case.id)
-        if sha256_of(path) != case.sha256:
-            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
-        return voxels
+        return self._proved(VOLUMES, case, case.sha256)
 
     def labels(self, case: Case) -> NDArray[np.uint8] | None:
         """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
         return None if case.labels_sha256 is None else self._mapped(LABELS, case)
+
+    def labels_of(self, case: Case) -> NDArray[np.uint8]:
+        """Label map of a case, (D, H, W), once its bytes proved to be those of the manifest.
+
+        Raises
+        ------
+        InputRejected
+            If it has none, or the file is missing, damaged or was changed since.
+        """
+        if case.labels_sha256 is None:
+            raise InputRejected(
+                f"case {case.id} in {shown(self.folder)} has no labels; prepare the data with "
+                "preprocess --labels"
+            )
+        return self._proved(LABELS, case, case.labels_sha256)
 
     def verify(self) -> None:
         """Compare the hash of every file with the manifest.
@@ -150,6 +161,12 @@ class PreparedData:
                     f"a file of case {case.id} in {shown(self.folder)} differs from the manifest; "
                     "prepare the data again"
                 )
+
+    def _proved(self, kind: str, case: Case, digest: str) -> NDArray[Any]:
+        array, path = self._mapped(kind, case), case_path(self.folder, kind, case.id)
+        if sha256_of(path) != digest:
+            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
+        return array
 
     def _mapped(self, kind: str, case: Case) -> NDArray[Any]:
         path = case_path(self.folder, kind, case.id)

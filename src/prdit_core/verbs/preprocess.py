@@ -26,6 +26,7 @@ from prdit_core.data.outcomes import (
     ScanTally,
     update_report,
 )
+from prdit_core.data.paired_labels import LabelFolder
 from prdit_core.data.patients import is_known
 from prdit_core.data.phantoms import CT, region_of
 from prdit_core.data.preparing import (
@@ -75,6 +76,7 @@ def preprocess_steps(
     size: int,
     out: str | Path,
     read_options: ReadOptions = AS_STATED,
+    labels: str | Path | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     workers: int = 1,
@@ -86,6 +88,9 @@ def preprocess_steps(
     takes them out. `report.json` in `out` says what became of each scan; it names files, so it is
     not for sharing, as `source` of the events and `patients.json`, which tells patients apart.
     All else names neither files nor patients.
+
+    `labels` is a folder of label maps, one of each scan and on its grid (see `LabelFolder`): they
+    are prepared with the scans, nearest neighbour, and lie beside them as those of phantoms do.
 
     Yields
     ------
@@ -101,7 +106,8 @@ def preprocess_steps(
     RunBusy
         If another command that changes `out` does not come to an end.
     InputRejected
-        If there is no scan, or none that can be used, or a folder cannot be listed.
+        If there is no scan, or none that can be used, a folder cannot be listed, or `labels` is no
+        folder of label maps.
     PartialFailure
         After DataSetWritten, if some scans were rejected.
     """
@@ -110,7 +116,8 @@ def preprocess_steps(
     preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
-    refuse_overlap(places, folder)
+    maps = _label_folder(labels, places)
+    refuse_overlap([*places, *([maps.folder] if maps else [])], folder)
     _check_modality(preset, read_options)
     scans = find_sources(places)
     if not scans:
@@ -124,12 +131,15 @@ def preprocess_steps(
         "seed": seed,
         "validation_fraction": validation_fraction,
     }
+    if maps:  # of which data sets without say nothing
+        settings["labels"] = maps.names or "numbers"
     claim_folder(folder, settings)
-    prepare = partial(prepare_scan, folder, preset, size, read_options)
+    prepare = partial(prepare_scan, folder, preset, size, read_options, maps)
     tally = ScanTally(scans, cases_in(folder))
     for result in in_order(prepare, scans, workers):
         yield tally.add(result)
-    members = add_cases(folder, tally.kept, settings, {}) if tally.kept else None
+    names = maps.names if maps else {}
+    members = add_cases(folder, tally.kept, settings, names) if tally.kept else None
     report = shown(update_report(folder, tally))
     if members is None:
         raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
@@ -149,6 +159,7 @@ def preprocess(
     size: int,
     out: str | Path,
     read_options: ReadOptions = AS_STATED,
+    labels: str | Path | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     workers: int = 1,
@@ -161,6 +172,7 @@ def preprocess(
             size=size,
             out=out,
             read_options=read_options,
+            labels=labels,
             validation_fraction=validation_fraction,
             seed=seed,
             workers=workers,
@@ -259,6 +271,14 @@ def phantoms(
             workers=workers,
         )
     )
+
+
+def _label_folder(labels: str | Path | None, places: Sequence[Path]) -> LabelFolder | None:
+    """The label maps, which must not lie among the scans: they would be taken for some."""
+    if labels is None:
+        return None
+    refuse_overlap(places, named(labels), "label maps")
+    return LabelFolder.open(named(labels))
 
 
 def _check_modality(preset: Preset, options: ReadOptions) -> None:
