@@ -28,7 +28,7 @@ Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
 Shows = Literal["voxels", "averages"]
 Heads = Literal["apart", "agree"]
-RateName = Literal["constant", "cosine"]
+RateName = Literal["constant", "cosine", "polynomial"]
 WeightsName = Literal["ema", "model"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
@@ -139,6 +139,11 @@ class NetworkConfig(BaseModel, ABC):
     def trained_on(self) -> tuple[VolumeClass, ...]:
         """Classes of volumes that it holds; none where all are of one kind."""
         return ()
+
+    @property
+    def states(self) -> int:
+        """Of a codec: channels of what it makes of a volume."""
+        return self.channels
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Of a codec: grid of what it makes of a volume (D, H, W)."""
@@ -353,7 +358,8 @@ class TrainingConfig(BaseModel):
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """Learning rate. [the paper's]"""
     lr_schedule: RateName | None = None
-    """cosine falls to zero over the iterations, which then must not change. [constant]"""
+    """cosine and polynomial (power 0.9) fall to zero over the iterations, which then must not
+    change. [constant]"""
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient. [the paper's]"""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)

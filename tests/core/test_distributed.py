@@ -47,9 +47,11 @@ class Numbers:
     """Eight cases of one voxel each."""
 
     names = tuple("abcdefgh")
+    labels = (0,) * 8
+    shapes = ((1, 1, 1),) * 8
 
     def read(self, number: int) -> np.ndarray:
-        return np.full((1, 1, 1), number, np.float32)
+        return np.full((1, 1, 1, 1), number, np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def preprocess(
         seed=seed,
         workers=workers,
     )
-    _drain(events, "scans", json)
+    drain(events, "scans", json)
 
 
 @door
@@ -105,7 +105,7 @@ def phantoms(
         validation_fraction=validation,
         workers=workers,
     )
-    _drain(events, "phantoms", json)
+    drain(events, "phantoms", json)
 
 
 @door
@@ -163,7 +163,8 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
     return preset, size
 
 
-def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+def drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+    """Show what becomes of each case, and the whole at the end; stop after one if asked to."""
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None

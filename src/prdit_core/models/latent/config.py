@@ -50,6 +50,11 @@ class AutoencoderConfig(NetworkConfig):
         """Whole patches."""
         return self.patch
 
+    @property
+    def states(self) -> int:
+        """Channels of the latents."""
+        return self.code_size
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Grid of the latents of a volume (D, H, W).
 
