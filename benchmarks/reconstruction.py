@@ -2,258 +2,159 @@
 
 64^3; data from twice finer voxels with two rays a bin. Held-out phantoms are of seed 6; nothing
 was trained or tuned on them (training: seed 1, TV and last step: seed 5, errors of networks: 40).
-Every reconstruction is kept, so that the run can be stopped and called again; with other options
-it goes on with what they add.
+Every reconstruction is a cell that is kept, so that the run can be stopped and called again; with
+other options it goes on with what they add. What tells most comes first: cases in the order of
+`CASES`, each with single samples of all phantoms before further ones. Cells of a prior belong to
+its weights, whichever name it goes by.
 
 * PSNR, SSIM: grey 0 to 1, both clipped to -1000..400 HU; misfit: |A x - y| / |y|.
+* n: phantoms that a row is the mean of; rows of cells that are missing say so.
 * difference to TV: of PSNR on the same phantoms, mean and 95 % interval (Student's t).
 * nodules, edges, noise, coverage: see `looks.py`.
 * CPU seconds of this run, on whatever else ran beside: compare within it only.
 
-    python benchmarks/reconstruction.py [--phantoms N] [--cases NAME ...] [--priors NAME|FOLDER ...]
+    python benchmarks/reconstruction.py [--phantoms N] [--cases NAME ...] [--only WAY ...]
+        [--priors NAME|NAME=FOLDER ...] [--samples N] [--tables-only]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections import deque
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from fbp_unet import repaired, trained
 from looks import coverage, nodules, noise, sharpness
+from phantom_scans import CASES, FIELD_MM, Scale, Scan, scan
+from reconstruction_ways import CLASSICAL, DEFAULT, KINDS, WALKS, classical_ways, prior_ways
 from scipy import stats
 
 import prdit_core
-from prdit_core.data.phantoms import make_phantom
-from prdit_core.inverse import scanners
-from prdit_core.inverse.couplings import Coupling
+from prdit_core.files import write_atomically
 from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.machine import use_threads
 from prdit_core.metrics.fidelity import grey_fidelity
 from prdit_core.pictures import Panel, save_picture
-from prdit_core.verbs.reconstruct import prior_steps, prior_volume, problem_of, solved_classically
-from prdit_core.verbs.simulate import coarser, simulate
-from prdit_core.verbs.tv_strength import strength_for
-from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from reconstruction_ways import Run
 
-    from prdit_core.inverse.measurement import Measurement
+    Numbers = dict[str, float]
+    # Numbers of each row by phantom; an empty row is missing.
+    Rows = dict[str, dict[int, Numbers]]
 
-HELD_OUT, TRAINING = 6, 1
+HELD_OUT = 6
 WINDOW = (-1000.0, 400.0)
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is measured, and of which phantoms."""
-
-    views: int
-    arc: float = 180.0
-    photons: float | None = 1e5
-    family: str = "plain"
-
-
-CASES = {
-    "8 views": Case(8),
-    "120 degrees": Case(40, 120.0),
-    "20 views": Case(20),
-    "60 views": Case(60),
-    "8 views, no noise": Case(8, photons=None),
-    "8 views, 1e4": Case(8, photons=1e4),
-    "120 degrees, no noise": Case(40, 120.0, None),
-    "120 degrees, 1e4": Case(40, 120.0, 1e4),
-    "20 views, metal": Case(20, family="metal"),
-    "8 views, metal": Case(8, family="metal"),
-}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large all is; tests take it small."""
-
-    size: int = 64
-    steps: int = 20
-    samples: int = 4
-    training: int = 24
-    iterations: int = 1000
+COLUMNS = (
+    *("way", "n", "PSNR, dB", "to TV, dB", "SSIM", "misfit, %", "CPU s"),
+    *("lost", "invented", "edges", "noise, HU", "coverage, %"),
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
-    """A phantom, what is known of it, and a measurement."""
+class Priors:
+    """Models by the names that rows have, and how many samples of each are wanted."""
 
-    truth: np.ndarray
-    labels: np.ndarray
-    measurement: Measurement
+    known: dict[str, prdit_core.Prior] = field(default_factory=dict)
+    samples: int = 4
 
-
-@cache
-def phantom(seed: int, index: int, size: int, family: str) -> tuple[Volume, np.ndarray]:
-    made = make_phantom(seed, index, spacing_mm=160.0 / size)
-    hu = made.volume.voxels_hu.astype(np.float32)
-    if family == "metal":  # two rods beside the spine, which no prior has seen
-        z, y, x = (np.arange(edge) / edge for edge in hu.shape)
-        rods = np.hypot(y[:, None] - 0.62, np.abs(x[None] - 0.5) - 0.08) < 0.012
-        hu = np.where(rods[None] & (np.abs(z - 0.5) < 0.3)[:, None, None], 8000.0, hu)
-    return Volume(hu, made.volume.affine, made.volume.metadata), made.labels
-
-
-def scan(case: Case, seed: int, index: int, scale: Scale) -> Scan:
-    fine, labels = phantom(seed, index, scale.size, case.family)
-    truth = coarser(fine)
-    spec = scanners.parallel_scan(truth.shape, truth.spacing_mm, case.views, case.arc)
-    measurement = simulate(fine, spec, photons=case.photons, seed=seed, index=index)
-    return Scan(truth.voxels_hu.astype(np.float64), labels, measurement)
-
-
-def classical(method: str, **settings: Any) -> Callable[[Scan], tuple[np.ndarray, float]]:
-    def run(one: Scan) -> tuple[np.ndarray, float]:
-        problem = in_measured_unit(one.measurement, "cpu")
-        more = {"strength": strength_for(problem).value} if method == "tv" else {}
-        begun = time.thread_time()
-        found = solved_classically(problem, method, **settings, **more)  # type: ignore[arg-type]
-        return found.voxels_hu, time.thread_time() - begun
-
-    return run
-
-
-def unet(case: Case, scale: Scale, work: Path) -> Callable[[Scan], tuple[np.ndarray, float]]:
-    """Trained on phantoms that are measured as in this case, all of the plain family."""
-
-    def fbp(one: Scan) -> torch.Tensor:
-        problem = in_measured_unit(one.measurement, "cpu")
-        return torch.from_numpy(solved_classically(problem, "fbp").voxels_hu)
-
-    def pairs() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for index in range(scale.training):
-            one = scan(Case(case.views, case.arc, case.photons), TRAINING, index, scale)
-            yield fbp(one), torch.from_numpy(one.truth).float()
-
-    file = work / f"unet_{case.views}_{case.arc:g}_{case.photons}.pt"
-    network = trained(file, [] if file.exists() else list(pairs()), scale.iterations)
-
-    def run(one: Scan) -> tuple[np.ndarray, float]:
-        begun = time.thread_time()
-        found = repaired(network, fbp(one)).numpy()
-        return found, time.thread_time() - begun
-
-    return run
-
-
-def walk(
-    prior: prdit_core.Prior, coupling: Coupling, steps: int, index: int
-) -> Callable[[Scan], tuple[np.ndarray, float]]:
-    """A sample as the command makes it, with or without the last step."""
-    config = coupling.walk(steps=steps)
-
-    def run(one: Scan) -> tuple[np.ndarray, float]:
-        problem = problem_of(prior, one.measurement, None)
-        begun = time.thread_time()
-        (last,) = deque(
-            prior_steps(prior, problem, config, coupling, seed=0, index=index), maxlen=1
-        )
-        found = prior_volume(prior, problem, config, coupling, last, seed=0, index=index)
-        return found.voxels_hu, time.thread_time() - begun
-
-    return run
-
-
-def finished(prior: prdit_core.Prior, file: Path) -> Callable[[Scan], tuple[np.ndarray, float]]:
-    """The last step of `reconstruct` on a walk that is there."""
-
-    def run(one: Scan) -> tuple[np.ndarray, float]:
-        problem, before = problem_of(prior, one.measurement, None), np.load(file)
-        begun = time.thread_time()
-        x = Coupling().finish(problem, problem.measured(torch.from_numpy(before["hu"])[None, None]))
-        seconds = float(before["seconds"]) + time.thread_time() - begun
-        return problem.hu(x)[0, 0].numpy(), seconds
-
-    return run
-
-
-def kept(file: Path, run: Callable[[Scan], tuple[np.ndarray, float]], one: Scan) -> None:
-    """What a way makes of a scan, unless it is there."""
-    if file.exists():
-        return
-    hu, seconds = run(one)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial.npz")
-    np.savez(partial, hu=np.asarray(hu, np.float32), seconds=seconds)
-    os.replace(partial, file)
+    def folder(self, name: str) -> str:
+        """Of a prior's cells."""
+        return f"{name}-{self.known[name].digest[:8]}"
 
 
 class Reconstructions:
     """All reconstructions of one case."""
 
-    def __init__(self, name: str, work: Path, scale: Scale) -> None:
-        self.name, self.case, self.scale = name, CASES[name], scale
-        self.folder = work / name.replace(" ", "-").replace(",", "")
-        self.work = work
+    def __init__(self, name: str, work: Path, scale: Scale, priors: Priors) -> None:
+        self.name, self.case, self.scale, self.priors = name, CASES[name], scale, priors
+        self.folder, self.work = work / name.replace(" ", "-").replace(",", ""), work
 
     def file(self, way: str, index: int) -> Path:
         return self.folder / way.replace(" ", "-") / f"{index:02d}.npz"
 
-    def make(self, indices: list[int], priors: dict[str, prdit_core.Prior]) -> None:
-        many = 200 if self.case.views >= 60 else 400  # as tuned for SIRT, specification
-        self.folder.mkdir(parents=True, exist_ok=True)
-        ways: dict[str, Callable[[Scan], tuple[np.ndarray, float]]] = {
-            "FBP": classical("fbp"),
-            "CG20": classical("cg"),
-            "SIRT": classical("sirt", iterations=many),
-            "TV": classical("tv"),
-            "FBP-UNet": unet(self.case, self.scale, self.work),
-        }
-        for index in indices:
-            one = scan(self.case, HELD_OUT, index, self.scale)
-            for way, run in ways.items():
-                kept(self.file(way, index), run, one)
-            for name, prior in priors.items():
-                self._walk(name, prior, index, one)
-            print(f"{self.name}: phantom {index}", flush=True)
+    def ways(self) -> dict[str, Run]:
+        ways = classical_ways(self.name, self.case, self.scale, self.work)
+        for name, prior in self.priors.known.items():
+            own = self.priors.folder(name)
 
-    def _walk(self, name: str, prior: prdit_core.Prior, index: int, one: Scan) -> None:
-        steps = self.scale.steps
-        dds, plain = (Coupling(row, last_step="none") for row in ("dds", "cg"))
-        kept(self.file(f"{name} dds", index), walk(prior, dds, steps, 0), one)
-        for number in range(self.scale.samples):
-            file = self.file(f"{name} walk {number}", index)
-            kept(file, walk(prior, plain, steps, number), one)
-            kept(self.file(f"{name} default {number}", index), finished(prior, file), one)
+            def file(way: str, index: int, own: str = own) -> Path:
+                return self.file(f"{own} {way}", index)
 
-    def rows(self, indices: list[int], priors: list[str]) -> dict[str, list[dict[str, float]]]:
-        """Numbers of every way and phantom."""
-        scans = {index: scan(self.case, HELD_OUT, index, self.scale) for index in indices}
-        rows: dict[str, list[dict[str, float]]] = {}
+            for way, run in prior_ways(prior, self.scale.steps, self.priors.samples, file).items():
+                ways[f"{own} {way}"] = run
+        return ways
 
-        def add(row: str, index: int, ways: list[str]) -> None:
-            found = [np.load(self.file(way, index)) for way in ways]
-            samples = np.stack([one["hu"] for one in found]).astype(np.float64)
-            spent = sum(float(one["seconds"]) for one in found)
-            rows.setdefault(row, []).append(numbers(scans[index], samples, spent))
+    def make(self, indices: list[int], kinds: set[str]) -> None:
+        """All cells of these kinds that are not there; the last step takes its walk along."""
+        wanted = kinds | {"walk"} if DEFAULT in kinds else kinds
+        for way, run in self.ways().items():
+            if not wanted & set(way.split(" ")):
+                continue
+            for index in indices:
+                if not self.file(way, index).exists():
+                    seconds = self._keep(way, index, run)
+                    print(f"{self.name} | {way} | {index} | {seconds:.1f} CPU s", flush=True)
 
-        for index in indices:
-            for way in ("FBP", "CG20", "SIRT", "TV", "FBP-UNet"):
-                add(way, index, [way])
-            for prior in priors:
-                add(f"{prior} dds", index, [f"{prior} dds"])
-                for kind in ("walk", "default"):
-                    ways = [f"{prior} {kind} {number}" for number in range(self.scale.samples)]
-                    add(f"{prior} {kind}", index, ways[:1])
-                    if len(ways) > 1:
-                        add(f"{prior} {kind} mean of {len(ways)}", index, ways)
+    def _keep(self, way: str, index: int, run: Run) -> float:
+        hu, seconds = run(scan(self.case, HELD_OUT, index, self.scale), index)
+        content = {"hu": np.asarray(hu, np.float32), "seconds": np.array(seconds)}
+
+        def write(part: Path) -> None:
+            with part.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **content)
+
+        write_atomically(self.file(way, index), write)
+        return seconds
+
+    def groups(self) -> dict[str, list[str]]:
+        """Ways that each row is the mean of."""
+        groups = {way: [way] for way in CLASSICAL}
+        count = self.priors.samples
+        for name, prior in self.priors.known.items():
+            own, family = self.priors.folder(name), prior.network.config.family
+            for kind in (*WALKS, DEFAULT):
+                if kind in ("walk", DEFAULT):
+                    ways = [f"{own} {kind} {number}" for number in range(count)]
+                    groups[f"{name} {kind}"] = ways[:1]
+                    if count > 1:
+                        groups[f"{name} {kind}, mean of {count}"] = ways
+                elif WALKS[kind].family in ("", family):
+                    groups[f"{name} {kind}"] = [f"{own} {kind}"]
+        return groups
+
+    def rows(self, indices: list[int]) -> Rows:
+        """Numbers of every row and phantom, as far as they are made."""
+        rows: Rows = {row: {} for row in self.groups()}
+        for row, ways in self.groups().items():
+            for index in indices:
+                files = [self.file(way, index) for way in ways]
+                if all(file.exists() for file in files):
+                    found = [np.load(file) for file in files]
+                    samples = np.stack([one["hu"] for one in found]).astype(np.float64)
+                    spent = sum(float(one["seconds"]) for one in found)
+                    one = scan(self.case, HELD_OUT, index, self.scale)
+                    rows[row][index] = numbers(one, samples, spent)
         return rows
 
+    def picture(self, rows: Rows, index: int, place: Path) -> None:
+        """Rows of one phantom that are there; of priors with the last step, one and the mean."""
+        one = scan(self.case, HELD_OUT, index, self.scale)
+        spacing = (FIELD_MM / self.scale.size,) * 3
+        panels = []
+        for row, ways in self.groups().items():
+            if index in rows[row] and (row in CLASSICAL or DEFAULT in row):
+                hu = np.mean([np.load(self.file(way, index))["hu"] for way in ways], 0)
+                caption = f"{row.replace(' default', ', with the last step')}"
+                caption += f": {rows[row][index]['psnr']:.1f} dB"
+                panels.append(Panel(hu, spacing, WINDOW, caption))
+        panels.append(Panel(one.truth, spacing, WINDOW, f"truth (phantom {index})"))
+        save_picture(panels, place, f"{self.name}; simulated, not for diagnosis")
 
-def numbers(one: Scan, samples: np.ndarray, seconds: float) -> dict[str, float]:
+
+def numbers(one: Scan, samples: np.ndarray, seconds: float) -> Numbers:
     found = samples.mean(0)
     grey = grey_fidelity(one.truth, found, WINDOW)
     problem = in_measured_unit(one.measurement, "cpu")
@@ -280,65 +181,88 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():+.2f} +- {reach:.2f}"
 
 
-def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    columns = (
-        "way | PSNR, dB | to TV, dB | SSIM | misfit, % | CPU s | lost | invented | edges "
-        "| noise, HU | coverage, %"
-    )
-    lines = [f"| {columns} |", "|---" * 11 + "|"]
-    tv = np.array([row["psnr"] for row in rows["TV"]])
+def to_tv(rows: Rows, row: str) -> str:
+    """Difference of PSNR on the phantoms that have both; empty for TV and where there are none."""
+    tv, found = rows["TV"], rows[row]
+    both = [found[index]["psnr"] - tv[index]["psnr"] for index in found if index in tv]
+    return interval(np.array(both)) if both and row != "TV" else ""
+
+
+def table(rows: Rows, wanted: int) -> str:
+    """Of one case; `wanted` phantoms make it whole."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, found in rows.items():
-        values = {key: np.array([row[key] for row in found]) for key in found[0]}
-        covered = values["coverage"].mean()
+        if not found:
+            lines.append(f"| {name} | not made |{' |' * (len(COLUMNS) - 2)}")
+            continue
+        values = {key: np.array([one[key] for one in found.values()]) for key in COLUMNS_OF}
+        covered, noises = values["coverage"].mean(), values["noise"]
+        fine = noises[~np.isnan(noises)]
         cells = [
             name,
+            f"{len(found)}" if len(found) == wanted else f"{len(found)} of {wanted}",
             f"{values['psnr'].mean():.2f}",
-            "" if name == "TV" else interval(values["psnr"] - tv),
+            to_tv(rows, name),
             f"{values['ssim'].mean():.3f}",
             f"{100 * values['misfit'].mean():.2g}",
             f"{values['seconds'].mean():.1f}",
             f"{values['lost'].sum():.0f} of {values['nodules'].sum():.0f}",
             f"{values['invented'].sum():.0f}",
             f"{values['edges'].mean():.2f}",
-            f"{np.nanmean(values['noise']):.0f}",
+            f"{fine.mean():.0f}" if len(fine) else "",
             "" if np.isnan(covered) else f"{100 * covered:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def picture(case: Reconstructions, index: int, priors: list[str], file: Path) -> None:
-    one = scan(case.case, HELD_OUT, index, case.scale)
-    ways = ["FBP", "SIRT", "TV", "FBP-UNet", *(f"{prior} default 0" for prior in priors)]
-    volumes = {way: np.load(case.file(way, index))["hu"] for way in ways}
-    spacing = (320.0 / case.scale.size,) * 3
-    panels = [
-        Panel(hu, spacing, WINDOW, way) for way, hu in (*volumes.items(), ("truth", one.truth))
-    ]
-    save_picture(panels, file, "simulated, not for diagnosis")
+COLUMNS_OF = (
+    *("psnr", "ssim", "misfit", "seconds", "nodules", "lost", "invented", "edges", "noise"),
+    "coverage",
+)
+
+
+def summary(cases: dict[str, Rows]) -> str:
+    """PSNR of every case side by side, with the difference to TV."""
+    lines = [f"| way | {' | '.join(cases)} |", "|---" * (len(cases) + 1) + "|"]
+    for row in next(iter(cases.values())):
+        cells = []
+        for rows in cases.values():
+            psnr = [one["psnr"] for one in rows[row].values()]
+            difference = to_tv(rows, row)
+            more = f" ({difference})" if difference else ""
+            cells.append(f"{np.mean(psnr):.2f}{more}" if psnr else "not made")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("work/reconstruction"))
     parser.add_argument("--phantoms", type=int, default=16)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="ways made")
     parser.add_argument("--priors", nargs="+", default=["demo"], help="names, or NAME=FOLDER")
+    parser.add_argument("--samples", type=int, default=4, help="of each prior")
     parser.add_argument("--tables-only", action="store_true")
     options = parser.parse_args()
     use_threads(1)
     scale, indices = Scale(), list(range(options.phantoms))
     wanted = dict(word.partition("=")[::2] for word in options.priors)
-    priors = {
+    known = {
         name: prdit_core.load(folder or name).at_size(scale.size) for name, folder in wanted.items()
     }
+    priors, cases = Priors(known, options.samples), {}
     for name in options.cases:
-        case = Reconstructions(name, options.work, scale)
+        case = Reconstructions(name, options.work, scale, priors)
         if not options.tables_only:
-            case.make(indices, priors)
-        print(f"\n{name}, {len(indices)} phantoms\n{table(case.rows(indices, list(priors)))}\n")
-        place = options.work / f"{case.folder.name}.png"
-        picture(case, 0, list(priors), place)
+            case.make(indices, set(options.only))
+        rows = cases[name] = case.rows(indices)
+        print(f"\n{name}, {len(indices)} phantoms\n\n{table(rows, len(indices))}\n", flush=True)
+        case.picture(rows, indices[0], options.work / f"{case.folder.name}.png")
+    print(f"PSNR in dB, and its difference to TV\n\n{summary(cases)}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from chests import HELD_OUT, TRAINING, chests, save
+from latents import tiny_latent
 from toys import TINY_CHAIN, tiny_checkpoint
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -166,6 +167,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phantoms(3, size=64, seed=TRAINING, out=shelf / "data-64")
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
     tiny_checkpoint(shelf / "BASE", size=32, edge_mm=320.0)
+    tiny_latent(shelf / "LATENT")
     return shelf
 
 
@@ -184,6 +186,7 @@ def tiny(command: str, desk: Path) -> list[str]:
         "SCANS...": str(desk / "SCANS"),
         "RUN": "runs/local",
         "BASE": str(desk / "BASE"),
+        "128,128,64": "16,32,16",  # a grid of the tiny LATENT
     }
     words = command.split()[1:]
     verb = words[0]
@@ -195,7 +198,7 @@ def tiny(command: str, desk: Path) -> list[str]:
     for option, value in small.items():
         if option in words and value is not None:
             words[words.index(option) + 1] = value
-        elif option not in words and not (option == "--size" and of_a_run):
+        elif option not in words and not (option == "--size" and (of_a_run or "--shape" in words)):
             words += [option] if value is None else [option, value]
     if verb in ("preprocess", "phantoms"):  # pages show several ways into one folder
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)

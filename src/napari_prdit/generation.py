@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari_prdit.replay import Moment
 from prdit_core.config import Branch
-from prdit_core.presets import SAMPLING_PRESETS
+from prdit_core.presets import SAMPLING_PRESETS, sampling_preset
 from prdit_core.provenance import estimate_stamp
 from prdit_core.series import Sums
 
@@ -45,6 +45,7 @@ class Request:
 
     Attributes
     ----------
+    family : of the checkpoint, which says what a preset means
     size : one of a chain's, else None
     index : of the first volume
     branches : where the walk goes on with other noise
@@ -58,6 +59,7 @@ class Request:
     device: str
     index: int = 0
     branches: tuple[Branch, ...] = ()
+    family: str = "prdit"
 
     def command(self) -> str:
         """The same volumes by the command line."""
@@ -65,7 +67,7 @@ class Request:
         words += [] if self.size is None else ["--size", str(self.size)]
         words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
         words += ["--index", str(self.index)] if self.index else []
-        words += preset_words(self.config)
+        words += preset_words(self.config, self.family)
         for branch in self.branches:
             words += ["--branch", str(branch)]
         return shlex.join([*words, "--out", "volumes"])
@@ -86,15 +88,15 @@ class Request:
         return not reused and self.config.sampler != "heun"
 
 
-def preset_words(config: SamplingConfig) -> list[str]:
-    """Options of the command that give these settings."""
-    for preset_name, preset in SAMPLING_PRESETS.items():
-        if preset.config == config:
-            return ["--preset", preset_name]
+def preset_words(config: SamplingConfig, family: str) -> list[str]:
+    """Options of the command that give these settings to a model of this family."""
+    for name in SAMPLING_PRESETS:
+        if sampling_preset(name, family) == config:
+            return ["--preset", name]
     words = ["--preset", "paper"]  # which has no rule of refreshing that could not be undone
-    for name, value in config.model_dump(exclude_none=True).items():
+    for setting, value in config.model_dump(exclude_none=True).items():
         text = f"{value:g}" if isinstance(value, float) else str(value)
-        words += [f"--{name.replace('_', '-')}", text]
+        words += [f"--{setting.replace('_', '-')}", text]
     return words
 
 

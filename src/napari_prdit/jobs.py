@@ -37,7 +37,7 @@ class Failed:
 
 
 class Abandoned(BaseException):
-    """Raised within work that nobody waits for any more."""
+    """Raised within work that nobody waits for any more; it ends without an event."""
 
 
 class Mailbox(Generic[T]):
@@ -106,6 +106,11 @@ class Control:
     def raise_if_abandoned(self) -> None:
         """Raise `Abandoned` in the middle of a step that nobody waits for."""
         if self.abandoned:
+            raise Abandoned
+
+    def raise_if_stopped(self) -> None:
+        """Raise `Abandoned` in the middle of a step that is of no use unless it is finished."""
+        if self.stopped:
             raise Abandoned
 
     def may_go_on(self) -> bool:

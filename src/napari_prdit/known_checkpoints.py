@@ -67,6 +67,11 @@ def makes(name: str, edge: int | None = None) -> str:
     return f"{_subject(header)}, {voxels} voxels of {spacing} mm{doubt}"
 
 
+def family_of(name: str) -> str:
+    """Of its network; raises as `described`."""
+    return read_header(find(name)).model.family
+
+
 def setting(name: str, device: str) -> Setting:
     """What the pace of a checkpoint depends on here; raises as `described`."""
     return Setting(read_header(find(name)).digest, device, default_threads())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_prdit.inspector import scan_of
 from prdit_core.errors import UsageError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Setting = Literal["views", "arc", "dose", "noise seed", "factor", "blur"]
 _RAYS: tuple[Setting, ...] = ("views", "arc", "dose", "noise seed")
+Beam = Literal["parallel", "fan", "cone"]
+# Degrees that see all of a volume, by beam.
+WHOLE_ARC: Mapping[Beam, int] = {"parallel": 180, "fan": 360, "cone": 360}
 NOISELESS = "no noise"
 # Photons sent along each ray, by the words of the form.
 DOSES: Mapping[str, float | None] = {
@@ -40,12 +43,13 @@ class Scanner:
 
     Attributes
     ----------
-    views : of parallel beam
-    arc_deg : degrees that they cover; 180 see all of a volume
+    views : how many
+    arc_deg : degrees that they cover; see `WHOLE_ARC`
     dose : one of `DOSES`
     seed : of the photon noise
     factor : edge of the blocks that are averaged, in voxels
     blur : standard deviation of a Gaussian, in voxels
+    beam : of rays
     """
 
     views: int = 20
@@ -54,6 +58,7 @@ class Scanner:
     seed: int = 0
     factor: int = 2
     blur: float = 1.5
+    beam: Beam = "parallel"
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class ScanTask:
     ----------
     words : for a list to choose from
     explains : what is asked, in a sentence or two
-    operator : that measures
+    operator : that measures; where there are rays the beam of the scanner does
     settings : that it heeds
     scanner : its usual settings
     """
@@ -167,7 +172,7 @@ class Simulation:
         conformed = conform(scan_of(*self.scan[:2]), expected.preset, expected.size * finer)
         target = coarser(conformed.volume) if self.task.has_rays else conformed.volume
         spec = spec_for(
-            self.task.operator,
+            self.scanner.beam if self.task.has_rays else self.task.operator,
             target,
             views=self.scanner.views,
             arc_deg=float(self.scanner.arc_deg),
@@ -181,17 +186,23 @@ class Simulation:
 
 @dataclass(frozen=True)
 class MeasurementFile:
-    """A measurement of ours or of a scanner."""
+    """A measurement of ours or of a scanner.
+
+    Attributes
+    ----------
+    stated : fields of `RawOptions` that were given
+    """
 
     path: str
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     def measured(self) -> MeasuredData:
         """Read and judged."""
-        from prdit_core import open_measurement
+        from prdit_core import RawOptions, open_measurement
 
         if not self.path:
             raise UsageError("choose a measurement file first, or drop one on the field")
-        measurement = open_measurement(Path(self.path).expanduser())
+        measurement = open_measurement(Path(self.path).expanduser(), RawOptions(**self.stated))
         return MeasuredData(measurement, None, tuple(measurement.metadata.get("notes", ())))
 
 

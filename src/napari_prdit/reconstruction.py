@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_prdit.generation import loaded, watched
@@ -13,11 +14,11 @@ from prdit_core.provenance import ESTIMATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
-    from pathlib import Path
 
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.measuring import MeasuredSource
     from prdit_core import Measurement, SampleStep
+    from prdit_core.config import CouplingName, LastStepName
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.reconstruct import ClassicalMethod
     from prdit_core.volume import Volume
@@ -28,7 +29,21 @@ DETERMINED, IMAGINED = "determined", "imagined"
 MODEL = "model"
 PARTS = (SPREAD, DETERMINED, IMAGINED)
 METHODS: dict[ClassicalMethod, str] = {"fbp": "FBP", "sirt": "SIRT", "cg": "CG", "tv": "TV"}
-STEPS, ITERATIONS, SAMPLES = 20, 5, 4
+STEPS, SAMPLES = 20, 4
+COUPLINGS: dict[CouplingName, str] = {
+    "cg": "conjugate gradients from what the model predicts",
+    "dds": "the same on a DDIM walk",
+    "prox": "prediction and data weighed by their errors",
+    "pigdm": "PiGDM, by the derivative of the network; several times as slow",
+    "posterior": "moment matching by the derivative; several times as slow",
+    "guidance": "pushes the state down the misfit, as TF-PRDiT does",
+}
+# Those that need the error of the network.
+CALIBRATED: tuple[CouplingName, ...] = ("prox", "pigdm")
+LAST_STEPS: dict[LastStepName, str] = {
+    "tv": "a little total variation, which takes grain away",
+    "none": "samples as they are",
+}
 # Methods that only make sense of rays.
 OF_RAYS: tuple[ClassicalMethod, ...] = ("fbp", "sirt")
 
@@ -40,7 +55,9 @@ class Reconstruction:
     Attributes
     ----------
     size : of the resolutions of a chain; None: that of the measurement
-    iterations : of conjugate gradients at every step
+    iterations : of conjugate gradients at every step; None: as many as the coupling has
+    calibration : file with the error of the network; empty: that beside the weights
+    last_step : after the walk, of projections
     seed : of the first sample; all have the same, and differ by their index
     """
 
@@ -49,7 +66,10 @@ class Reconstruction:
     size: int | None
     device: str
     steps: int = STEPS
-    iterations: int = ITERATIONS
+    coupling: CouplingName = "cg"
+    iterations: int | None = None
+    calibration: str = ""
+    last_step: LastStepName = "tv"
     seed: int = 0
     count: int = SAMPLES
 
@@ -104,12 +124,15 @@ def reconstruct_work(
     prior = loaded(request.checkpoint, request.size, request.device)
     from prdit_core import Coupling
     from prdit_core.verbs.assess import assess
-    from prdit_core.verbs.reconstruct import WALK, fitting, prior_steps, prior_volume, problem_of
+    from prdit_core.verbs.reconstruct import fitting, prior_steps, prior_volume, problem_of
+    from prdit_core.verbs.ways import calibration_for
 
     prior = fitting(prior, measured.measurement, request.size)
     problem = problem_of(prior, measured.measurement, None)
-    config = WALK.model_copy(update={"steps": request.steps})
-    coupling = Coupling("cg", request.iterations)
+    file = Path(request.calibration).expanduser() if request.calibration else None
+    errors = calibration_for(request.coupling, file, request.checkpoint, prior)
+    coupling = Coupling(request.coupling, request.iterations, errors, request.last_step)
+    config = coupling.walk(steps=request.steps)
     # The last step takes as long as several of the walk, so pictures do without.
     bare = replace(coupling, last_step="none")
     finished: list[Volume] = []
@@ -137,18 +160,19 @@ def compare_work(
     """Measure, and reconstruct without a model; what is stopped leaves nothing."""
     measured = source.measured()
     yield measured
-    from prdit_core.machine import use_threads
+    from prdit_core.machine import interruptible, use_threads
     from prdit_core.verbs.assess import assess
     from prdit_core.verbs.ways import classical
 
-    way = classical(
-        measured.measurement,
-        method,
-        iterations=None,
-        strength=None,
-        device="cpu",
-        threads=use_threads(None),
-    )
+    with interruptible(control.raise_if_stopped):  # tuning TV on a phantom takes a minute
+        way = classical(
+            measured.measurement,
+            method,
+            iterations=None,
+            strength=None,
+            device="cpu",
+            threads=use_threads(None),
+        )
 
     def picture(step: Any) -> Frame:
         return Frame(method, way.volume(step, 0))

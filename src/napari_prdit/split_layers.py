@@ -45,6 +45,12 @@ PARTS = {
     "scan": Part("scan, as the model sees it", "The scan on the grid of the model: the truth."),
     "noisy": Part("noisy scan", "What the model is given: the scan under noise."),
     "x0-local": Part("local part", "Each small block cleaned on its own, blind to all others."),
+    "x0-no-context": Part(
+        "without context", "Tiles that know their place and see nothing of the volume as a whole."
+    ),
+    "x0-no-coordinates": Part(
+        "without coordinates", "Tiles that see the whole volume, small, and not where they lie."
+    ),
     "x0-global-residual": Part(
         "global residual",
         "What the global part adds (orange) or takes away (blue), since it sees the whole volume.",
@@ -61,6 +67,12 @@ PARTS = {
         "error", "Prediction minus scan: orange too dense, blue not dense enough.", signed=True
     ),
     "eps-local": Part("noise, local part", "The noise each small block finds alone.", signed=True),
+    "eps-no-context": Part(
+        "noise, without context", "The noise that tiles find without the whole.", signed=True
+    ),
+    "eps-no-coordinates": Part(
+        "noise, without coordinates", "The noise that tiles find anywhere.", signed=True
+    ),
     "eps-global-residual": Part(
         "noise, global residual", "How the global part corrects that noise.", signed=True
     ),
@@ -88,10 +100,29 @@ CHAIN_PARTS = PARTS | {
         signed=True,
     ),
 }
+# A patch prior is no sum, but can be shown less than it was trained with.
+PATCH_PARTS = PARTS | {
+    "x0-local": Part(
+        "tile alone", "Every tile without context and coordinates, blind to all else."
+    ),
+    "x0-global-residual": Part(
+        "context and coordinates",
+        "What these two add (orange) or take away (blue), together.",
+        signed=True,
+    ),
+    "x0-total": Part("with both", "What the model takes the clean scan to be."),
+    "eps-local": Part("noise, tile alone", "The noise every tile finds alone.", signed=True),
+    "eps-global-residual": Part(
+        "noise, context and coordinates", "How the two correct that noise.", signed=True
+    ),
+    "eps-total": Part("noise, with both", "What the model takes the noise to be.", signed=True),
+}
 
 
 def parts_of(volumes: Mapping[str, Volume]) -> Mapping[str, Part]:
     """How the volumes of a result are shown."""
+    if "x0-no-context" in volumes:
+        return PATCH_PARTS
     return CHAIN_PARTS if "x0-refiner" in volumes else PARTS
 
 

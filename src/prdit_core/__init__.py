@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
-    from prdit_core.inverse.scans import open_measurement
+    from prdit_core.inverse.scans import RawOptions, open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
@@ -67,6 +67,7 @@ _HOMES = {
     "PreparedData": "data.datasets",
     "Preset": "data.transforms",
     "Prior": "models.prior",
+    "RawOptions": "inverse.scans",
     "ReadOptions": "data.io",
     "SAMPLERS": "sampling.sampler",
     "SampleStep": "sampling.sampler",
@@ -128,6 +129,7 @@ __all__ = [
     "PreparedData",
     "Preset",
     "Prior",
+    "RawOptions",
     "ReadOptions",
     "SampleStep",
     "SamplingConfig",

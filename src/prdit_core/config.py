@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.classes import VolumeClass
+    from prdit_core.geometry import Geometry
 
 Norm = Literal["layer", "rms"]
 Output = Literal["image-and-noise", "velocity"]
@@ -34,7 +37,9 @@ GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
 GridName = Literal["exact", "log-snr", "release"]
-OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur"]
+OperatorName = Literal["parallel", "fan", "cone", "x-ray", "super-resolution", "blur", "kspace"]
+PatternName = Literal["gaussian", "poisson"]
+PhaseName = Literal["none", "smooth"]
 SamplerName = Literal[
     "increment",
     "increment-2",
@@ -48,6 +53,10 @@ SamplerName = Literal[
     "ddim-even",
     "ddpm",
 ]
+
+
+# Samplers that take fresh noise by rules of their own, with eta in place of k.
+WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even", "ddpm")
 
 
 class PatchGeometry(BaseModel):
@@ -135,6 +144,20 @@ class NetworkConfig(BaseModel, ABC):
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
 
+    def grids(self, geometry: Geometry, label: str | None) -> tuple[Geometry, ...]:
+        """Grids of the volumes it makes, that of fewest voxels first.
+
+        Parameters
+        ----------
+        geometry : the finest of a chain of resolutions
+        label : a class, whose grids are those that it was trained on
+        """
+        for one in self.trained_on:
+            if one.name == label:
+                return one.geometries
+        edge = geometry.shape[0]
+        return tuple(geometry.coarser(edge // size) for size in self.sizes(edge))
+
     @property
     def trained_on(self) -> tuple[VolumeClass, ...]:
         """Classes of volumes that it holds; none where all are of one kind."""
@@ -144,6 +167,10 @@ class NetworkConfig(BaseModel, ABC):
     def states(self) -> int:
         """Of a codec: channels of what it makes of a volume."""
         return self.channels
+
+    def padded(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Of a codec: the volume that it makes of one (D, H, W) before it encodes it."""
+        return shape
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Of a codec: grid of what it makes of a volume (D, H, W)."""
@@ -285,7 +312,18 @@ class SamplingConfig(BaseModel):
     renoise: int = Field(default=1, ge=1, le=64)
     """Patch prior: looks at each state, over other tiles each time. [1]"""
     guidance: float = Field(default=1.0, ge=0, le=100, allow_inf_nan=False)
-    """Weight of the class by that of none; 1 is the class as it was learnt, above it more."""
+    """Weight of the class by that of none; above 1 more of it. [1]"""
+
+    def but(self, wishes: Mapping[str, Any]) -> SamplingConfig:
+        """The same walk but for what is wished.
+
+        Its k does not go along to a sampler that has none; a k that is wished there stays, and is
+        refused when the walk begins.
+        """
+        settings = {**dict(self), **wishes}
+        if "k" not in wishes and settings["sampler"] in WITHOUT_K:
+            settings["k"] = 1.0
+        return SamplingConfig(**settings)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

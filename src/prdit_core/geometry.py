@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from prdit_core.errors import UsageError
 
 Edge = Annotated[int, Field(ge=1, le=4096)]
 Millimetres = Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)]
@@ -34,6 +37,21 @@ class Geometry(BaseModel):
         z, y, x = (mm * times for mm in self.spacing_mm)
         content = {"shape": (depth, height, width), "spacing_mm": (z, y, x)}
         return self.model_copy(update=content)
+
+
+def shape_of(text: str) -> tuple[int, int, int]:
+    """The grid that a text such as ``64,32,32`` names, (D, H, W).
+
+    Raises
+    ------
+    UsageError
+        If it is no such text.
+    """
+    edges = re.fullmatch(r" *([0-9]{1,4}) *, *([0-9]{1,4}) *, *([0-9]{1,4}) *", text, re.ASCII)
+    if edges is None:
+        raise UsageError(f"shape {text!r} is not D,H,W; give three numbers of voxels, as 64,32,32")
+    depth, height, width = map(int, edges.groups())
+    return depth, height, width
 
 
 def by(shape: tuple[int, ...]) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
 
 HU = "HU"
+# Of what is no CT, such as the signal of MRI.
+ARBITRARY = "arbitrary units"
 
 
 class Intensity(BaseModel):
@@ -29,7 +31,7 @@ class Intensity(BaseModel):
     window_hu : (low, high) in HU, or in `units`
     model_range : (low, high) in model units, (-1, 1) unless an imported model used another
     exact : whether HU can be recovered (False where the training window is not known)
-    units : of the volumes; other than HU for what is no CT, such as "a.u." of an MR image
+    units : of the volumes; other than HU for what is no CT, such as `ARBITRARY`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -67,6 +67,9 @@ class Draw(Enum):
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"
+    KSPACE_SAMPLES = 30, "numpy"
+    KSPACE_PHASE = 31, "numpy"
+    KSPACE_NOISE = 30, "torch"
     # The patch prior: its weights, and what a look at a state draws; then what training draws.
     PATCH_WEIGHTS = 20, "torch"
     OFFSET = 21, "torch"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.files import sha256_of
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ _BRANCHES = "branches"
 DERIVED = "derived from a scan by a model, not for diagnosis"
 # Keys of a record that say which file it is of, in which units, and which checkpoint made it.
 FILE, DIGEST, UNITS, MAKER = "volume", "sha256", "units", "checkpoint_sha256"
+CLASS = "class"  # of a model of several
 RESEARCH = "for research, not for diagnosis"  # of what no model made
 
 
@@ -35,8 +37,16 @@ def stamp(
     threads: int,
     linear: str,
     branches: Sequence[Branch] = (),
+    label: str | None = None,
+    units: str = HU,
 ) -> dict[str, Any]:
-    """Metadata of a generated volume; equal settings give equal metadata."""
+    """Metadata of a generated volume; equal settings give equal metadata.
+
+    Parameters
+    ----------
+    label, units : class of the volume and units of its voxels, left out where there is none and
+        where they are HU
+    """
     from prdit_core.machine import package_version
 
     metadata = {
@@ -54,6 +64,10 @@ def stamp(
     }
     if branches:
         metadata[_BRANCHES] = [str(branch) for branch in branches]
+    if label is not None:
+        metadata[CLASS] = label
+    if units != HU:
+        metadata[UNITS] = units
     return _described(metadata)
 
 
@@ -77,6 +91,8 @@ def _described(metadata: dict[str, Any]) -> dict[str, Any]:
     words = [SYNTHETIC]
     if ESTIMATE in metadata:
         words.append(f"estimate at step {metadata[ESTIMATE]} of {metadata['steps']}")
+    if UNITS in metadata:
+        words.append(f"units {metadata[UNITS]}")
     made = f"PRDiT {metadata['checkpoint_sha256'][:8]}"
     made += f" seed {metadata['seed']} index {metadata['index']}"
     made += "".join(f" branch {text}" for text in metadata.get(_BRANCHES, ()))

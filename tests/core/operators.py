@@ -15,6 +15,7 @@ from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
+from prdit_core.inverse.sampling_patterns import FastScan
 from prdit_core.noise import Draw, generator, unit_noise
 
 SPACING = (2.0, 1.5, 0.7)
@@ -69,6 +70,8 @@ SPECS: dict[str, Spec] = {
     "blur, reflect": BlurSpec(shape=(5, 4, 6), sigma=1.5, radius=3, border="reflect"),
     "blur, symmetric": BlurSpec(shape=(4, 5, 6), sigma=1.5, radius=3, border="symmetric"),
     "blur, wrap": BlurSpec(shape=(4, 5, 6), sigma=1.5, radius=3, border="wrap"),
+    "k-space, columns": FastScan("gaussian", 2, 0.2).spec((3, 5, 8)),
+    "k-space with a phase, places": FastScan("poisson", 3, 0.05, "smooth").spec((3, 8, 7)),
 }
 
 

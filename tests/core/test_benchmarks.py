@@ -175,26 +175,53 @@ def test_reconstructions_are_those_of_the_product_and_are_made_once(
     reconstruction: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    names = reconstruction["classical"].__globals__
-    monkeypatch.setitem(names, "strength_for", lambda _: Strength(1e-5, "given"))  # tuning is slow
-    small = reconstruction["Scale"](size=32, steps=2, samples=2, training=2, iterations=3)
-    case = reconstruction["Reconstructions"]("8 views, metal", tmp_path, small)
+    ways = sys.modules["reconstruction_ways"]
+    monkeypatch.setattr(ways, "strength_for", lambda _: Strength(1e-5, "given"))  # tuning is slow
+    small = reconstruction["Scale"](size=32, steps=2, training=3, iterations=3)
     prior = prdit_core.load("demo").at_size(32)
-    case.make([0, 1], {"demo": prior})
+    priors = reconstruction["Priors"]({"demo": prior}, samples=2)
+    case = reconstruction["Reconstructions"]("8 views, metal", tmp_path, small, priors)
+    case.make([0], {"FBP", "TV"})
+    rows = {cells[0]: cells for cells in table_of(reconstruction, case, [0, 1])}
+    assert rows["FBP"][1] == "1 of 2" and rows["SIRT"][1] == "not made"
+    case.make([0, 1], set(reconstruction["KINDS"]))
     files = {file: file.read_bytes() for file in tmp_path.rglob("*.npz")}
-    case.make([0, 1], {"demo": prior})
+    case.make([0, 1], set(reconstruction["KINDS"]))
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.npz")} == files
     one = reconstruction["scan"](case.case, 6, 1, small)
     assert one.truth.max() > 400  # metal
     expected = prdit_core.reconstruct(
         prior, one.measurement, prdit_core.verbs.reconstruct.WALK.model_copy(update={"steps": 2})
     )
-    made = np.load(case.file("demo default 0", 1))["hu"]
+    made = np.load(case.file(f"demo-{prior.digest[:8]} default 0", 1))["hu"]
     np.testing.assert_allclose(made, expected.voxels_hu, atol=0.5)
-    table = reconstruction["table"](case.rows([0, 1], ["demo"]))
-    rows = {cells[0]: cells for cells in map(cells_of, table.splitlines()[2:])}
+    rows = {cells[0]: cells for cells in table_of(reconstruction, case, [0, 1])}
     assert {"FBP", "CG20", "SIRT", "TV", "FBP-UNet", "demo dds", "demo walk"} < set(rows)
-    assert rows["TV"][2] == "" and "+-" in rows["demo default mean of 2"][2]
+    assert rows["TV"][3] == "" and "+-" in rows["demo default, mean of 2"][3]
+    case.picture(case.rows([0]), 0, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def table_of(reconstruction: dict[str, Any], case: Any, indices: list[int]) -> list[list[str]]:
+    table: str = reconstruction["table"](case.rows(indices), len(indices))
+    return [cells_of(line) for line in table.splitlines()[2:]]
+
+
+def test_shifted_families_shift_anatomy_or_data(reconstruction: dict[str, Any]) -> None:
+    cases, small = reconstruction["CASES"], reconstruction["Scale"](size=32)
+    names = ("", ", metal", ", small bodies", ", rings", ", truncated")
+    plain, metal, child, rings, cut = (
+        reconstruction["scan"](cases[f"8 views{name}"], 6, 0, small) for name in names
+    )
+    assert metal.truth.max() > 1000 > plain.truth.max()
+    body = [float((one.truth > -500).mean()) for one in (plain, child)]
+    assert body[1] == pytest.approx(0.75**3 * body[0], rel=0.1)
+    assert child.labels.shape == plain.labels.shape == (64, 64, 64)
+    spoilt = rings.measurement.values - plain.measurement.values
+    np.testing.assert_allclose(spoilt - spoilt[:, :1], 0, atol=1e-5)  # the same in all views
+    assert np.std(spoilt) == pytest.approx(0.02, rel=0.2)
+    assert cut.measurement.values.shape[2] == 22 < plain.measurement.values.shape[2]
+    assert next(iter(cases)) == "8 views" and list(cases)[1] == "120 degrees"
 
 
 def test_looks_count_nodules_edges_noise_and_coverage(reconstruction: dict[str, Any]) -> None:

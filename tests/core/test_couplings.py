@@ -102,6 +102,7 @@ def test_a_coupling_brings_its_own_walk_unless_another_is_wished() -> None:
     dds = Coupling("dds").walk(steps=50)
     assert (dds.sampler, dds.eta, dds.k, dds.steps) == ("ddim", 0.85, 1.0, 50)
     assert Coupling("dds").walk(eta=0.5).eta == 0.5
+    assert Coupling("cg").walk(sampler="ddim").k == 1.0  # which has none
     other = Coupling("dds").walk(sampler="increment")
     assert (other.eta, other.k) == (None, WALK.k)
 
@@ -182,14 +183,8 @@ def test_noise_is_what_photons_make_it_and_assumed_where_nobody_counted(
 class Halved:
     """Latents are means of 2^3 voxels, turned over; what is finer is lost."""
 
-    def to(self, device: str) -> Halved:
-        return self
-
-    def of(self, shape: tuple[int, int, int]) -> Halved:
-        return self
-
-    def channels(self, states: int) -> int:
-        return states
+    to = of = lambda self, _: self  # type: ignore[assignment]
+    padded = channels = lambda self, same: same  # type: ignore[assignment]
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         depth, height, width = shape

@@ -23,6 +23,7 @@ from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
+from prdit_core.models.codec import Identity
 from prdit_core.models.families import FAMILIES, Family
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.plot import plot_run
@@ -147,17 +148,8 @@ class Scale(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class Halving:
+class Halving(Identity):
     module: Scale
-
-    def to(self, device: str) -> Halving:
-        return self
-
-    def of(self, shape: tuple[int, int, int]) -> Halving:
-        return self
-
-    def channels(self, states: int) -> int:
-        return states
 
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return self.module.config.grid(shape)

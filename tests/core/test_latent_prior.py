@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import pytest
 import torch
 from latents import AUTOENCODER, BIFLOW, CLASSES, FLAT, HEAD, MR, tiny_latent
+from test_command import run
+from toys import TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
 from prdit_core.checkpoints.store import Header
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
-from prdit_core.geometry import cubic
+from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.schedule import VPCosineSchedule
@@ -123,9 +127,22 @@ def test_a_header_begins_with_its_first_class_and_every_grid_fits(prior: Prior) 
         Header(**whole | {"geometry": cubic(64, 320.0)})
     with pytest.raises(ValueError, match="not those of the first class, chest"):
         Header(**whole | {"intensity": MR})
-    odd = CLASSES[1].model_copy(update={"geometries": (cubic(24, 256.0),)})
-    with pytest.raises(ValueError, match="24"):
-        Header(**whole | {"model": BIFLOW.model_copy(update={"classes": (CLASSES[0], odd)})})
+    deep = BIFLOW.model_copy(update={"sub_volume": 8})
+    with pytest.raises(ValueError, match="must be multiples of 8"):
+        Header(**whole | {"model": deep})
+
+
+def test_a_grid_of_no_whole_patches_is_padded_cropped_and_recorded(tmp_path: Path) -> None:
+    odd = Geometry(shape=(12, 20, 16), spacing_mm=(5.0, 4.0, 4.0), field_of_view_mm=80.0)
+    classes = (CLASSES[0].model_copy(update={"geometries": (odd, cubic(32, 320.0))}),)
+    tiny = tiny_latent(tmp_path / "odd", BIFLOW.model_copy(update={"classes": classes}))
+    prior = prdit_core.load(tiny).at_shape((12, 20, 16))
+    assert prior.shape == (1, 4, 4, 8, 4)
+    volume = prdit_core.generate(prior, FEW)
+    assert volume.shape == (12, 20, 16) and volume.metadata["padded_to"] == [16, 32, 16]
+    assert "padded_to" not in prdit_core.generate(prdit_core.load(tiny), FEW).metadata
+    state = prior.encode(volume.voxels_hu)
+    assert state.shape == prior.shape and prior.preview_hu(state).shape == (12, 20, 16)
 
 
 def test_units_are_said_only_where_they_are_not_hu() -> None:
@@ -147,3 +164,70 @@ def test_it_is_measured_and_its_memory_told(prior: Prior) -> None:
     assert [speed.size for speed in speeds] == [16, 32]
     assert speeds[1].gflop > 4 * speeds[0].gflop > 0
     assert prior.memory > prior.at_size(16).memory > 4 * 1000
+
+
+# ------------------------------------------------------------------------- by the command
+
+
+def test_a_class_and_a_grid_are_chosen_by_the_command(tmp_path: Path) -> None:
+    tiny = tiny_latent(tmp_path / "tiny")
+    few = ("--steps", 2, "--threads", 1, "--checkpoint", tiny)
+    head = ("--class", "head", "--shape", "16,32,16", "--guidance", 2)
+    run("generate", *few, *head, "--out", tmp_path / "head.nii.gz")
+    record = json.loads((tmp_path / "head.json").read_text())
+    assert record["class"] == "head" and record["guidance"] == 2
+    assert record["shape"] == [16, 32, 16] and record["units"] == "HU"
+    again = run("generate", *few, *head, "--out", tmp_path / "head.nii.gz", "--json")
+    assert json.loads(again.stdout)["reused"] == 1
+    line = run("generate", *few, "--size", 16, "--out", tmp_path / "head.nii.gz", code=6).stderr
+    assert "class head instead of chest" in line
+    run("generate", *few, "--class", "head-t1", "--size", 16, "--out", tmp_path / "mr.nii.gz")
+    image, record = nib.load(tmp_path / "mr.nii.gz"), json.loads((tmp_path / "mr.json").read_text())
+    assert record["units"] == "a.u." and "units a.u." in record["description"]
+    assert b"units a.u." in image.header["descrip"].item()
+    assert 0 <= image.get_fdata().min() and image.get_fdata().max() <= 1000
+
+
+def test_the_command_says_which_classes_and_grids_there_are(tmp_path: Path) -> None:
+    tiny = tiny_latent(tmp_path / "tiny")
+    content = json.loads(run("info", tiny, "--json").stdout)
+    assert content["volume"] == "32 x 32 x 32 voxels of 10 x 10 x 10 mm"
+    assert content["sizes"] == [16, 32] and content["hu"] == "-1000 to 400, exact"
+    assert content["class head-t1"] == {
+        "volumes": ["16 x 16 x 16 voxels of 16 x 16 x 16 mm"],
+        "units": "0 to 1000 a.u., exact",
+    }
+    assert content["codec"]["family"] == "patch-volume" and content["parameters"] > 1000
+    words = run("info", tiny).stdout
+    assert "class head " in words and "16 x 32 x 16 voxels of 4 x 2 x 2 mm; 32 x 32 x 32" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--class", "leg"), "tiny knows the classes chest, head, head-t1, not 'leg'"),
+        (("--shape", "8,8,8"), "class chest of tiny makes volumes of 16 x 16 x 16, 32 x 32 x 32"),
+        (("--shape", "8,8"), "shape '8,8' is not D,H,W"),
+        (("--size", 16, "--shape", "16,16,16"), "give --size or --shape, not both"),
+        (("--renoise", 2), "--renoise is for patch priors"),
+        (("--refresh-every", 2), "leave --refresh-* out"),
+    ],
+)
+def test_what_a_model_has_not_is_refused_by_the_command(
+    words: tuple[object, ...], line: str, tmp_path: Path
+) -> None:
+    tiny = tiny_latent(tmp_path / "tiny")
+    found = run("generate", "--checkpoint", tiny, *words, "--out", tmp_path / "v.nii.gz", code=2)
+    assert line in " ".join(found.stderr.split())
+    assert not (tmp_path / "v.nii.gz").exists()
+
+
+def test_other_families_know_shapes_and_no_classes(tmp_path: Path) -> None:
+    chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
+    few = ("generate", "--checkpoint", chain, "--steps", 2, "--threads", 1)
+    run(*few, "--shape", "8,8,8", "--out", tmp_path / "v.nii.gz")
+    by_size = run(*few, "--size", 8, "--out", tmp_path / "v.nii.gz", "--json")
+    assert json.loads(by_size.stdout)["reused"] == 1
+    assert "class" not in json.loads((tmp_path / "v.json").read_text())
+    for words in (("--class", "chest"), ("--guidance", 2), ("--shape", "8,8,16")):
+        run(*few, *words, "--out", tmp_path / "w.nii.gz", code=2)

@@ -270,11 +270,24 @@ def test_volumes_are_encoded_by_patches_and_decoded_at_once(ratio: str, parity: 
     close(codec.decode(tensor(numbers["gen/latent"])), numbers["gen/image"], atol=5e-5)
 
 
-def test_a_rest_beside_whole_patches_is_refused(parity: Path) -> None:
+def test_a_rest_beside_whole_patches_is_padded_with_air_and_cropped(parity: Path) -> None:
     """Defect 6: the release drops it without a word."""
     codec = PatchVolume(recorded_latent.autoencoder(load(parity / "med_ae_4x.npz")))
+    x = torch.rand(1, 1, 16, 24, 19, generator=torch.Generator().manual_seed(1))
+    air = torch.full((1, 1, 16, 32, 32), -1.0)
+    air[:, :, :, :24, :19] = x
+    z = codec.encode(x)
+    assert codec.padded((16, 24, 19)) == (16, 32, 32) and codec.grid((16, 24, 19)) == (4, 8, 8)
+    assert torch.equal(z, codec.encode(air)) and z.shape == (1, 8, 4, 8, 8)
+    naive = codec.encode(x[:, :, :16, :16, :16])
+    assert naive.shape == (1, 8, 4, 4, 4)  # what is left where the rest is dropped
+    own = codec.of((16, 24, 19))
+    assert torch.equal(own.decode(z), codec.decode(z)[:, :, :16, :24, :19])
+    assert own.preview(z).shape == own.decode(z).shape == x.shape
+    with pytest.raises(ValueError, match=r"not those of \(16, 24, 19\)"):
+        own.decode(naive)
     with pytest.raises(ValueError, match="whole patches of 16 voxels"):
-        codec.encode(torch.zeros(1, 1, 16, 24, 16))
+        codec.module.config.grid((16, 24, 19))  # for what cannot pad
 
 
 def test_windows_overlap_and_cover_a_latent(parity: Path) -> None:

@@ -9,28 +9,25 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import TINY_PATCH, patch_checkpoint, random_patch
 from trainings import closed_after, resumed, train, trained, unlike
 from typer.testing import CliRunner
 
 import prdit_core
 from prdit_core import machine
 from prdit_core.checkpoints.catalog import newest
-from prdit_core.checkpoints.store import Header, read_header, save_checkpoint
+from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
-from prdit_core.geometry import Geometry
-from prdit_core.intensity import Intensity
 from prdit_core.inverse import scanners
-from prdit_core.models.contracts import Key
+from prdit_core.inverse.calibration import Calibration, ErrorTable
+from prdit_core.inverse.couplings import Coupling
+from prdit_core.models.contracts import Decomposition, Key
 from prdit_core.models.families import parameter_count
 from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
-from prdit_core.models.patch.denoiser import (
-    PatchDenoiser,
-    PatchNetwork,
-    patch_memory,
-    separated,
-)
+from prdit_core.models.patch.denoiser import LOOKS, PatchDenoiser, separated
+from prdit_core.models.patch.face import PatchNetwork, patch_memory
 from prdit_core.models.patch.seen import View, border_shape
 from prdit_core.models.patch.tiles import (
     context,
@@ -48,7 +45,7 @@ from prdit_core.schedule import VPLinearSchedule
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.families.patch import PatchRecipe, TileError
 from prdit_core.verbs.preprocess import phantoms
-from prdit_core.verbs.reconstruct import reconstruct
+from prdit_core.verbs.reconstruct import problem_of, reconstruct
 from prdit_core.verbs.simulate import simulate
 from prdit_core.volume import Volume, axial_affine
 
@@ -58,19 +55,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-TINY = PatchConfig(
-    tile=(4, 4, 4), factor=2, width=8, multipliers=(1, 2), blocks=1, attention=(1,), groups=4
-)
-FLAT = TINY.model_copy(update={"tile": (4, 4, 2), "target": "v"})
+FLAT = TINY_PATCH.model_copy(update={"tile": (4, 4, 2), "target": "v"})
 
 
-def random_network(config: PatchConfig = TINY, seed: int = 0) -> UNet3d:
-    """All weights random, also those that begin at zero."""
-    network = UNet3d(config)
-    initialise(network, seed)
-    stream = torch.Generator().manual_seed(seed)
-    torch.nn.init.normal_(network.conv_out.weight, std=0.1, generator=stream)
-    return network.eval().requires_grad_(False)
+BOX = Volume(np.full((4, 8, 8), -900.0, np.float32), axial_affine((3, 2, 2), (4, 8, 8)))
+BOX.voxels_hu[1:3, 2:6, 3:7] = 100.0
 
 
 def state(config: PatchConfig, seed: int = 1) -> Tensor:
@@ -107,18 +96,18 @@ def test_its_variants_have_those_of_the_specification() -> None:
     assert parameter_count(patch_config("small", (64, 64, 64))) == pytest.approx(0.73e6, rel=0.01)
 
 
-@pytest.mark.parametrize("config", [TINY, FLAT])
+@pytest.mark.parametrize("config", [TINY_PATCH, FLAT])
 @pytest.mark.parametrize("inputs", ["all", "no-context", "no-coordinates", "tile"])
 def test_a_tile_in_gives_a_tile_out(config: PatchConfig, inputs: str) -> None:
     config = config.model_copy(update={"inputs": inputs})
     seen = torch.randn(3, config.input_channels, *config.tile)
-    output = random_network(config)(seen, torch.tensor([0.0, 500.0, 999.0]))
+    output = random_patch(config)(seen, torch.tensor([0.0, 500.0, 999.0]))
     assert output.shape == (3, 1, *config.tile)
     assert len({float(part.sum()) for part in output}) == 3
 
 
 def test_it_starts_at_zero() -> None:
-    network = UNet3d(TINY)
+    network = UNet3d(TINY_PATCH)
     initialise(network, 3)
     assert not network(torch.randn(1, 5, 4, 4, 4), torch.tensor([10.0])).any()
 
@@ -172,7 +161,7 @@ def test_the_tiles_of_every_offset_cover_the_volume_once(
 
 
 def test_a_prediction_depends_on_key_and_time_and_not_on_tiles_at_once() -> None:
-    network, schedule, x = random_network(FLAT), VPLinearSchedule(), state(FLAT)
+    network, schedule, x = random_patch(FLAT), VPLinearSchedule(), state(FLAT)
     whole = PatchDenoiser(network, schedule, Key(4, 2), renoise=2, at_once=1000)(x, 400.0)
     for at_once in (1, 7):
         again = PatchDenoiser(network, schedule, Key(4, 2), renoise=2, at_once=at_once)(x, 400.0)
@@ -185,7 +174,7 @@ def test_a_prediction_depends_on_key_and_time_and_not_on_tiles_at_once() -> None
 
 @pytest.mark.parametrize("target", ["noise", "v"])
 def test_image_and_noise_agree_with_the_state(target: str) -> None:
-    config = TINY.model_copy(update={"target": target, "air": -1e9, "largest": 1e9})
+    config = TINY_PATCH.model_copy(update={"target": target, "air": -1e9, "largest": 1e9})
     x, schedule = state(config), VPLinearSchedule()
     for t in (30.0, 600.0, 990.0):
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -195,7 +184,7 @@ def test_image_and_noise_agree_with_the_state(target: str) -> None:
 
 def test_noise_of_several_looks_keeps_its_strength() -> None:
     """eps is the sum by sqrt(K): of independent looks it has the variance of one (eq. 15)."""
-    network, schedule, x = random_network(TINY), VPLinearSchedule(), state(TINY)
+    network, schedule, x = random_patch(TINY_PATCH), VPLinearSchedule(), state(TINY_PATCH)
     denoiser = PatchDenoiser(network, schedule, Key(0, 0), renoise=3)
     looks = [denoiser._look(x[0], 700.0, 0)]
     for look in (0, 1):
@@ -209,7 +198,7 @@ def test_noise_of_several_looks_keeps_its_strength() -> None:
 
 
 def test_what_cannot_be_walked_is_refused_by_name() -> None:
-    network = PatchNetwork(random_network())
+    network = PatchNetwork(random_patch())
     with pytest.raises(UsageError, match=r"--renoise 2 needs .*ddim.* not increment-2"):
         network.denoiser(VPLinearSchedule(), SamplingConfig(renoise=2), Key(0, 0))
     network.denoiser(VPLinearSchedule(), SamplingConfig(renoise=2, sampler="ddim"), Key(0, 0))
@@ -220,20 +209,9 @@ def test_what_cannot_be_walked_is_refused_by_name() -> None:
         denoiser(torch.zeros(1, 1, 8, 8, 12), 500.0)
 
 
-def saved(
-    path: Path, config: PatchConfig, spacing_mm: tuple[float, float, float] = (3, 2, 1)
-) -> Path:
-    """A checkpoint with random weights."""
-    geometry = Geometry(shape=config.shape, spacing_mm=spacing_mm, field_of_view_mm=24)
-    header = Header(
-        model=config, schedule=VPLinearSchedule(), intensity=Intensity(), geometry=geometry
-    )
-    return save_checkpoint(path, header, random_network(config).state_dict())
-
-
 def test_volumes_need_not_be_cubes(tmp_path: Path) -> None:
     """From the command to the file; records say how the paper's preset walked."""
-    checkpoint, file = saved(tmp_path / "flat", FLAT), tmp_path / "a.nii.gz"
+    checkpoint, file = patch_checkpoint(tmp_path / "flat", FLAT), tmp_path / "a.nii.gz"
     words = ["generate", "--checkpoint", str(checkpoint), "--preset", "paper", "--steps", "4"]
     done = CliRunner().invoke(app, [*words, "--renoise", "2", "--out", str(file)])
     assert done.exit_code == 0, done.output
@@ -252,18 +230,101 @@ def test_volumes_need_not_be_cubes(tmp_path: Path) -> None:
 
 def test_it_reconstructs_volumes_that_are_no_cubes(tmp_path: Path) -> None:
     """As the paper does, K = 2 and eta 0.8; even a prior that knows nothing fits the data."""
-    flat = TINY.model_copy(update={"tile": (2, 4, 4), "target": "v"})
-    prior = prdit_core.load(saved(tmp_path / "flat", flat, spacing_mm=(3, 2, 2)))
-    voxels = np.full((4, 8, 8), -900.0, np.float32)
-    voxels[1:3, 2:6, 3:7] = 100.0
-    truth = Volume(voxels, axial_affine((3, 2, 2), (4, 8, 8)))
-    spec = scanners.parallel_scan(truth.shape, truth.spacing_mm, 12, 180.0)
+    flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})
+    prior = prdit_core.load(patch_checkpoint(tmp_path / "flat", flat, spacing_mm=(3, 2, 2)))
+    spec = scanners.parallel_scan(BOX.shape, BOX.spacing_mm, 12, 180.0)
     walk = SamplingConfig(steps=6, sampler="ddim-even", grid="exact", eta=0.8, renoise=2)
-    found = reconstruct(prior, simulate(truth, spec), walk, iterations=10)
+    found = reconstruct(prior, simulate(BOX, spec), walk, iterations=10)
     assert found.voxels_hu.shape == (4, 8, 8)
     assert (found.metadata["renoise"], found.metadata["eta"]) == (2, 0.8)
     assert found.metadata["misfit"] < 0.05
-    np.testing.assert_array_equal(found.affine, truth.affine)
+    np.testing.assert_array_equal(found.affine, BOX.affine)
+
+
+class Reads(torch.nn.Module):
+    """A network that predicts as noise what one of its inputs says."""
+
+    def __init__(self, channel: int) -> None:
+        super().__init__()
+        self.config, self.channel = TINY_PATCH, channel
+
+    def forward(self, seen: Tensor, times: Tensor) -> Tensor:
+        return seen[:, self.channel, None]
+
+
+def parts_of(module: Any) -> Decomposition:
+    found = PatchNetwork(module).parts(VPLinearSchedule())
+    assert found is not None
+    return found.decompose(state(TINY_PATCH), 500.0)
+
+
+def test_it_is_looked_into_without_context_and_without_coordinates() -> None:
+    x_t = state(TINY_PATCH)
+    tile, whole, place = (parts_of(Reads(channel)) for channel in (0, 1, 2))
+    torch.testing.assert_close(tile.total.eps, x_t)  # neither is missed
+    for found in (tile.local, *tile.blinded.values()):
+        torch.testing.assert_close(found.eps, x_t)
+    assert whole.total.eps.std() > 0.1
+    torch.testing.assert_close(whole.blinded["no-coordinates"].eps, whole.total.eps)
+    for found in (whole.local, whole.blinded["no-context"]):  # nothing but its mean
+        torch.testing.assert_close(found.eps, context(x_t, 2).mean().expand_as(x_t))
+    torch.testing.assert_close(place.blinded["no-context"].eps, place.total.eps)
+    for found in (place.local, place.blinded["no-coordinates"]):  # all lie in the middle
+        assert not found.eps.any()
+    for one in (tile, whole, place):
+        torch.testing.assert_close(one.local.x0 + one.global_residual.x0, one.total.x0)
+    assert one.refiner is None
+
+
+def test_what_it_is_looked_into_by_is_a_mean_over_offsets() -> None:
+    network, schedule = random_patch(), VPLinearSchedule()
+    looks = [
+        PatchDenoiser(network, schedule, Key(0, 0))._look(state(TINY_PATCH)[0], 300.0, look)
+        for look in range(LOOKS)
+    ]
+    mean = torch.stack([x0 for x0, _ in looks]).mean(0)
+    torch.testing.assert_close(parts_of_at(network, 300.0).total.x0[0], mean)
+    assert LOOKS > 1 and not torch.equal(looks[0][0], looks[1][0])
+    blind = TINY_PATCH.model_copy(update={"inputs": "no-context"})
+    assert PatchNetwork(random_patch(blind)).parts(schedule) is None
+
+
+def parts_of_at(module: UNet3d, t: float) -> Decomposition:
+    found = PatchNetwork(module).parts(VPLinearSchedule())
+    assert found is not None
+    return found.decompose(state(TINY_PATCH), t)
+
+
+@pytest.mark.parametrize("target", ["noise", "v"])
+def test_its_derivative_is_that_of_differences(target: str) -> None:
+    """Through tiles, context and stitching; the bound of clean volumes is out of reach here."""
+    config = TINY_PATCH.model_copy(update={"target": target, "air": -1e3, "largest": 1e3})
+    network = random_patch(config)
+    look = PatchNetwork(network).differentiable(VPLinearSchedule())
+    u, v, x = (state(config, seed) for seed in (2, 3, 4))
+    x.requires_grad_()
+    (back,) = torch.autograd.grad(look(x, 400.0).x0, x, v)
+    ahead, behind = (look(x.detach() + h * u, 400.0).x0 for h in (0.01, -0.01))
+    expected = float((v * (ahead - behind)).sum()) / 0.02
+    assert float((u * back).sum()) == pytest.approx(expected, rel=0.02)
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+@pytest.mark.parametrize("coupling", ["pigdm", "posterior"])
+def test_couplings_with_derivatives_bring_it_to_the_data(coupling: Any, tmp_path: Path) -> None:
+    flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})
+    prior = prdit_core.load(patch_checkpoint(tmp_path / "flat", flat, spacing_mm=(3, 2, 2)))
+    spec = scanners.parallel_scan(BOX.shape, BOX.spacing_mm, 12, 180.0)
+    times, errors = (5.0, 999.0), (0.3, 0.5)
+    table = ErrorTable(size=4, times=times, errors=errors, volumes=1, data_sha256="", seed=0)
+    known = Calibration(checkpoint_sha256=prior.digest, tables=(table,))
+    measured, config = simulate(BOX, spec), Coupling(coupling).walk(steps=8)
+    found = reconstruct(
+        prior, measured, config, coupling=coupling, calibration=known, last_step="none"
+    )
+    problem, free = problem_of(prior, measured, None), prdit_core.generate(prior, config)
+    without = problem.misfit(problem.measured(torch.from_numpy(free.voxels_hu)[None, None]))
+    assert found.metadata["misfit"] < 0.5 * without
 
 
 # ------------------------------------------------------------------------- what is taught
@@ -293,7 +354,7 @@ def test_the_least_error_of_a_linear_network_is_the_known_one() -> None:
 
     The best gain is sigma / v, v = sigma^2 + chance alpha^2, and leaves 1 - sigma^2 / v.
     """
-    config, schedule = TINY.model_copy(update={"air": 0.0}), VPLinearSchedule()
+    config, schedule = TINY_PATCH.model_copy(update={"air": 0.0}), VPLinearSchedule()
     alpha, sigma = schedule.alpha(300.0), schedule.sigma(300.0)
     v = sigma**2 + (8 / 12) ** 3 * alpha**2
     network = Gain(config, sigma / v)
@@ -325,7 +386,7 @@ class Perfect(torch.nn.Module):
 @pytest.mark.parametrize("target", ["noise", "v"])
 def test_only_the_tiles_noise_is_learnt(target: str) -> None:
     """The error is that against the tile's own target, and its gradient is zero at it."""
-    config = TINY.model_copy(update={"target": target})
+    config = TINY_PATCH.model_copy(update={"target": target})
     batch, schedule = given(config, 1), VPLinearSchedule()
     error = TileError(
         Perfect(config, torch.zeros(1, 1, 4, 4, 4)), schedule, seed=5, tiles=1, draw=Draw.TILES
@@ -348,10 +409,10 @@ def test_only_the_tiles_noise_is_learnt(target: str) -> None:
 
 
 def test_the_network_sees_the_noisy_tile_the_noisy_volume_and_the_place() -> None:
-    x = state(TINY)[0]
-    border = torch.zeros(border_shape(TINY))
-    (seen,) = View(TINY, x, border).tiles([(6, 4, 5)])
-    torch.testing.assert_close(seen[:1], cut(x, (2, 0, 1), TINY.tile))
+    x = state(TINY_PATCH)[0]
+    border = torch.zeros(border_shape(TINY_PATCH))
+    (seen,) = View(TINY_PATCH, x, border).tiles([(6, 4, 5)])
+    torch.testing.assert_close(seen[:1], cut(x, (2, 0, 1), TINY_PATCH.tile))
     torch.testing.assert_close(seen[1:2], context(x[None], 2)[0])
     assert seen[2:].shape == (3, 4, 4, 4)
     assert seen[2, 0, 0, 0] == pytest.approx(2 * 2 / 7 - 1)
@@ -410,7 +471,7 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
     """Tiles and noise belong to the place of a volume in the batch, not to who holds it."""
     batches = [Batches(Source(), 0, 2, rank, 2)[3] for rank in (0, 1)]
     whole = Batches(Source(), 0, 2)[3]
-    error = TileError(random_network(), VPLinearSchedule(), seed=0, tiles=2, draw=Draw.TILES)
+    error = TileError(random_patch(), VPLinearSchedule(), seed=0, tiles=2, draw=Draw.TILES)
     together = error(whole).objective
     apart = torch.cat([error(batch).objective for batch in batches])
     torch.testing.assert_close(apart, together, rtol=1e-5, atol=1e-6)

@@ -15,7 +15,7 @@ import recorded
 import torch
 from toys import Mixture
 
-from prdit_core.config import SamplerName
+from prdit_core.config import WITHOUT_K, SamplerName
 from prdit_core.errors import NumericalError, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
@@ -52,7 +52,7 @@ SCHEDULES = {
     "vp-cosine": VPCosineSchedule(),
 }
 SHAPE = (1, 1, 16, 16, 16)
-HOT = [name for name in SAMPLERS if name != "conventional-hot"]
+HOT = [name for name in SAMPLERS if name not in WITHOUT_K]
 # DPM-Solver++ extrapolates by log-SNR, which on another grid hot noise throws off its way.
 OWN_GRID: dict[str, GridName] = {"dpm-2m": "log-snr"}
 
@@ -92,16 +92,26 @@ def two_modes(schedule: Schedule) -> Mixture:
 @pytest.mark.parametrize(
     ("sampler", "k"),
     [
-        *itertools.product(HOT, (1.0,)),
+        *itertools.product(SAMPLERS, (1.0,)),
         *itertools.product(HOT, (2.0,)),
         *(pytest.param(name, 3.5, marks=pytest.mark.slow) for name in HOT),
-        ("conventional-hot", 1.0),
     ],
 )
 def test_every_sampler_finds_the_distribution(sampler: str, k: float, process: str) -> None:
     toy = two_modes(SCHEDULES[process])
     last = walk(toy, sampler, own_grid(sampler, 300 if k <= 2 else 600, toy.schedule), k)
     assert toy.distance(SAMPLERS[sampler].result(last)) < 0.03
+
+
+@pytest.mark.parametrize("sampler", WITHOUT_K)
+def test_a_k_is_refused_where_there_is_none_and_a_usual_one_does_not_go_along(sampler: str) -> None:
+    toy = two_modes(CIRCLE)
+    with pytest.raises(UsageError, match=f"{sampler} .* has no k; leave k out"):
+        walk(toy, sampler, own_grid(sampler, 3, CIRCLE), 2.0)
+    hot = sampling_preset("paper")
+    assert hot.k == hot.but({"sampler": "increment"}).k == 2
+    assert hot.but({"sampler": sampler}).k == 1
+    assert hot.but({"sampler": sampler, "k": 3.0}).k == 3  # to be refused by its name
 
 
 @pytest.mark.parametrize("process", SCHEDULES)
@@ -419,3 +429,4 @@ def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
 
 def test_the_names_of_the_settings_are_those_of_the_table() -> None:
     assert get_args(SamplerName) == tuple(SAMPLERS)
+    assert {name for name, row in SAMPLERS.items() if row.fresh is not None} == set(WITHOUT_K)

@@ -10,11 +10,13 @@ import torch
 
 from prdit_core.checkpoints.store import Header, save_checkpoint
 from prdit_core.config import ModelConfig, RefinerConfig
-from prdit_core.geometry import cubic
+from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.contracts import Prediction
+from prdit_core.models.patch.config import PatchConfig
+from prdit_core.models.patch.unet import UNet3d, initialise
 from prdit_core.models.prdit.network import PRDiT
-from prdit_core.schedule import CosineSchedule
+from prdit_core.schedule import CosineSchedule, VPLinearSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from prdit_core.schedule import Schedule
 
 TINY = ModelConfig(patch=4, stride=2, padding=1, width=24, depth=1, heads=2)
+TINY_PATCH = PatchConfig(
+    tile=(4, 4, 4), factor=2, width=8, multipliers=(1, 2), blocks=1, attention=(1,), groups=4
+)
 TINY_CHAIN = TINY.refined_by(RefinerConfig(patch=4, stride=2, padding=1, width=24))
 
 
@@ -93,3 +98,24 @@ def tiny_checkpoint(
         geometry=cubic(size, 8.0 * size if edge_mm is None else edge_mm),
     )
     return save_checkpoint(path, header, state)
+
+
+def random_patch(config: PatchConfig = TINY_PATCH, seed: int = 0) -> UNet3d:
+    """All weights random, also those that begin at zero."""
+    network = UNet3d(config)
+    initialise(network, seed)
+    stream = torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(network.conv_out.weight, std=0.1, generator=stream)
+    return network.eval().requires_grad_(False)
+
+
+def patch_checkpoint(
+    path: Path, config: PatchConfig = TINY_PATCH, spacing_mm: tuple[float, float, float] = (3, 2, 1)
+) -> Path:
+    """A patch prior with random weights."""
+    extent = spacing_mm[0] * config.shape[0]
+    geometry = Geometry(shape=config.shape, spacing_mm=spacing_mm, field_of_view_mm=extent)
+    header = Header(
+        model=config, schedule=VPLinearSchedule(), intensity=Intensity(), geometry=geometry
+    )
+    return save_checkpoint(path, header, random_patch(config).state_dict())

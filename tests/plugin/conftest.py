@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from toys import TINY_CHAIN, tiny_checkpoint
+from toys import TINY_CHAIN, TINY_PATCH, patch_checkpoint, tiny_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,12 @@ def qapp_args(display: None) -> list[str]:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that makes 16^3, and 8^3 without its refiner."""
     return tiny_checkpoint(tmp_path_factory.mktemp("chain") / "tiny", size=16, model=TINY_CHAIN)
+
+
+@pytest.fixture(scope="session")
+def patch_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 3D patch prior that knows volumes of 8^3."""
+    return patch_checkpoint(tmp_path_factory.mktemp("patch") / "tiny", TINY_PATCH, (40, 40, 40))
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ from napari_prdit.preview import MEAN
 from napari_prdit.saving import FORMATS
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
-from napari_prdit.widgets.generation_forms import WalkForm
 from napari_prdit.widgets.time_travel import THROTTLE_MS
+from napari_prdit.widgets.walk_form import WalkForm
 from napari_prdit.writer import write_nifti
 from prdit_core.config import SamplingConfig
 from prdit_core.presets import sampling_preset
@@ -458,7 +458,7 @@ def test_presets_set_the_controls_and_own_settings_are_called_own(dock: Generate
 def test_the_command_of_own_settings_gives_these_settings(config: SamplingConfig) -> None:
     from prdit_core.cli.generating import chosen
 
-    words = preset_words(config)
+    words = preset_words(config, "prdit")
     (_, preset), *pairs = zip(words[::2], words[1::2], strict=True)
     wishes = {option.removeprefix("--").replace("-", "_"): value for option, value in pairs}
     assert chosen(preset, wishes) == config
@@ -472,6 +472,24 @@ def test_own_settings_are_what_the_controls_say(dock: GenerateDock) -> None:
     assert dock.walk.config() == SamplingConfig(
         steps=1000, sampler="euler", k=2.0, grid="log-snr", refresh_change=0.15
     )
+
+
+def test_presets_and_k_are_those_of_the_model_and_the_sampler(
+    dock: GenerateDock, patch_prior: Path
+) -> None:
+    dock.walk.take_preset("paper")
+    dock.choose_checkpoint(str(patch_prior))
+    request = dock.request()
+    assert request.config == sampling_preset("paper", "patch")
+    assert (request.config.sampler, request.config.steps) == ("ddim-even", 200)
+    assert dock.walk.preset.currentText() == "paper" and not dock.walk.k.isEnabled()
+    assert "--preset paper" in request.command() and "--sampler" not in request.command()
+    dock.choose_checkpoint("demo")
+    assert dock.request().config == sampling_preset("paper") and dock.walk.k.isEnabled()
+    dock.walk.sampler.setCurrentText("conventional-hot")  # k stays at 2, and counts no more
+    assert dock.request().config.k == 1 and not dock.walk.k.isEnabled()
+    dock.walk.sampler.setCurrentText("euler")
+    assert dock.request().config.k == 2
 
 
 def test_a_dropped_folder_becomes_the_checkpoint(dock: GenerateDock, tmp_path: Path) -> None:

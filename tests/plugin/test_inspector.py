@@ -414,6 +414,28 @@ def test_a_chain_is_inspected_at_the_chosen_size(
     assert results(dock)["local part"].data.shape == (8, 8, 8)
 
 
+# --- a patch prior ------------------------------------------------------------------------------
+
+
+def test_a_patch_prior_is_seen_with_and_without_context_and_coordinates(
+    qtbot: QtBot, dock: ResidualInspector, patch_prior: Path
+) -> None:
+    dock.question.checkpoint.choose(str(patch_prior))
+    split(qtbot, dock)
+    assert dock.message.kind != "error", dock.message.text()
+    shown = {name: layer.data.astype(float) for name, layer in results(dock).items()}
+    blind = ("tile alone", "without context", "without coordinates")
+    assert {*blind, "with both", "context and coordinates", "error"} <= set(shown)
+    assert len({shown[name].tobytes() for name in (*blind, "with both")}) == 4
+    added = shown["tile alone"] + shown["context and coordinates"]
+    np.testing.assert_allclose(added, shown["with both"], atol=0.02)
+    assert "nothing of the volume as a whole" in flipped(dock, "no-context")
+    assert visible(dock) == ["without context"]
+    assert "what the model takes" in dock.parts.flips["total"].toolTip().lower()
+    assert dock.parts.flips["refiner"].isHidden()
+    assert not dock.parts.flips["no-coordinates"].isHidden()
+
+
 @pytest.mark.parametrize(("size", "parts"), [(8, 4), (16, 5)])
 def test_a_step_of_a_chain_is_split_at_the_size_it_was_generated_at(
     qtbot: QtBot, dock: ResidualInspector, chain: Path, size: int, parts: int

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from test_raw_projections import SCANNERS, save
 
+import prdit_core
 from napari_prdit.generation import Progress
 from napari_prdit.jobs import Control, Mailbox
 from napari_prdit.layers import OURS, image_layer
@@ -15,6 +18,9 @@ from napari_prdit.looking import our_layers
 from napari_prdit.measuring import NOISELESS, TASKS, Simulation
 from napari_prdit.reader import read_scan
 from napari_prdit.reconstruction import (
+    CALIBRATED,
+    COUPLINGS,
+    LAST_STEPS,
     MODEL,
     Frame,
     Misfits,
@@ -26,8 +32,12 @@ from napari_prdit.reconstruction_layers import MEASURED
 from napari_prdit.sample_data import phantom
 from napari_prdit.widgets.planes import planes_of
 from napari_prdit.widgets.reconstruct import FILE, ReconstructDock
+from prdit_core.checkpoints.catalog import BUNDLED
+from prdit_core.config import LastStepName
 from prdit_core.data.phantoms import make_phantom
+from prdit_core.inverse import couplings as core_couplings
 from prdit_core.inverse import last_step
+from prdit_core.verbs.tv_strength import strength_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +105,6 @@ def rows(panel: ReconstructionPanel) -> dict[str, list[str]]:
 def test_samples_mean_spread_and_parts_are_those_of_the_verbs(
     qtbot: QtBot, dock: ReconstructDock, scan: Image
 ) -> None:
-    import prdit_core
     from prdit_core.verbs.assess import assess
     from prdit_core.verbs.reconstruct import WALK
 
@@ -327,6 +336,99 @@ def test_faults_are_one_line_each(
             (tmp_path / name).write_bytes(content)
         panel.form.file.choose(str(tmp_path / name))
         assert why in refused(qtbot, panel)
+
+
+# --- behind the folds -----------------------------------------------------------------------------
+
+
+def test_another_beam_sees_all_round_unless_a_wedge_is_to_be_left(dock: ReconstructDock) -> None:
+    form = dock.samples.form
+    form.beam.setCurrentText("fan")
+    assert form.arc.value() == 360
+    spec = form.requested("demo", 32).measured().measurement.spec
+    assert (spec.kind, spec.views, len(spec.shape)) == ("fan", 8, 3)
+    form.beam.setCurrentText("parallel")
+    assert form.arc.value() == 180
+    dock.choose("limited angle")
+    form.beam.setCurrentText("cone")
+    assert form.arc.value() == 120
+    dock.choose("deblur")
+    assert not form.data.rows.isRowVisible(form.scanner_fold)
+
+
+def test_couplings_are_those_of_the_core() -> None:
+    assert COUPLINGS.keys() == core_couplings.COUPLINGS.keys()
+    needy = [name for name, row in core_couplings.COUPLINGS.items() if row.needs_error]
+    assert list(CALIBRATED) == needy and set(LAST_STEPS) == set(get_args(LastStepName))
+
+
+def test_a_coupling_walks_its_own_way_and_is_recorded(
+    qtbot: QtBot, dock: ReconstructDock, tmp_path: Path
+) -> None:
+    panel, form = dock.samples, dock.samples.own.way.rows
+    assert not form.isRowVisible(panel.own.calibration)
+    panel.own.coupling.setCurrentText("dds")
+    panel.own.last_step.setCurrentText("none")
+    panel.reconstruct()
+    finish(qtbot, panel)
+    record = layer(panel, MODEL).metadata[OURS]
+    assert (record["coupling"], record["iterations"], record["last_step"]) == ("dds", 5, "none")
+    assert (record["sampler"], record["k"], record["eta"]) == ("ddim", 1.0, 0.85)
+
+    panel.own.coupling.setCurrentText("prox")
+    assert form.isRowVisible(panel.own.calibration)
+    own = BUNDLED / "demo" / "calibration.json"
+    changed = own.read_text().replace('"made_with": "', '"made_with": "elsewhere ')
+    (tmp_path / "errors.json").write_text(changed)
+    for chosen, file in (("", own), (str(tmp_path / "errors.json"), tmp_path / "errors.json")):
+        panel.own.calibration.choose(chosen)
+        panel.reconstruct()
+        finish(qtbot, panel)
+        prior = prdit_core.load("demo")
+        expected = prdit_core.read_calibration(file, prior).digest
+        assert layer(panel, MODEL).metadata[OURS]["calibration_sha256"] == expected
+
+
+def test_raw_projections_need_what_files_do_not_say(
+    qtbot: QtBot, dock: ReconstructDock, tmp_path: Path
+) -> None:
+    panel = dock.samples
+    pictures, stated = save(tmp_path / "raw", SCANNERS["parallel"])
+    dock.choose(FILE)
+    panel.form.file.choose(str(pictures))
+    assert "give --flats and --darks" in refused(qtbot, panel)
+    raw = panel.form.raw
+    raw.flats.choose(str(stated.flats))
+    raw.darks.choose(str(stated.darks))
+    raw.scanner.choose(str(stated.geometry))
+    raw.every.setValue(2)
+    raw.end.setValue(4)
+    panel.compare("fbp")
+    finish(qtbot, panel)
+    options = replace(stated, every=2, rows=(0, 4))
+    measured = prdit_core.open_measurement(pictures, options)
+    expected = prdit_core.reconstruct_classically(measured, "fbp")
+    np.testing.assert_array_equal(layer(panel, "fbp").data, expected.voxels_hu)
+    assert raw.stated()["rows"] == (0, 4) and "unit_mm" not in raw.stated()
+
+
+def test_tuning_of_total_variation_is_stopped_at_once(
+    qtbot: QtBot, dock: ReconstructDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, trials = dock.samples, []
+
+    def slow(*given: Any) -> Iterator[Any]:
+        for trial in strength_steps(*given):
+            trials.append(trial)
+            yield trial
+
+    monkeypatch.setattr("prdit_core.verbs.tv_strength.strength_steps", slow)
+    panel.compare("tv")
+    qtbot.waitUntil(lambda: bool(trials), timeout=PATIENCE_MS)
+    panel.controls.halt.click()
+    finish(qtbot, panel)
+    assert len(trials) < trials[0].total and panel.layers.get("tv") is None
+    assert "nothing" in panel.message.text() and panel.controls.go.isEnabled()
 
 
 # --- a real window --------------------------------------------------------------------------------

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 GIVEN = {"scan": "Scan", "noisy": "Noisy"}
 FOUND = {
     "local": "Local",
+    "no-context": "No context",
+    "no-coordinates": "No place",
     "global-residual": "Global",
     "refiner": "Refiner",
     "total": "Sum",
     "error": "Error",
 }
+# What only some models have.
+SOME = ("refiner", "no-context", "no-coordinates")
 
 
 class FlipBox(Form):
@@ -75,7 +79,8 @@ class FlipBox(Form):
         """Have layers for the parts of a result, one of them visible."""
         self._volumes = volumes
         self._enable()
-        self.flips["refiner"].setVisible("x0-refiner" in volumes)
+        for name in SOME:
+            self.flips[name].setVisible(f"x0-{name}" in volumes)
         if self.key not in volumes:
             self.flips["total"].setChecked(True)
         kinds = ("scan", "noisy", "x0", *(["eps"] if self.noise.isChecked() else []))
@@ -92,10 +97,11 @@ class FlipBox(Form):
     def _bind_keys(self) -> None:
         """Numbers for the buttons that are there, from the left."""
         self.release_keys()
-        there = [name for name in self.flips if name != "refiner" or "x0-refiner" in self._volumes]
+        parts = parts_of(self._volumes)
+        there = [name for name in self.flips if name not in SOME or f"x0-{name}" in self._volumes]
         acts = {str(key): self.flips[name].click for key, name in enumerate(there, start=1)}
         for key, name in enumerate(there, start=1):
-            part = PARTS[name if name in GIVEN else f"x0-{name}"]
+            part = parts[name if name in GIVEN else f"x0-{name}"]
             self.flips[name].setToolTip(f"{part.says} Key {key}")
         for layer in self.layers.present:
             bind_keys(layer, acts)
@@ -113,7 +119,8 @@ class FlipBox(Form):
                 self.flips[name] = made
             self.rows.addRow(row(*(self.flips[name] for name in names)))
         self.flips["total"].setChecked(True)
-        self.flips["refiner"].hide()
+        for name in SOME:
+            self.flips[name].hide()
 
     def _key(self, name: str) -> str:
         return name if name in GIVEN else f"{self.quantity}-{name}"

@@ -34,12 +34,13 @@ from napari_prdit.saving import save_work
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import ResultButtons
-from napari_prdit.widgets.generation_forms import ModelForm, WalkForm
+from napari_prdit.widgets.generation_forms import ModelForm
 from napari_prdit.widgets.pace_watch import PaceWatch
 from napari_prdit.widgets.parts import scrolled
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
 from napari_prdit.widgets.time_travel import TimeTravel
+from napari_prdit.widgets.walk_form import WalkForm
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.runs.status import duration
 from prdit_core.series import Summary
@@ -303,6 +304,7 @@ class GenerateDock(WorkingDock):
 
     def _settings_changed(self) -> None:
         """A fault may be mended by what was changed, and another model takes another time."""
+        self.walk.take_family(self.model.family)
         if self.message.kind == "error":
             self.message.say("")
         self._show_times()

@@ -1,35 +1,32 @@
-"""What a volume depends on: the model, and how it walks from noise to a volume."""
+"""Which model makes volumes, at which size, and about how long that takes."""
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel
+from qtpy.QtWidgets import QLabel
 
-from napari_prdit.generation import Request
-from napari_prdit.known_checkpoints import described, known, makes, resolutions
+from napari_prdit.known_checkpoints import described, family_of, known, makes, resolutions
 from napari_prdit.paces import affordable
-from napari_prdit.preferences import preferences, remember_advanced
-from napari_prdit.widgets.fold import Fold
-from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
+from napari_prdit.preferences import preferences
+from napari_prdit.widgets.parts import Form, PathDrop, button, row
 from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.checkpoints.catalog import CATALOGUE
-from prdit_core.config import GridName, SamplerName, SamplingConfig
+from prdit_core.config import SamplingConfig
 from prdit_core.errors import PrditError
-from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
 from prdit_core.runs.status import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
-OWN, EVERY_STEP = "own", "every step"
-
 
 class ModelForm(Form):
     """Which checkpoint, what it makes, and at which of its resolutions.
+
+    Attributes
+    ----------
+    family : of the last checkpoint that could be read
 
     Signals
     -------
@@ -68,6 +65,7 @@ class ModelForm(Form):
             "Voxels along each edge: this model works at several resolutions, and is much quicker "
             "at the lower ones. Times are about what this machine takes for a volume",
         )
+        self.family = "prdit"
         self._sizes: dict[int, str] = {}
         self._paces: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
@@ -93,6 +91,7 @@ class ModelForm(Form):
         try:
             self.about.setToolTip(described(name))
             self._sizes = resolutions(name)
+            self.family = family_of(name)
         except PrditError as error:
             self.about.setToolTip("")
             why = str(error)
@@ -121,122 +120,6 @@ class ModelForm(Form):
             text += f"<br>{CATALOGUE[name].description}" if name in CATALOGUE else ""
         self.about.setText(text)
         self.changed.emit()
-
-
-class WalkForm(Form):
-    """Quality, seed and number of volumes; steps, sampler, k, grid, reuse, device under Advanced.
-
-    Signals
-    -------
-    changed : a setting was changed
-    """
-
-    changed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__("Volume")
-        self.preset = choice([*SAMPLING_PRESETS, OWN])
-        self.preset.textActivated.connect(self.take_preset)
-        self.steps = number(1, 100_000, 1)
-        self.sampler = choice(get_args(SamplerName))
-        self.k = QDoubleSpinBox()
-        self.k.setRange(1.0, 10.0)
-        self.k.setSingleStep(0.5)
-        self.grid = choice(get_args(GridName))
-        self.refresh = QDoubleSpinBox()
-        self.refresh.setRange(0.0, 10.0)
-        self.refresh.setSingleStep(0.05)
-        self.refresh.setSpecialValueText(EVERY_STEP)
-        self.seed = number(0, LARGEST_SEED, 0)
-        self.count = number(1, 1000, 1)
-        self.device = choice(["auto", "cpu", "cuda", "mps"])
-        self.device.setCurrentText(preferences().device)
-        self._lay_out()
-        for changed in (self.steps.valueChanged, self.k.valueChanged, self.refresh.valueChanged):
-            changed.connect(lambda _value: self._name_preset())
-        for chosen in (self.sampler.currentTextChanged, self.grid.currentTextChanged):
-            chosen.connect(lambda _text: self._name_preset())
-        for other in (self.seed.valueChanged, self.count.valueChanged):
-            other.connect(lambda _value: self.changed.emit())
-        self.device.currentTextChanged.connect(lambda _text: self.changed.emit())
-        self.take_preset("balanced")
-
-    def request(self, checkpoint: str, size: int | None) -> Request:
-        """What the controls say, for this model at this size."""
-        return Request(
-            checkpoint=checkpoint,
-            size=size,
-            seed=self.seed.value(),
-            count=self.count.value(),
-            config=self.config(),
-            device=self.device.currentText(),
-        )
-
-    def config(self) -> SamplingConfig:
-        """The way from noise to a volume."""
-        return SamplingConfig(
-            steps=self.steps.value(),
-            sampler=self.sampler.currentText(),
-            k=self.k.value(),
-            grid=self.grid.currentText(),
-            refresh_change=self.refresh.value() or None,
-        )
-
-    def take_preset(self, name: str) -> None:
-        """Set what the preset says."""
-        if name == OWN:
-            return
-        config = sampling_preset(name)
-        self.steps.setValue(config.steps)
-        self.sampler.setCurrentText(config.sampler)
-        self.k.setValue(config.k)
-        self.grid.setCurrentText(config.grid)
-        self.refresh.setValue(config.refresh_change or 0.0)
-        self.preset.setCurrentText(name)
-
-    def roll(self) -> None:
-        """Another seed by chance."""
-        self.seed.setValue(random.SystemRandom().randint(0, LARGEST_SEED))
-
-    def _name_preset(self) -> None:
-        """Name the preset that the controls make up, if any."""
-        now = self.config()
-        names = [name for name, preset in SAMPLING_PRESETS.items() if preset.config == now]
-        self.preset.setCurrentText(names[0] if names else OWN)
-        self.changed.emit()
-
-    def _lay_out(self) -> None:
-        self.add("quality", self.preset, presets_text())
-        dice = button("Dice", "Another seed by chance", self.roll)
-        self.add("seed", row(self.seed, dice), "Same seed and settings: the same volume")
-        self.add("volumes", self.count, "How many; more than one gives a contact sheet")
-        self.advanced = Fold(
-            "Advanced", "How it walks from noise to a volume, and where", self._way()
-        )
-        if preferences().show_advanced:
-            self.advanced.open()
-        self.advanced.toggled.connect(remember_advanced)
-        self.rows.addRow(self.advanced)
-
-    def _way(self) -> Form:
-        way = Form("From noise to a volume")
-        way.add("steps", self.steps, "More steps take longer and give finer volumes")
-        way.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
-        way.add(
-            "k",
-            self.k,
-            "1: no noise is added on the way. 2 to 3: every step goes further and adds some noise "
-            "back, which gives more natural texture",
-        )
-        way.add("grid", self.grid, "Times visited; release replays the official sampler")
-        way.add(
-            "refresh",
-            self.refresh,
-            "Evaluate the global residual only when the local part's image has changed by this "
-            "share since, and hold it in between: 0.1 to 0.2 saves half of the time or more",
-        )
-        way.add("device", self.device, "Where to compute; auto takes a GPU if there is one")
-        return way
 
 
 def _about(seconds: float) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QVBoxLayout, QWidget
 
 from napari_prdit.measuring import (
     DOSES,
+    WHOLE_ARC,
+    Beam,
     MeasuredSource,
     MeasurementFile,
     Scanner,
@@ -18,17 +20,21 @@ from napari_prdit.measuring import (
     Setting,
     Simulation,
 )
-from napari_prdit.reconstruction import ITERATIONS, SAMPLES, STEPS
+from napari_prdit.reconstruction import CALIBRATED, COUPLINGS, LAST_STEPS, SAMPLES, STEPS
 from napari_prdit.widgets.fold import Fold
-from napari_prdit.widgets.generation_forms import LARGEST_SEED
-from napari_prdit.widgets.parts import Form, PathDrop, button, choice, number, row
+from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
+from napari_prdit.widgets.raw_form import FileField, RawForm
 from napari_prdit.widgets.source_choice import SourceChoice
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.components import ViewerModel
 
-PATTERN = "Measurements (*.npz *.h5 *.hdf5 *.hdf *.nxs);;All files (*)"
+PATTERN = "Measurements (*.npz *.h5 *.hdf5 *.hdf *.nxs *.tif *.tiff);;All files (*)"
+CALIBRATION = "Calibration (*.json);;All files (*)"
+USUAL = "usual"
 
 
 class MeasurementForm(QWidget):
@@ -47,21 +53,21 @@ class MeasurementForm(QWidget):
         self.data = Form("What is measured")
         self.source = SourceChoice(viewer)
         self.data.add("scan", self.source, "A CT scan in HU, which a scanner is simulated to see")
-        self.file = PathDrop([])
-        browse = button("...", "Choose a measurement file", self._browse)
-        browse.setMaximumWidth(30)
-        self.file_row = row(self.file, browse)
+        self.file = FileField("Measurement", PATTERN, self.changed.emit)
         self.data.add(
             "file",
-            self.file_row,
-            "A measurement of prdit-core simulate or of your own (.npz), or DXchange HDF5. Drop it "
-            "here, or type its path.",
+            self.file,
+            "A measurement of prdit-core simulate or of your own (.npz), DXchange HDF5, or raw "
+            "projections as TIFF: a stack or a folder. Drop it here, or type its path.",
         )
+        self.raw = RawForm()
+        self.raw_fold = Fold("Raw projections", "What HDF5 and TIFF do not say", self.raw)
+        self.data.rows.addRow(self.raw_fold)
         self._add_scanner()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.data)
-        for chosen in (self.source.picked, self.file.changed):
+        for chosen in (self.source.picked, self.raw.changed):
             chosen.connect(lambda *_: self.changed.emit())
 
     def take(self, task: ScanTask | None) -> None:
@@ -69,11 +75,14 @@ class MeasurementForm(QWidget):
         self.task = task
         rows = self.data.rows
         rows.setRowVisible(self.source, task is not None)
-        rows.setRowVisible(self.file_row, task is None)
+        for part in (self.file, self.raw_fold):
+            rows.setRowVisible(part, task is None)
+        rows.setRowVisible(self.scanner_fold, task is not None and task.has_rays)
         for setting, field in self.fields.items():
             rows.setRowVisible(field, task is not None and setting in task.settings)
         if task is not None:
             usual = task.scanner
+            self.beam.setCurrentText(usual.beam)
             self.views.setValue(usual.views)
             self.arc.setValue(usual.arc_deg)
             self.dose.setCurrentText(usual.dose)
@@ -89,7 +98,7 @@ class MeasurementForm(QWidget):
             If there is no scan.
         """
         if self.task is None:
-            return MeasurementFile(self.file.text)
+            return MeasurementFile(self.file.drop.text, self.raw.stated())
         scan = self.source.chosen
         if not isinstance(scan, Image):
             raise UsageError(self.source.no_scan())
@@ -104,6 +113,7 @@ class MeasurementForm(QWidget):
             seed=self.noise_seed.value(),
             factor=self.factor.value(),
             blur=self.blur.value(),
+            beam=list(WHOLE_ARC)[self.beam.currentIndex()],
         )
 
     def leave(self) -> None:
@@ -130,8 +140,9 @@ class MeasurementForm(QWidget):
             "blur": self.blur,
         }
         tips: dict[Setting, str] = {
-            "views": "X-ray views, parallel beam, evenly spread over the arc",
-            "arc": "Degrees that the views cover; 180 see all of it, 120 leave a wedge open",
+            "views": "X-ray views, evenly spread over the arc",
+            "arc": "Degrees that the views cover: 180 of parallel beam see all of it, 120 leave a "
+            "wedge open; fan and cone beam need 360",
             "dose": "Photons sent along each ray: fewer give noisier data",
             "noise seed": "Of the photons; the same seed gives the same data",
             "factor": "Voxels along each edge of the blocks that are averaged",
@@ -141,11 +152,22 @@ class MeasurementForm(QWidget):
             self.data.add(setting, field, tips[setting])
             signal = field.currentTextChanged if setting == "dose" else field.valueChanged  # type: ignore[attr-defined]
             signal.connect(lambda _value: self.changed.emit())
+        self.beam = choice(WHOLE_ARC)
+        self.beam.currentTextChanged.connect(self._take_arc)
+        beams = Form("Scanner")
+        beams.add(
+            "beam",
+            self.beam,
+            "Of rays. A cone takes minutes where parallel beam takes seconds",
+        )
+        self.scanner_fold = Fold("Scanner", "Which beam measures", beams)
+        self.data.rows.addRow(self.scanner_fold)
 
-    def _browse(self) -> None:
-        file, _ = QFileDialog.getOpenFileName(self, "Measurement", self.file.text, PATTERN)
-        if file:
-            self.file.choose(file)
+    def _take_arc(self, beam: Beam) -> None:
+        """What saw all of a volume, or more, sees all of it by another beam too."""
+        if self.task is not None and self.arc.value() in WHOLE_ARC.values():
+            self.arc.setValue(WHOLE_ARC[beam])
+        self.changed.emit()
 
 
 class SamplesForm(Form):
@@ -164,16 +186,40 @@ class SamplesForm(Form):
         dice = button("Dice", "Another seed by chance", self._roll)
         self.add("seed", row(self.seed, dice), "Same seed, data and model: the same samples")
         self.steps = number(1, 1000, STEPS)
-        self.iterations = number(1, 100, ITERATIONS)
-        way = Form("From noise to a volume")
+        self.iterations = number(0, 100, 0)
+        self.iterations.setSpecialValueText(USUAL)
+        self.coupling, self.last_step = choice(COUPLINGS), choice(LAST_STEPS)
+        self.coupling.currentTextChanged.connect(self._offer_calibration)
+        self.calibration = FileField("Error of the network", CALIBRATION, lambda: None)
+        self.way = way = Form("From noise to a volume")
         way.add("steps", self.steps, "More steps take longer and give finer detail")
+        way.add("coupling", self.coupling, f"What makes it fit the data. {_lines(COUPLINGS)}")
+        way.add(
+            "calibration",
+            self.calibration,
+            "What prdit-core calibrate wrote, how wrong the network is. Empty: beside the weights",
+        )
         way.add(
             "iterations",
             self.iterations,
-            "Of conjugate gradients at every step, which make it fit the data: 10 to 15 where "
-            "views are many. Too many fit the noise",
+            "Of conjugate gradients at every step: 10 to 15 where views are many. Too many fit "
+            "the noise. Usual: 5 of cg and dds, 10 of prox and pigdm, 3 of posterior",
         )
+        way.add(
+            "last step",
+            self.last_step,
+            f"After the walk, where rays were measured. {_lines(LAST_STEPS)}. Where samples shall "
+            "vary as the model's do, take none",
+        )
+        self._offer_calibration(self.coupling.currentText())
         self.rows.addRow(Fold("Advanced", "How it walks from noise to a volume", way))
+
+    def _offer_calibration(self, coupling: str) -> None:
+        self.way.rows.setRowVisible(self.calibration, coupling in CALIBRATED)
 
     def _roll(self) -> None:
         self.seed.setValue(random.SystemRandom().randint(0, LARGEST_SEED))
+
+
+def _lines(words: Mapping[Any, str]) -> str:
+    return "; ".join(f"{name}: {says}" for name, says in words.items())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 
 _LAID_OUT = (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Show)
+LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes; the command takes larger ones
 COLOURS = {"note": "", "warning": "#c98500", "error": "#d9534f"}
 
 

@@ -15,6 +15,8 @@ from napari_prdit.layers import OURS
 from napari_prdit.measuring import MeasuredData, described
 from napari_prdit.preferences import preferences
 from napari_prdit.reconstruction import (
+    COUPLINGS,
+    LAST_STEPS,
     MEAN,
     METHODS,
     MODEL,
@@ -88,7 +90,10 @@ class ReconstructionPanel(WorkPanel):
             size=self._size,
             device=preferences().device,
             steps=self.own.steps.value(),
-            iterations=self.own.iterations.value(),
+            coupling=list(COUPLINGS)[self.own.coupling.currentIndex()],
+            iterations=self.own.iterations.value() or None,
+            calibration=self.own.calibration.drop.text,
+            last_step=list(LAST_STEPS)[self.own.last_step.currentIndex()],
             seed=self.own.seed.value(),
             count=self.own.count.value(),
         )

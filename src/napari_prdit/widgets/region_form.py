@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 from qtpy.QtCore import Signal
 
-from napari_prdit.widgets.generation_forms import LARGEST_SEED
-from napari_prdit.widgets.parts import Form, button, number, row
+from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, number, row
 from napari_prdit.widgets.source_choice import RegionChoice, SourceChoice
 
 if TYPE_CHECKING:

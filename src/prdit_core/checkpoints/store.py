@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
     from torch import Tensor
 
+    from prdit_core.classes import VolumeClass
+
 HEADER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 CODEC_WEIGHTS = "codec.safetensors"
@@ -78,17 +80,20 @@ class Header(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Header:
-        classes = self.model.trained_on
-        if classes and not (
-            self.intensity == classes[0].intensity and self.geometry in classes[0].geometries
-        ):
-            raise ValueError(f"units and grid are not those of the first class, {classes[0].name}")
-        for geometry in (self.geometry, *(grid for one in classes for grid in one.geometries)):
+        for one in self.classes[:1]:
+            if self.intensity != one.intensity or self.geometry not in one.geometries:
+                raise ValueError(f"units and grid are not those of the first class, {one.name}")
+        for geometry in (self.geometry, *(grid for one in self.classes for grid in one.geometries)):
             self._check_grid(geometry.shape)
         return self
 
+    @property
+    def classes(self) -> tuple[VolumeClass, ...]:
+        """Classes of volumes that the model holds; none where all are of one kind."""
+        return self.model.trained_on
+
     def _check_grid(self, volume: tuple[int, int, int]) -> None:
-        shape = volume if self.codec is None else self.codec.grid(volume)
+        shape = volume if self.codec is None else self.codec.grid(self.codec.padded(volume))
         if any(edge % self.model.edge_multiple for edge in shape):
             raise ValueError(
                 f"volumes of {volume} do not fit the model: edges must be multiples "

@@ -10,7 +10,9 @@ import typer
 from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.options import (
     Checkpoint,
+    Class,
     Device,
+    Shape,
     Size,
     Threads,
     takes,
@@ -20,7 +22,8 @@ from prdit_core.cli.options import (
 )
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Branch, SamplingConfig
-from prdit_core.errors import OutputError
+from prdit_core.errors import OutputError, UsageError
+from prdit_core.geometry import shape_of
 from prdit_core.presets import PresetName, sampling_preset
 
 if TYPE_CHECKING:
@@ -29,15 +32,14 @@ if TYPE_CHECKING:
 # A walk's settings, which a preset gives otherwise.
 OF_PRESETS = ("steps", "sampler", "k", "grid", "refresh_every", "refresh_change", "precision")
 WALK = walk_options(
-    (*OF_PRESETS, "eta", "renoise"),
+    (*OF_PRESETS, "eta", "renoise", "guidance"),
     {name: f"{walk_words(name)} [preset]" for name in OF_PRESETS},
 )
 
 
 def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    own = those_given(**wishes)
-    return SamplingConfig(**{**dict(sampling_preset(preset, family)), **own})
+    return sampling_preset(preset, family).but(those_given(**wishes))
 
 
 @door
@@ -50,7 +52,9 @@ def generate(
         ),
     ],
     checkpoint: Checkpoint = "demo",
+    label: Class = None,
     size: Size = None,
+    shape: Shape = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
@@ -74,7 +78,7 @@ def generate(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Generate CT volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
+    """Generate volumes: NIfTI in HU, a three-plane PNG and a JSON record for each.
 
     Run again with the same settings to go on where it stopped. Under torchrun or srun the volumes
     are shared out among the processes.
@@ -89,7 +93,10 @@ def generate(
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
-    prior = load(checkpoint, own_device(device)).at_size(size)
+    if size is not None and shape is not None:
+        raise UsageError("give --size or --shape, not both")
+    prior = load(checkpoint, own_device(device)).of_class(label).at_size(size)
+    prior = prior.at_shape(None if shape is None else shape_of(shape))
     config = chosen(preset, wishes, prior.network.config.family)
     outputs.check_writable()
     prior.check_volume()
@@ -101,6 +108,7 @@ def generate(
         threads=use_threads(threads),
         linear=backend_on(prior.device.type),
         branches=[str(one) for one in branches] or None,
+        label=prior.label,
     )
     wanted = {"notice": SYNTHETIC, **settings.recorded()}
     if outputs.single is not None:

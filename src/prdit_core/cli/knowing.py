@@ -10,6 +10,8 @@ import typer
 from prdit_core.cli.console import Json, door, result
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, WeightsName
+from prdit_core.geometry import by
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
+    from prdit_core.geometry import Geometry
+    from prdit_core.intensity import Intensity
 
 
 @door
@@ -139,21 +143,41 @@ def _holds_checkpoint(path: Path) -> bool:
 def _described(header: Header, name: str) -> dict[str, Any]:
     from prdit_core.models.families import parameter_count
 
-    low, high = header.intensity.window_hu
-    grid = " x ".join(str(edge) for edge in header.geometry.shape)
-    spacing = " x ".join(f"{mm:g}" for mm in header.geometry.spacing_mm)
+    first = header.classes[0].name if header.classes else None
+    grids = header.model.grids(header.geometry, first)
+    codec = header.codec
     return {
         "checkpoint": name,
-        "volume": f"{grid} voxels of {spacing} mm"
-        + ("" if header.geometry.exact else " (approximate)"),
-        "sizes": list(header.model.sizes(header.geometry.shape[0])),
-        "hu": f"{low:g} to {high:g}, {'exact' if header.intensity.exact else 'approximate'}",
+        "volume": _volume(header.geometry),
+        "sizes": sorted({grid.shape[0] for grid in grids}),
+        **_window(header.intensity),
+        **{
+            f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}
+            | _window(one.intensity)
+            for one in header.classes
+        },
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
+        **({} if codec is None else {"codec": codec.model_dump(mode="json")}),
         "schedule": header.schedule.model_dump(mode="json"),
         "record": header.record,
         "sha256": header.digest,
     }
+
+
+def _volume(geometry: Geometry) -> str:
+    spacing = " x ".join(f"{mm:g}" for mm in geometry.spacing_mm)
+    doubt = "" if geometry.exact else " (approximate)"
+    return f"{by(geometry.shape)} voxels of {spacing} mm{doubt}"
+
+
+def _window(intensity: Intensity) -> dict[str, str]:
+    """Under the name of its units, so that nothing else is taken for HU."""
+    exact = "exact" if intensity.exact else "approximate"
+    if intensity.units != HU:
+        return {"units": f"{intensity}, {exact}"}
+    low, high = intensity.window_hu
+    return {"hu": f"{low:g} to {high:g}, {exact}"}
 
 
 def _described_data(path: Path) -> dict[str, Any]:
@@ -214,10 +238,9 @@ def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         if name != "model":
             yield name, value
             continue
-        yield name, {key: inner for key, inner in value.items() if key != "refiners"}
-        refiners = value.get("refiners", [])
-        for size, refiner in zip(content["sizes"][1:], refiners, strict=True):
-            yield f"refiner to {size}", refiner
+        yield name, {k: inner for k, inner in value.items() if k not in ("refiners", "classes")}
+        for place, refiner in enumerate(value.get("refiners", []), 1):
+            yield f"refiner to {content['sizes'][place]}", refiner
 
 
 def _text(value: Any) -> str:

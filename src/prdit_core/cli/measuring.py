@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -11,7 +11,7 @@ import typer
 from prdit_core.cli.console import Json, door, refuse_unheeded, result, say
 from prdit_core.cli.options import Threads
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import OperatorName
+from prdit_core.config import OperatorName, PatternName, PhaseName
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import shown
 
@@ -30,6 +30,7 @@ FOR: dict[str, tuple[OperatorName, ...]] = {
     "photons": PROJECTIONS,
     "factor": ("super-resolution",),
     "sigma": ("blur",),
+    **dict.fromkeys(("pattern", "acceleration", "centre", "phase", "noise"), ("kspace",)),
 }
 
 
@@ -64,6 +65,28 @@ def simulate(
         float | None,
         typer.Option(min=0.1, max=100, help="Of the blur, standard deviation in voxels. [1.5]"),
     ] = None,
+    pattern: Annotated[
+        PatternName | None,
+        typer.Option(help="Of k-space: columns of normal density, or Poisson disc. [gaussian]"),
+    ] = None,
+    acceleration: Annotated[
+        float | None,
+        typer.Option(min=1, max=1000, help="Places of k-space for each that is sampled. [8]"),
+    ] = None,
+    centre: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of k-space that is whole, in its middle. [0.04]"),
+    ] = None,
+    phase: Annotated[
+        PhaseName | None,
+        typer.Option(help="Of k-space: smooth gives the volume one, which is known. [none]"),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-9, max=1e9, help="Of k-space, standard deviation in the volume's units. [none]"
+        ),
+    ] = None,
     same_grid: Annotated[
         bool,
         typer.Option(
@@ -87,7 +110,9 @@ def simulate(
         Path | None,
         typer.Option(help="FILE.nii.gz: also write the volume as a reconstruction should be."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the noise, and of what k-space is sampled.")
+    ] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that hold something else.")
     ] = False,
@@ -99,10 +124,11 @@ def simulate(
     """Simulate a measurement of a volume, to reconstruct it from.
 
     Projections are line integrals of attenuation, with the noise of counted photons if wished; the
-    others are in HU, on the volume's own grid.
+    others are in the volume's units, on its own grid. k-space is that of a scan with a single coil.
     """
     given = {"views": views, "arc": arc, "photons": photons, "factor": factor, "sigma": sigma}
-    refuse_unheeded(operator, given, FOR)
+    fast: dict[str, Any] = {"pattern": pattern, "acceleration": acceleration, "centre": centre}
+    refuse_unheeded(operator, {**given, **fast, "phase": phase, "noise": noise}, FOR)
     if size is not None and like is None:
         raise UsageError("--size goes with --like; else the grid is that of the volume")
     from prdit_core.checkpoints.expected_data import expected_by
@@ -111,6 +137,7 @@ def simulate(
     from prdit_core.data.transforms import conform
     from prdit_core.files import check_writable
     from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
+    from prdit_core.inverse.sampling_patterns import FastScan
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser, spec_for
     from prdit_core.verbs.simulate import simulate as measure
@@ -137,8 +164,9 @@ def simulate(
         arc_deg=arc,
         factor=factor or 4,
         sigma=sigma or 1.5,
+        fast=FastScan(seed=seed, phase=phase or "none", **_known(fast)),
     )
-    measurement = measure(scan, spec, photons=photons, seed=seed)
+    measurement = measure(scan, spec, photons=photons, noise=noise, seed=seed)
     if not overwrite:
         _refuse_other(out, lambda: _is_same(read_measurement(out), measurement))
         if truth is not None:
@@ -152,6 +180,11 @@ def simulate(
     if truth is not None:
         lines.append(f"{truth}: the volume on the grid of a reconstruction")
     result(content, lines, json)
+
+
+def _known(given: dict[str, Any]) -> dict[str, Any]:
+    """What is not None."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _refuse_other(file: Path, is_same: Callable[[], bool]) -> None:

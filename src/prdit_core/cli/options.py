@@ -31,6 +31,19 @@ Size = Annotated[
         "[the highest]"
     ),
 ]
+Shape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D,H,W",
+        help="Voxels along z, y, x instead of --size: a grid that the model knows, see `info`.",
+    ),
+]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class", help="What to make: a class of the model, see `info`. [the model's first]"
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

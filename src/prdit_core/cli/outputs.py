@@ -14,7 +14,7 @@ from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, read_json, sha256_of, shown, write_json
 from prdit_core.machine import package_version
 from prdit_core.pictures import WINDOW_HU, Panel, save_picture
-from prdit_core.provenance import SYNTHETIC, torch_version, volume_record
+from prdit_core.provenance import CLASS, SYNTHETIC, UNITS, torch_version, volume_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -38,10 +38,13 @@ class VolumeSettings:
     threads: int
     linear: str
     branches: list[str] | None  # as records have them
+    label: str | None = None
 
     def recorded(self) -> dict[str, Any]:
         """As the JSON records name them, with the versions."""
-        about = {name: value for name, value in vars(self).items() if name != "config"}
+        apart = ("config", "label")
+        about = {name: value for name, value in vars(self).items() if name not in apart}
+        about |= {} if self.label is None else {CLASS: self.label}
         versions = {"version": package_version(), "torch": torch_version()}
         return {**self.config.model_dump(), **about, **versions}
 
@@ -191,9 +194,10 @@ def _caption(metadata: Mapping[str, Any], index: int) -> str:
     notice = metadata.get("notice", SYNTHETIC)
     if "checkpoint" not in metadata:
         return f"{notice} | {metadata['method']}"
+    what = [f" {metadata[key]}" for key in (CLASS, UNITS) if key in metadata]
     return (
-        f"{notice} | {metadata['checkpoint']} seed {metadata['seed']} index {index} | "
-        f"{metadata['sampler']} {metadata['steps']} steps"
+        f"{notice} | {metadata['checkpoint']}{''.join(what)} seed {metadata['seed']} "
+        f"index {index} | {metadata['sampler']} {metadata['steps']} steps"
     )
 
 

@@ -16,13 +16,11 @@ from prdit_core.files import shown
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
-    from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.scans import RawOptions
-    from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
-Method = Literal["prior", "fbp", "sirt", "tv", "cg"]
+Method = Literal["prior", "fbp", "zero-filling", "sirt", "tv", "cg"]
 WALK = walk_options(
     ("steps", "sampler", "k", "grid", "eta", "renoise"),
     {
@@ -146,7 +144,7 @@ def reconstruct(
     from prdit_core.models.linears import backend_on
     from prdit_core.verbs.assess import assess, check_truth
     from prdit_core.verbs.reconstruct import fitting, problem_of
-    from prdit_core.verbs.ways import WithPrior, classical
+    from prdit_core.verbs.ways import WithPrior, calibration_for, classical
 
     if suffix_of(out) in SUFFIXES and not out.is_dir():
         raise UsageError(f"{shown(out.name)} names a file; --out is a folder here")
@@ -173,7 +171,7 @@ def reconstruct(
         name = checkpoint or "demo"
         prior = fitting(load(name, place), scan, size)
         how = coupling or "cg"
-        errors = _calibration(how, calibration, name, prior)
+        errors = calibration_for(how, calibration, name, prior)
         coupled = Coupling(how, iterations, errors, last_step or "tv")
         config = coupled.walk(**ways)
         generation = VolumeSettings(
@@ -226,21 +224,6 @@ def reconstruct(
     )
 
 
-def _calibration(
-    coupling: CouplingName, file: Path | None, checkpoint: str, prior: Prior
-) -> Calibration | None:
-    """Error of the network for a coupling that needs it, out of a file or beside the weights."""
-    from prdit_core.inverse.calibration import calibration_beside, read_calibration
-    from prdit_core.inverse.couplings import COUPLINGS
-
-    if not COUPLINGS[coupling].needs_error:
-        if file is None:
-            return None
-        needy = ", ".join(row.name for row in COUPLINGS.values() if row.needs_error)
-        raise UsageError(f"--calibration is for the couplings {needy}, not for {coupling}")
-    return calibration_beside(checkpoint, prior) if file is None else read_calibration(file, prior)
-
-
 def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:
     """All of the summary that is no volume, with what it was made from."""
     from prdit_core.files import sha256_of
@@ -271,21 +254,26 @@ def _write_summary(folder: Path, seen: Assessment, report: dict[str, Any]) -> No
 
 def _lines(seen: Assessment) -> list[str]:
     """The numbers for people."""
-    numbers, size = seen.numbers["volume"], seen.numbers["size_hu"]
+    from prdit_core.verbs.assess import suffixed
+
+    numbers, units = seen.numbers["volume"], seen.volume.units
     name = "reconstruction" if seen.count == 1 else f"mean of {seen.count}"
     lines = [f"{name}: misfit {100 * numbers['misfit']:.2g} % of the data"]
-    lines += [f"{part}: {hu:.0f} HU (root mean square)" for part, hu in size.items()]
+    lines += [
+        f"{part}: {size:.0f} {units} (root mean square)"
+        for part, size in seen.numbers[suffixed("size", units)].items()
+    ]
     if "grey" not in numbers:
         return lines
     grey = numbers["grey"]
     low, high = grey["window_hu"]
     psnr = "infinite" if grey["psnr"] is None else f"{grey['psnr']:.2f} dB"
     ssim = "" if grey["ssim"] is None else f", SSIM {grey['ssim']:.3f}"
-    tissues = numbers["tissues"].items()
+    tissues = numbers.get("tissues", {}).items()
     by_tissue = [f"{n} {e['mae_hu']:.0f}" for n, e in tissues if e["mae_hu"] is not None]
+    mae = f"mean absolute error {numbers[suffixed('mae', units)]:.0f} {units}, not clipped"
     return [
         *lines,
-        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} HU)",
-        f"{name}: mean absolute error {numbers['mae_hu']:.0f} HU, not clipped; "
-        + ", ".join(by_tissue),
+        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} {units})",
+        f"{name}: {'; '.join([mae, ', '.join(by_tissue)] if by_tissue else [mae])}",
     ]

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from prdit_core.data.grid import check_bytes, rejected
+from prdit_core.data.hdf5 import opened, own_dataset
 from prdit_core.data.projections import Projections
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
@@ -39,42 +39,19 @@ def read_dxchange(path: Path, rows: tuple[int, int] | None = None) -> Projection
     InputRejected
         If the file is damaged, refers to other files, lacks something, or is too large.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError("HDF5 files need a package: pip install h5py") from error
     name = shown(path.name)
-    try:
-        with h5py.File(path, "r") as file:
-            sets = {key: _own(file, key, name) for key in (*_PICTURES, _ANGLES)}
-            counts, flats, darks = (_picture(sets[key], key, rows, name) for key in _PICTURES)
-            angles = _angles(sets[_ANGLES], name)
-    except OSError as error:
-        # Of h5py, only those of the system have a number.
-        if error.errno:
-            why = f"it cannot be read ({os.strerror(error.errno)})"
-            raise rejected(name, why, "check the file and its permissions") from error
-        raise rejected(name, "it is no whole HDF5 file", "copy it again from its source") from error
+    with opened(path) as file:
+        sets = {key: _own(file, key, name) for key in (*_PICTURES, _ANGLES)}
+        counts, flats, darks = (_picture(sets[key], key, rows, name) for key in _PICTURES)
+        angles = _angles(sets[_ANGLES], name)
     return Projections(name, counts, flats, darks, angles)
 
 
 def _own(file: Any, key: str, name: str) -> Any:
-    """A dataset of numbers whose values lie in this file: links could lead anywhere."""
-    import h5py
-
-    parts = key.split("/")
-    for depth in range(1, len(parts) + 1):
-        link = file.get("/".join(parts[:depth]), getlink=True)
-        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
-            raise rejected(name, f"its `{key}` is a link", "copy the data into one file")
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
+    found = own_dataset(file, key, name, "iuf")
+    if found is None:
         why = f"it has no `{key}`, so it is no whole DXchange file"
         raise rejected(name, why, "give raw projections with flats, darks and angles")
-    if found.is_virtual or found.external:
-        raise rejected(name, f"its `{key}` lies in another file", "copy the data into one file")
-    if found.dtype.kind not in "iuf" or not found.size:
-        raise rejected(name, f"its `{key}` holds no numbers", "check the file")
     return found
 
 

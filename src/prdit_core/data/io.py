@@ -5,6 +5,7 @@ Whatever the file, `read_volume` gives HU that run towards the patient's head, b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,12 @@ from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated
 from prdit_core.data.nifti import LABEL_INTENT, read_nifti
 from prdit_core.data.padding import without_padding
 from prdit_core.data.read_options import AS_STATED, ReadOptions
-from prdit_core.data.records import says_hu
+from prdit_core.data.records import says_hu, stated_units
 from prdit_core.data.resampling import right_angled
 from prdit_core.data.writing import WRITE_SUFFIXES, write_labels, write_volume
 from prdit_core.files import shown
+from prdit_core.intensity import HU
+from prdit_core.provenance import UNITS
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -97,6 +100,9 @@ def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
     if says_hu(path):  # a weak model makes what looks like no scan
         return read_as_written(path)
+    if (units := stated_units(path)) != HU:  # ours, and no CT
+        volume = read_as_written(path)
+        return replace(volume, metadata={**volume.metadata, UNITS: units})
     name = shown(path.absolute().name)
     stored = read_stored(path, options, name)
     check_shear(stored.affine, name)
@@ -200,6 +206,8 @@ def _remarks(volume: Volume) -> list[str]:
     angle = oblique_degrees(volume.affine)
     if angle > _NOTED_DEGREES:
         notes.append(f"oblique by {angle:.1f} degrees, which the affine keeps")
+    if volume.units != HU:
+        return notes
     if background := checks.dense_background(volume):
         notes.append(background)
     if checks.little_lung(volume):

@@ -51,6 +51,11 @@ def says_hu(file: Path) -> bool:
     return record is not None and MAKER in record and record.get(UNITS, HU) == HU
 
 
+def stated_units(file: Path) -> str:
+    """Of the voxels of a volume of ours, if its record is of this very file; else those of CT."""
+    return str((_record_of(file) or {}).get(UNITS, HU))
+
+
 def maker_of(file: Path) -> str | None:
     """SHA-256 of the checkpoint that made a volume, if the record beside it says so."""
     made = (_read(_place(file)) or {}).get(MAKER)

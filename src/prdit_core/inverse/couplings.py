@@ -251,7 +251,7 @@ class Coupling:
         own = self.row.walk
         if wishes.get("sampler", own.get("sampler")) != own.get("sampler"):
             own = {}
-        return SamplingConfig(**{**dict(DEFAULTS), **own, **wishes})
+        return DEFAULTS.model_copy(update=own).but(wishes)
 
     def edit(self, prior: Prior, problem: Problem, config: SamplingConfig) -> Edit:
         """What a walk does to every prediction.

@@ -1,8 +1,8 @@
 """A measurement: numbers, the operator that explains them, and how they came about; as .npz.
 
-Arrays of the file: one of `line_integrals`, `counts` (with `photons`) or `hu`; `geometry`, the
-operator's spec as JSON, whose `angles_deg` may be an array of its own; and, where they are known,
-`weights`, `affine` and `metadata` (JSON).
+Arrays of the file: one of `line_integrals`, `counts` (with `photons`), `kspace` or `hu`;
+`geometry`, the operator's spec as JSON, whose `angles_deg` may be an array of its own; and, where
+they are known, `weights`, `affine` and `metadata` (JSON).
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from prdit_core.data.npz import read_member
 from prdit_core.data.payload import damage_named
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown, write_atomically
+from prdit_core.intensity import ARBITRARY, HU
 from prdit_core.inverse.dose import integrals_of
+from prdit_core.inverse.operators.kspace import KspaceSpec
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.operators.slices import SlicesSpec
 from prdit_core.inverse.operators.table import read_spec
 from prdit_core.inverse.sinograms import check_angles, check_integrals, check_views, missing_arc
+from prdit_core.provenance import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 
     from prdit_core.inverse.operators.contract import Spec
 
-Quantity = Literal["line_integrals", "counts", "hu"]
-QUANTITIES: tuple[Quantity, ...] = ("line_integrals", "counts", "hu")
+Quantity = Literal["line_integrals", "counts", "kspace", "hu"]
+QUANTITIES: tuple[Quantity, ...] = ("line_integrals", "counts", "kspace", "hu")
 Length = Literal["mm", "pixel"]
 _JSON_LIMIT = 2**24
 # List or text that a record repeats.
@@ -52,7 +55,7 @@ class Measurement:
     Attributes
     ----------
     values : (*range_shape) float32
-        Line integrals of attenuation where `spec` is one of projections, else HU.
+        Line integrals of attenuation where `spec` is one of projections, else in `units`.
     spec : Spec
         Of the operator.
     weights : (*range_shape) float32 or None
@@ -88,6 +91,12 @@ class Measurement:
         return sha256(b"".join(sha256(part).digest() for part in parts)).hexdigest()
 
     @property
+    def units(self) -> str:
+        """Of the volume that was measured; those of k-space are arbitrary unless stated."""
+        usual = ARBITRARY if isinstance(self.spec, KspaceSpec) else HU
+        return str(self.metadata.get(UNITS, usual))
+
+    @property
     def sinogram(self) -> NDArray[np.float32] | None:
         """(slices or rows of the detector, views, bins); None where no rays are integrated."""
         if not isinstance(self.spec, ViewsSpec):
@@ -98,7 +107,8 @@ class Measurement:
         """What the record of a reconstruction says of it: no long lists, and not whose it is."""
         spec = self.spec.model_dump(mode="json").items()
         known = {k: v for k, v in spec if not (isinstance(v, list | str) and len(v) > _LONGEST)}
-        return {"operator": known, **{k: v for k, v in self.metadata.items() if k != "volume"}}
+        about = {k: v for k, v in self.metadata.items() if k != "volume"}
+        return {"operator": known, **self.spec.stated(), **about}
 
     def tensor(self) -> torch.Tensor:
         """The values with batch and channel, (1, 1, *range_shape)."""
@@ -126,9 +136,8 @@ def write_measurement(measurement: Measurement, path: Path) -> Path:
         If it cannot be written.
     """
     check_name(path)
-    projected = isinstance(measurement.spec, ViewsSpec)
     arrays: dict[str, NDArray[Any]] = {
-        "line_integrals" if projected else "hu": measurement.values,
+        _quantities(measurement.spec)[0]: measurement.values,
         "geometry": np.array(measurement.spec.model_dump_json()),
         "length": np.array(measurement.length),
         "metadata": np.array(json.dumps(dict(measurement.metadata), sort_keys=True)),
@@ -231,12 +240,12 @@ def _values(arrays: _Arrays, spec: Spec) -> tuple[NDArray[np.float32], NDArray[n
     """Line integrals or HU, and their weights."""
     given = [quantity for quantity in QUANTITIES if quantity in arrays]
     if len(given) != 1:
-        why = "it does not say whether it holds line integrals, raw counts or HU"
+        why = "it does not say whether it holds line integrals, raw counts, k-space or HU"
         if given:
             why = f"it holds {' and '.join(given)}, but should hold one of them"
         raise rejected(arrays.name, why, f"name the array one of {', '.join(QUANTITIES)}")
     (quantity,) = given
-    fitting = QUANTITIES[:2] if isinstance(spec, ViewsSpec) else QUANTITIES[2:]
+    fitting = _quantities(spec)
     if quantity not in fitting:
         why = f"what a {spec.kind} operator measures is not {quantity}"
         raise rejected(arrays.name, why, f"call it {' or '.join(fitting)}")
@@ -246,6 +255,13 @@ def _values(arrays: _Arrays, spec: Spec) -> tuple[NDArray[np.float32], NDArray[n
     if "weights" not in arrays:
         return values, None
     return values, _in_shape(arrays.numbers("weights", *_DIMENSIONS), spec, arrays.name)
+
+
+def _quantities(spec: Spec) -> tuple[Quantity, ...]:
+    """What an operator may measure, the one that is written first."""
+    if isinstance(spec, ViewsSpec):
+        return "line_integrals", "counts"
+    return ("kspace",) if isinstance(spec, KspaceSpec) else ("hu",)
 
 
 def _in_shape(values: NDArray[np.float64], spec: Spec, name: str) -> NDArray[np.float32]:

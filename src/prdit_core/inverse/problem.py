@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prdit_core.errors import UsageError
+from prdit_core.intensity import HU
 from prdit_core.inverse.attenuation import Attenuation, of_hu, of_model
+from prdit_core.inverse.operators.kspace import Kspace
 from prdit_core.inverse.operators.projector import Projector, ViewsSpec
 from prdit_core.inverse.operators.table import build
 
@@ -36,7 +38,7 @@ class Problem:
     y : (1, 1, *range_shape)
     weights : of the misfit, None: 1
     unit : from the solver's unit to what the operator integrates: attenuation for projections, HU
-        for all else
+        for all else (`units` of the measurement for what is no CT)
     projected : whether the operator integrates attenuation
     """
 
@@ -49,8 +51,8 @@ class Problem:
 
     @property
     def lower(self) -> float:
-        """Bound of what is measured: of attenuation, or of HU where no rays are integrated."""
-        return 0.0 if self.projected else -1024.0
+        """Bound of what is measured: of attenuation and magnitudes 0, of HU that of air."""
+        return -1024.0 if not self.projected and self.measurement.units == HU else 0.0
 
     @property
     def sigma(self) -> float:
@@ -65,12 +67,12 @@ class Problem:
         return ASSUMED_NOISE * size / abs(self.unit.slope)
 
     def hu(self, x: Tensor) -> Tensor:
-        """HU of a volume in the solver's unit, not clipped."""
+        """HU, or the measurement's units, of a volume in the solver's unit, not clipped."""
         measured = self.unit.per_mm(x)
         return of_hu().unit(measured) if self.projected else measured
 
     def measured(self, hu: Tensor) -> Tensor:
-        """The solver's unit of HU."""
+        """The solver's unit of HU, or of the measurement's units."""
         return self.unit.unit(of_hu().per_mm(hu) if self.projected else hu)
 
     @property
@@ -105,7 +107,7 @@ def posed(measurement: Measurement, unit: Attenuation, device: str) -> Problem:
 
 
 def in_measured_unit(measurement: Measurement, device: str) -> Problem:
-    """The problem in attenuation, or in HU where no rays are integrated."""
+    """The problem in attenuation, or in the measurement's units where no rays are integrated."""
     return posed(measurement, Attenuation(1.0, 0.0), device)
 
 
@@ -117,9 +119,15 @@ def in_units_of(
     Raises
     ------
     UsageError
-        If the measurement is of another grid or has no pixel size.
+        If the measurement is of another grid or other units, or has no pixel size.
     """
     spec = measurement.spec
+    if measurement.units != intensity.units:
+        raise UsageError(
+            f"the measurement is of a volume in {measurement.units}, the model makes volumes in "
+            f"{intensity.units}; choose a --checkpoint of the same modality, or a --method without "
+            "a model"
+        )
     if isinstance(spec, ViewsSpec) and measurement.length != "mm":
         raise UsageError(
             "the measurement has no pixel size, so it cannot be told in HU what a prior of CT "
@@ -155,6 +163,20 @@ def projector_of(problem: Problem) -> Projector:
             f"filtered backprojection is for projections, not for {problem.operator.geometry.kind}"
         )
     return problem.operator
+
+
+def zero_filled(problem: Problem) -> Tensor:
+    """The volume whose k-space is what was sampled, and 0 elsewhere, (1, 1, D, H, W).
+
+    Raises
+    ------
+    UsageError
+        If something else than k-space was measured.
+    """
+    if not isinstance(problem.operator, Kspace):
+        kind = problem.operator.geometry.kind
+        raise UsageError(f"zero filling is for k-space, not for {kind}")
+    return problem.operator.adjoint(problem.y)
 
 
 def _words(shape: tuple[int, ...]) -> str:

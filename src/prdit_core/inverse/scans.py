@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from prdit_core.data.dxchange import read_dxchange
+from prdit_core.data.fastmri import holds_kspace, read_kspace
 from prdit_core.data.grid import rejected
 from prdit_core.data.payload import damage_named
 from prdit_core.data.projections import Projections
@@ -19,6 +20,7 @@ from prdit_core.errors import InputRejected, UsageError, first_fault
 from prdit_core.files import shown
 from prdit_core.inverse import astra
 from prdit_core.inverse.measurement import Measurement, read_measurement
+from prdit_core.inverse.mri import measurement_of_kspace
 from prdit_core.inverse.operators.cone import ConeSpec
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import ViewsSpec
@@ -75,7 +77,9 @@ NOTHING_STATED = RawOptions()
 
 
 def open_measurement(path: Path, options: RawOptions = NOTHING_STATED) -> Measurement:
-    """Read a measurement of ours (.npz), or raw projections: DXchange HDF5, or TIFF pictures.
+    """Read a measurement of ours (.npz), or of a scanner.
+
+    Raw projections are DXchange HDF5 or TIFF pictures, k-space is HDF5 as of fastMRI.
 
     Raises
     ------
@@ -92,6 +96,10 @@ def open_measurement(path: Path, options: RawOptions = NOTHING_STATED) -> Measur
             )
         return read_measurement(path)
     if suffix in HDF5:
+        if holds_kspace(path):
+            if options != NOTHING_STATED:
+                raise UsageError(f"{name} holds k-space: leave out the options of raw projections")
+            return measurement_of_kspace(read_kspace(path))
         if options.flats is not None or options.darks is not None:
             raise UsageError(
                 f"{name} has flats and darks of its own: leave out --flats and --darks"
@@ -112,7 +120,8 @@ def open_measurement(path: Path, options: RawOptions = NOTHING_STATED) -> Measur
     raise rejected(
         name,
         "no known kind of measurement",
-        f"give .npz of ours, DXchange HDF5 ({', '.join(HDF5)}), or TIFF ({', '.join(TIFF)}), a "
+        f"give .npz of ours, HDF5 ({', '.join(HDF5)}) of DXchange or fastMRI, or TIFF "
+        f"({', '.join(TIFF)}), a "
         "folder or a pattern of them",
     )
 

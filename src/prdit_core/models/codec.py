@@ -26,8 +26,11 @@ class Codec(Protocol):
     def channels(self, states: int) -> int:
         """Of volumes, if their states have so many."""
 
+    def padded(self, shape: Shape) -> Shape:
+        """The volume that is encoded in place of one (D, H, W), with air at its far ends."""
+
     def grid(self, shape: Shape) -> Shape:
-        """Grid of the states of a volume (D, H, W)."""
+        """Grid of the states of a volume (D, H, W), padded or not."""
 
     def encode(self, x: Tensor) -> Tensor:
         """State of a clean volume."""
@@ -56,6 +59,10 @@ class Identity:
     def channels(self, states: int) -> int:
         """Those of the states."""
         return states
+
+    def padded(self, shape: Shape) -> Shape:
+        """That volume."""
+        return shape
 
     def grid(self, shape: Shape) -> Shape:
         """That of the volume."""

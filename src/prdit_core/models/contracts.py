@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from torch import Tensor
 
@@ -51,12 +53,14 @@ class Decomposition:
     ----------
     local, global_residual : of the base; in a chain upsampled to the full resolution
     refiner : what the refiners of a chain add; None for a model without any
+    blinded : whole predictions of the same network where it is not shown one thing, by its name
     """
 
     local: Prediction
     global_residual: Prediction
     refiner: Prediction | None
     total: Prediction
+    blinded: Mapping[str, Prediction] = field(default_factory=dict)
 
 
 class Parts(Protocol):

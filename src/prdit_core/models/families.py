@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
-from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
+from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig, ControlConfig
 from prdit_core.models.patch.config import PatchConfig
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _build_patch(config: PatchConfig) -> nn.Module:
 
 
 def _patch(module: Any) -> Network:
-    from prdit_core.models.patch.denoiser import PatchNetwork
+    from prdit_core.models.patch.face import PatchNetwork
 
     return PatchNetwork(module)
 
@@ -91,6 +91,12 @@ def _patch_volume(module: Any) -> Codec:
     from prdit_core.models.latent.patch_volume import PatchVolume
 
     return PatchVolume(module)
+
+
+def _build_control(config: ControlConfig) -> nn.Module:
+    from prdit_core.models.latent.control import ControlNet
+
+    return ControlNet(config)
 
 
 FAMILIES = {
@@ -120,6 +126,9 @@ FAMILIES = {
             _build_autoencoder,
             None,
             _patch_volume,
+        ),
+        Family(
+            "latent-control", "ControlNet of 3D MedDiffusion", ControlConfig, _build_control, None
         ),
     )
 }

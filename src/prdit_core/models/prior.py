@@ -164,12 +164,7 @@ class Prior:
     @property
     def grids(self) -> tuple[Geometry, ...]:
         """Every grid it makes volumes on, that of fewest voxels first; those of its class."""
-        for one in self.network.config.trained_on:
-            if one.name == self.label:
-                return one.geometries
-        edge = self.geometry.shape[0]
-        sizes = self.network.config.sizes(edge)
-        return tuple(self.geometry.coarser(edge // size) for size in sizes)
+        return self.network.config.grids(self.geometry, self.label)
 
     def at_shape(self, shape: Shape | None) -> Prior:
         """The same prior on another of its `grids`.
@@ -248,7 +243,11 @@ class Prior:
         return self.codec.encode(x.to(self.device))
 
     def to_volume(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
-        """One clean state (1, C, D, H, W) as a volume in HU or the class's units, on its grid.
+        """One clean state (1, C, D, H, W) as a volume on the prior's grid.
+
+        Parameters
+        ----------
+        metadata : states the units where they are not HU, as `stamp` does
 
         Raises
         ------
@@ -257,9 +256,7 @@ class Prior:
         """
         self.check_volume()
         affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        units = self.intensity.units
-        stated = {**metadata, "units": units} if units != HU else dict(metadata)
-        return Volume(self._hu(self.codec.decode(x0)), affine, stated)
+        return Volume(self._hu(self.codec.decode(x0)), affine, dict(metadata))
 
     def preview_hu(self, x0: Tensor) -> NDArray[np.float32]:
         """Voxels (D, H, W) in HU that show what a state holds, cheaply."""

@@ -107,7 +107,7 @@ SAMPLERS = {
         ),
         Sampler(
             "conventional-hot",
-            "ancestral sampling, eta = 1 (Eq. 7); ignores k",
+            "ancestral sampling, eta = 1 (Eq. 7)",
             predictor.resynthesis,
             noise_only=True,
             fresh=ancestral_noise,
@@ -128,7 +128,7 @@ SAMPLERS = {
         ),
         Sampler(
             "ddpm",
-            "ancestral from state and x0 alone, eta = 1 (3D MedDiffusion's paper); ignores k",
+            "ancestral from state and x0 alone, eta = 1 (3D MedDiffusion's paper)",
             predictor.resynthesis,
             image_only=True,
             fresh=ancestral_noise,
@@ -165,7 +165,7 @@ def sample_steps(
     Raises
     ------
     UsageError
-        If k is below 1 or not finite, or eta is given to a sampler without fresh noise.
+        If k is below 1 or not finite, k or eta is given to a sampler that has none.
     NumericalError
         If a prediction is not finite.
     """
@@ -173,6 +173,8 @@ def sample_steps(
         raise UsageError(f"eta is for stochastic samplers; {sampler.name} has k instead")
     if not 1.0 <= k < float("inf"):
         raise UsageError(f"k is {k}, but a predictor goes at least one step: choose k >= 1")
+    if k != 1.0 and sampler.fresh is not None:
+        raise UsageError(f"{sampler.name} takes its noise by eta and has no k; leave k out")
     before: Estimate | None = None
 
     def look(x: Tensor, t: float) -> Prediction:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prdit_core.errors import InputRejected
+from prdit_core.intensity import HU
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.problem import Problem, in_measured_unit
 from prdit_core.metrics.fidelity import fidelity, grey_fidelity
@@ -37,7 +38,7 @@ class Assessment:
     count : of the reconstructions
     volume : the only one, or their mean
     parts : further volumes by name: "spread" of several; where a prior made them, what the data
-        "determined" of `volume` and the rest of it, which the prior "imagined", in HU
+        "determined" of `volume` and the rest of it, which the prior "imagined", in its units
     fbp : filtered backprojection, where rays were measured
     truth : where it is known
     numbers : JSON: misfit, size of the parts, and where the truth is known, fidelity of each and
@@ -53,7 +54,7 @@ class Assessment:
 
     def panels(self) -> list[Panel]:
         """Rows of a picture: FBP, the reconstruction, its spread, what was imagined, the truth."""
-        window = _window(self.volume)
+        window, units = _window(self.volume), self.volume.units
         name = "reconstruction" if self.count == 1 else f"mean of {self.count} reconstructions"
         rows = [(self.fbp, "filtered backprojection"), (self.volume, name)]
         panels = [
@@ -64,12 +65,13 @@ class Assessment:
         if "spread" in self.parts:
             spread = self.parts["spread"]
             top = max(1.0, float(np.percentile(spread.voxels_hu, 99.5)))
-            caption = f"spread (standard deviation), 0 to {top:.0f} HU"
+            caption = f"spread (standard deviation), 0 to {top:.0f} {units}"
             panels.append(Panel(spread.voxels_hu, spread.spacing_mm, (0.0, top), caption))
         if "imagined" in self.parts:
             imagined = self.parts["imagined"]
             top = max(1.0, float(np.percentile(np.abs(imagined.voxels_hu), 99.5)))
-            caption = f"imagined: not determined by the data, -{top:.0f} (blue) to {top:.0f} HU"
+            range_words = f"-{top:.0f} (blue) to {top:.0f} {units}"
+            caption = f"imagined: not determined by the data, {range_words}"
             panels.append(
                 Panel(imagined.voxels_hu, imagined.spacing_mm, (-top, top), caption, "signed")
             )
@@ -109,7 +111,7 @@ def assess(
     numbers = {
         "volumes": each,
         "volume": _numbers(problem, volume, truth),
-        "size_hu": {name: _rms(part) for name, part in parts.items()},
+        suffixed("size", volume.units): {name: _rms(part) for name, part in parts.items()},
     }
     return Assessment(
         sums.count,
@@ -161,13 +163,19 @@ def _numbers(problem: Problem, volume: Volume, truth: Volume | None) -> dict[str
     if math.isinf(grey["psnr"]):
         grey["psnr"] = None  # JSON knows no infinity
     plain = fidelity(truth.voxels_hu, volume.voxels_hu)
+    tissues = {name: asdict(error) for name, error in plain.tissues.items()}
     return {
         **numbers,
         "grey": {**grey, "note": "both clipped to the window and scaled to 0..1"},
-        "mae_hu": plain.mae_hu,
-        "rmse_hu": plain.rmse_hu,
-        "tissues": {name: asdict(error) for name, error in plain.tissues.items()},
+        suffixed("mae", volume.units): plain.mae_hu,
+        suffixed("rmse", volume.units): plain.rmse_hu,
+        **({"tissues": tissues} if volume.units == HU else {}),
     }
+
+
+def suffixed(quantity: str, units: str) -> str:
+    """Name of a number in a report: HU are part of it, other units stand in the record."""
+    return f"{quantity}_hu" if units == HU else quantity
 
 
 def _window(volume: Volume) -> tuple[float, float]:

@@ -105,7 +105,9 @@ def _measured(prior: Prior, possible: float) -> SizeSpeed:
     x = torch.randn(prior.shape, device=prior.device) * prior.schedule.noise_std
     evaluation = _seconds(lambda: prior.denoise(x, T_MEASURED))
     parts = prior.parts
-    residual = None if parts is None else _seconds(lambda: parts.residual(x, T_MEASURED))
+    residual = None
+    if parts is not None and parts.residual(x, T_MEASURED) is not None:
+        residual = _seconds(lambda: parts.residual(x, T_MEASURED))
     depth, height, width = prior.shape[2:]
     work = gflop(prior.network.config, (depth, height, width))
     return SizeSpeed(

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from prdit_core.models.contracts import Decomposition
     from prdit_core.models.prior import Prior
 
+# Rows of the picture of a patch prior.
+SHOWN = {
+    "x0-local": "x0 of every tile alone",
+    "x0-no-context": "x0 without global context, with coordinates",
+    "x0-no-coordinates": "x0 without coordinates, with global context",
+    "x0-total": "x0 with both",
+}
 # Percentile of the residual that gets the full colour.
 SHOWN_SHARE = 99.0
 
@@ -39,7 +46,9 @@ class DecomposedState:
     ----------
     parts : ``noisy``, ``x0-local``, ``x0-global-residual``, ``x0-total``, and ``eps-local``,
         ``eps-global-residual``, ``eps-total`` (noise as HU differences); for a chain
-        ``x0-refiner`` and ``eps-refiner`` too. Local part, residual and refiner sum up to the total
+        ``x0-refiner`` and ``eps-refiner`` too. Local part, residual and refiner sum up to the
+        total. For a patch prior also ``x0-no-context``, ``x0-no-coordinates`` and the same of eps:
+        what it predicts without one of them; its local part has neither
     t : noise level
     """
 
@@ -61,11 +70,16 @@ class Decomposed(DecomposedState):
 
     def panels(self) -> list[Panel]:
         """Rows of a picture: scan, noisy scan, local x0, what is added to it, their sum."""
+        given = [
+            self._image("scan", self.scan),
+            self._image(f"scan with noise, t = {self.t:g}", self.parts["noisy"]),
+        ]
+        if "x0-no-context" in self.parts:
+            return given + [self._image(words, self.parts[key]) for key, words in SHOWN.items()]
         x0 = {"global residual": "x0-global-residual", "refiner": "x0-refiner"}
         added = {name: self.parts[key] for name, key in x0.items() if key in self.parts}
         return [
-            self._image("scan", self.scan),
-            self._image(f"scan with noise, t = {self.t:g}", self.parts["noisy"]),
+            *given,
             self._image("x0, local part", self.parts["x0-local"]),
             *(_signed(f"x0, {name}", part) for name, part in added.items()),
             self._image(f"x0, {' + '.join(['local', *added])}", self.parts["x0-total"]),
@@ -211,6 +225,9 @@ def _parts(units: _Units, x_t: Tensor, found: Decomposition) -> dict[str, Volume
     if found.refiner is not None:
         parts["x0-refiner"] = units.difference(found.refiner.x0)
         parts["eps-refiner"] = units.difference(found.refiner.eps)
+    for name, blinded in found.blinded.items():
+        parts[f"x0-{name}"] = units.absolute(blinded.x0)
+        parts[f"eps-{name}"] = units.difference(blinded.eps)
     return parts
 
 

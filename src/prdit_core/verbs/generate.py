@@ -222,11 +222,14 @@ def step_volume(
         threads=torch.get_num_threads(),
         linear=backend_on(prior.device.type),
         branches=branches,
+        label=prior.label,
+        units=prior.intensity.units,
     )
     metadata["size"] = prior.geometry.shape[0]  # of the resolutions of a chain
     metadata["window_hu"] = list(prior.intensity.window_hu)
-    if prior.label is not None:
-        metadata["class"] = prior.label
+    padded = prior.codec.padded(prior.geometry.shape)
+    if padded != prior.geometry.shape:  # and cropped after decoding
+        metadata["padded_to"] = list(padded)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
     if not step.finished:
         metadata = estimate_stamp(metadata, step.index)

@@ -47,6 +47,7 @@ def latents_steps(
 ) -> Iterator[PreparationEvent]:
     """Make a set of latents of a prepared data set, or one of each that a file names.
 
+    Volumes that are not made of whole patches get air at their far ends, which decoding takes away.
     Patients, split and order stay; the settings of a set name the codec by its digest and the data
     by theirs. The same call goes on where it was stopped. Of a file that names several sets, the
     sets of latents lie in `out` beside a file `classes.json` that names them.
@@ -62,7 +63,7 @@ def latents_steps(
     Raises
     ------
     UsageError
-        If `codec` is none, or the volumes are not made of its patches.
+        If `codec` is none, or the box does not fit into the volumes.
     InputRejected, CheckpointError
         If the data or the codec cannot be trusted.
     OutputError
@@ -168,12 +169,8 @@ class _Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What all cases are made with."""
-        shape = self.geometry.shape
-        try:
-            grid = self.encoder.header.model.grid(shape)
-        except ValueError as error:
-            raise UsageError(f"{error}, or encode a part of them with --shape") from error
-        manifest = self.data.manifest
+        network, manifest = self.encoder.header.model, self.data.manifest
+        grid = network.grid(network.padded(self.geometry.shape))
         return {
             "kind": LATENTS,
             "made_with": f"napari-prdit {package_version()}",
@@ -182,7 +179,7 @@ class _Job:
             "codec": self.encoder.header.digest,
             "data_sha256": self.data.digest,
             "geometry": self.geometry.model_dump(mode="json"),
-            "latents": [self.encoder.header.model.states, *grid],
+            "latents": [network.states, *grid],
         }
 
     def encoded(self, case: Case) -> tuple[Case, bool]:

@@ -10,15 +10,22 @@ import numpy as np
 import torch
 
 from prdit_core.errors import UsageError
+from prdit_core.intensity import HU
 from prdit_core.inverse.cg import Iterate, cg, cg_steps, weighted_norm
 from prdit_core.inverse.couplings import Coupling
 from prdit_core.inverse.fbp import fbp
 from prdit_core.inverse.operators.projector import ViewsSpec
-from prdit_core.inverse.problem import Problem, in_measured_unit, in_units_of, projector_of
+from prdit_core.inverse.problem import (
+    Problem,
+    in_measured_unit,
+    in_units_of,
+    projector_of,
+    zero_filled,
+)
 from prdit_core.inverse.sirt import sirt_steps
 from prdit_core.inverse.tv import tv_steps
 from prdit_core.machine import choose_device, package_version
-from prdit_core.provenance import torch_version
+from prdit_core.provenance import UNITS, torch_version
 from prdit_core.sampling.sampler import SAMPLERS
 from prdit_core.verbs.generate import generate_steps, step_volume
 from prdit_core.volume import Volume, axial_affine
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from prdit_core.models.prior import Prior
     from prdit_core.sampling.sampler import SampleStep
 
-ClassicalMethod = Literal["fbp", "cg", "sirt", "tv"]
+ClassicalMethod = Literal["fbp", "zero-filling", "cg", "sirt", "tv"]
 WALK = Coupling().walk()
 ITERATIONS: dict[ClassicalMethod, int] = {"cg": 20, "sirt": 200, "tv": 50}
 # Conjugate gradients that tell what the data determine from what they leave open.
@@ -171,6 +178,7 @@ def prior_settings(measurement: Measurement, coupling: Coupling) -> dict[str, An
         "method": "prior",
         **coupling.settings,
         "measurement_sha256": measurement.digest,
+        **({} if measurement.units == HU else {UNITS: measurement.units}),
     }
 
 
@@ -193,14 +201,16 @@ def reconstruct_classically(
     strength: float | None = None,
     device: str = "cpu",
 ) -> Volume:
-    """A reconstruction without a prior, in HU.
+    """A reconstruction without a prior, in HU, or in the measurement's units.
 
     Parameters
     ----------
     method
-        "fbp" (FDK for a cone), "cg" (conjugate gradients from nothing), "sirt", or "tv".
-    iterations : of all but "fbp"; None: 20 of "cg", 200 of "sirt", 50 of "tv"
-    strength : of total variation, in 1/mm of attenuation (in HU where no rays are integrated)
+        "fbp" (FDK for a cone), "zero-filling" (of k-space), "cg" (conjugate gradients from
+        nothing), "sirt", or "tv".
+    iterations : of all but the first two; None: 20 of "cg", 200 of "sirt", 50 of "tv"
+    strength : of total variation, in 1/mm of attenuation (in HU, or the measurement's units, where
+        no rays are integrated)
 
     Raises
     ------
@@ -234,15 +244,17 @@ def classical_volume(
 ) -> Volume:
     """HU volume of the last of `classical_steps`, on the measurement's grid.
 
-    Where lengths are in pixels, so is attenuation, and the numbers are no true HU.
+    Where lengths are in pixels, so is attenuation, and the numbers are no true HU; what is no CT
+    has the measurement's units.
     """
     measurement = problem.measurement
     hu = problem.hu(last.x)[0, 0].float().cpu().numpy()
+    true_hu = measurement.length == "mm" and measurement.units == HU
     metadata = {
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
-        **({} if measurement.length == "mm" else {"window_hu": _relative_window(hu)}),
+        **({} if true_hu else {"window_hu": _relative_window(hu, measurement.units)}),
     }
     return Volume(hu, place_of(measurement), metadata)
 
@@ -261,11 +273,18 @@ def classical_settings(
         "method": method,
         **({} if count is None else {"iterations": count}),
         **({"strength": strength} if method == "tv" else {}),
-        "hu": "exact" if measurement.length == "mm" else "relative, lengths are in pixels",
+        **_meaning(measurement),
         "measurement_sha256": measurement.digest,
         "version": package_version(),
         "torch": torch_version(),
     }
+
+
+def _meaning(measurement: Measurement) -> dict[str, str]:
+    """What the numbers of a reconstruction are."""
+    if measurement.units != HU:
+        return {UNITS: measurement.units}
+    return {"hu": "exact" if measurement.length == "mm" else "relative, lengths are in pixels"}
 
 
 def fitting(prior: Prior, measurement: Measurement, size: int | None) -> Prior:
@@ -276,7 +295,7 @@ def fitting(prior: Prior, measurement: Measurement, size: int | None) -> Prior:
 
 def problem_of(prior: Prior, measurement: Measurement, device: str | None) -> Problem:
     """The measurement in the prior's units; errors as of `reconstruct_steps`."""
-    prior.check_hu()
+    prior.check_volume()
     where = str(prior.device) if device is None else device
     return in_units_of(prior.intensity, prior.geometry, measurement, where)
 
@@ -315,6 +334,9 @@ def _solving(
         case "fbp":
             x = fbp(projector_of(problem), y)
             yield Iterate(0, 1, x, weighted_norm(y - operator(x), None))
+        case "zero-filling":
+            x = zero_filled(problem)
+            yield Iterate(0, 1, x, weighted_norm(y - operator(x), None))
         case "cg":
             # The start, for a measurement that it explains: then there is nothing to do.
             yield Iterate(-1, iterations, start, weighted_norm(y, counted))
@@ -336,6 +358,7 @@ def _solving(
             )
 
 
-def _relative_window(hu: NDArray[np.float32]) -> tuple[float, float]:
-    """What to show of numbers that are no true HU: from air to nearly the largest."""
-    return -1000.0, max(-999.0, float(np.percentile(hu, 99.9)))
+def _relative_window(hu: NDArray[np.float32], units: str) -> tuple[float, float]:
+    """What to show of numbers that are no true HU: from air, or 0, to nearly the largest."""
+    lowest = -1000.0 if units == HU else 0.0
+    return lowest, max(lowest + 1, float(np.percentile(hu, 99.9)))

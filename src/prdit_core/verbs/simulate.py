@@ -11,17 +11,21 @@ import torch
 
 from prdit_core.data.resampling import pool_mean
 from prdit_core.errors import UsageError
+from prdit_core.intensity import HU
 from prdit_core.inverse import scanners
 from prdit_core.inverse.attenuation import WATER_PER_MM, of_hu
 from prdit_core.inverse.dose import integrals_of, photon_counts
 from prdit_core.inverse.measurement import Measurement
 from prdit_core.inverse.operators.blur import BlurSpec
 from prdit_core.inverse.operators.cone import xray_pair
+from prdit_core.inverse.operators.kspace import KspaceSpec
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.inverse.operators.table import build
+from prdit_core.inverse.sampling_patterns import USUAL, FastScan
 from prdit_core.machine import package_version
-from prdit_core.provenance import SIMULATED, torch_version
+from prdit_core.noise import Draw, unit_noise
+from prdit_core.provenance import SIMULATED, UNITS, torch_version
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -35,9 +39,15 @@ _SAME = 1e-3
 
 
 def simulate(
-    volume: Volume, spec: Spec, *, photons: float | None = None, seed: int = 0, index: int = 0
+    volume: Volume,
+    spec: Spec,
+    *,
+    photons: float | None = None,
+    noise: float | None = None,
+    seed: int = 0,
+    index: int = 0,
 ) -> Measurement:
-    """What the operator of `spec` measures of a volume in HU.
+    """What the operator of `spec` measures of a volume in HU, or in other units.
 
     Parameters
     ----------
@@ -45,18 +55,25 @@ def simulate(
         finer voxels, with two rays a bin. Or on that of the volume: whoever reconstructs then uses
         the operator that made the data, which is recorded as `inverse_crime`
     photons : sent along each ray; None: no noise
+    noise : of k-space, standard deviation of real and imaginary part in the units of the volume,
+        where it is as large, the transform being orthonormal; None: none
     seed, index : of the noise
 
     Raises
     ------
     UsageError
-        If the spec is on neither grid, or if photons are counted by an operator without rays.
+        If the spec is on neither grid, if photons are counted by an operator without rays, if there
+        is noise without k-space, or rays go through what is no CT.
     MemoryLimit
         If the operator does not fit.
     """
     target, crime = _target(volume, spec)
     weights = None
+    if noise is not None and not isinstance(spec, KspaceSpec):
+        raise UsageError(f"noise is that of k-space, not of {spec.kind!r}")
     if isinstance(spec, ViewsSpec):
+        if volume.units != HU:
+            raise UsageError(f"projections are of a CT in HU, not of volumes in {volume.units}")
         values = _line_integrals(volume, spec, crime)
         if photons is not None:
             counts = photon_counts(torch.from_numpy(values), photons, seed=seed, index=index)
@@ -67,12 +84,18 @@ def simulate(
     else:
         x = torch.from_numpy(target.voxels_hu.astype(np.float32))[None, None]
         values = build(spec)(x)[0, 0].numpy()
+        if noise is not None:
+            grain = unit_noise(values.shape, Draw.KSPACE_NOISE, seed, index)
+            values = values + noise * grain.numpy()
+            weights = np.full_like(values, noise**-2)
     about: dict[str, Any] = {
         "notice": SIMULATED,
         # Which volume it was, but not whose.
         "volume": {key: value for key, value in volume.metadata.items() if key != "patient_key"},
         "volume_sha256": sha256(volume.voxels_hu.tobytes()).hexdigest(),
         "photons": photons,
+        **({} if isinstance(spec, ViewsSpec) else {UNITS: volume.units}),
+        **({"noise": noise} if isinstance(spec, KspaceSpec) else {}),
         "seed": seed,
         "index": index,
         "inverse_crime": crime,
@@ -91,6 +114,7 @@ def spec_for(
     arc_deg: float | None,
     factor: int,
     sigma: float,
+    fast: FastScan = USUAL,
 ) -> Spec:
     """The operator of this name that measures a grid; each heeds some of the settings.
 
@@ -101,6 +125,7 @@ def spec_for(
     arc_deg : degrees that they cover; None: half a turn of parallel beam, else a turn
     factor : edge of the blocks of super-resolution, in voxels
     sigma : of the blur, in voxels
+    fast : how k-space is sampled
     """
     shape, spacing = target.shape, target.spacing_mm
     match operator:
@@ -116,6 +141,8 @@ def spec_for(
             return SuperResolutionSpec(shape=shape, factor=factor)
         case "blur":
             return BlurSpec(shape=shape, sigma=sigma, radius=math.ceil(3 * sigma))
+        case "kspace":
+            return fast.spec(shape)
 
 
 def coarser(volume: Volume) -> Volume:

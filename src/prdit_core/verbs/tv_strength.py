@@ -11,6 +11,7 @@ import torch
 
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
+from prdit_core.intensity import HU
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.projector import Projector, ViewsSpec
 from prdit_core.inverse.tuning import (
@@ -23,6 +24,7 @@ from prdit_core.inverse.tuning import (
     usual_strength,
 )
 from prdit_core.inverse.tv import INNER, ITERATIONS, contrast
+from prdit_core.provenance import UNITS
 from prdit_core.verbs.simulate import coarser, simulate
 from prdit_core.volume import Volume, axial_affine
 
@@ -129,12 +131,23 @@ def _known(problem: Problem, volume: Volume | int, number: int) -> Known:
     """A volume on the grid of the problem, and what its operator measures of it."""
     spec, place = problem.measurement.spec, problem.operator.device
     fine = _stretched(volume, spec)
+    if problem.measurement.units != HU:
+        fine = _as_bright(fine, problem)
     photons = problem.measurement.metadata.get("photons")
-    simulated = simulate(fine, spec, photons=photons, index=number)
+    noise = problem.measurement.metadata.get("noise")
+    simulated = simulate(fine, spec, photons=photons, noise=noise, index=number)
     truth = coarser(fine) if isinstance(spec, ViewsSpec) else fine
     hu = torch.from_numpy(truth.voxels_hu).float()[None, None].to(place)
     x = problem.measured(hu).clamp(min=problem.lower)
     return Known(x, simulated.tensor().to(place))
+
+
+def _as_bright(volume: Volume, problem: Problem) -> Volume:
+    """A CT as signal above air, as bright as what was measured: strength and noise go by that."""
+    bright = volume.voxels_hu - volume.voxels_hu.min()
+    x = torch.from_numpy(bright).float()[None, None].to(problem.operator.device)
+    size = float(problem.y.norm() / problem.operator(problem.measured(x)).norm())
+    return Volume(bright * size, volume.affine, {UNITS: problem.measurement.units})
 
 
 def _stretched(volume: Volume | int, spec: Spec) -> Volume:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prdit_core.errors import UsageError
+from prdit_core.inverse.calibration import calibration_beside, read_calibration
+from prdit_core.inverse.couplings import COUPLINGS
 from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.verbs.reconstruct import (
     classical_settings,
@@ -18,8 +21,10 @@ from prdit_core.verbs.tv_strength import Strength, strength_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from prdit_core.config import SamplingConfig
+    from prdit_core.config import CouplingName, SamplingConfig
+    from prdit_core.inverse.calibration import Calibration
     from prdit_core.inverse.couplings import Coupling
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.problem import Problem
@@ -157,3 +162,21 @@ def classical(
     if method == "tv":
         chosen = strength_for(problem) if strength is None else Strength(strength, "given")
     return Classical(problem, method, iterations, chosen, threads)
+
+
+def calibration_for(
+    coupling: CouplingName, file: Path | None, checkpoint: str, prior: Prior
+) -> Calibration | None:
+    """Error of the network for a coupling that needs it, out of a file or beside the weights.
+
+    Raises
+    ------
+    UsageError
+        If a file is given to a coupling that needs none, or is of another model.
+    """
+    if not COUPLINGS[coupling].needs_error:
+        if file is None:
+            return None
+        needy = ", ".join(row.name for row in COUPLINGS.values() if row.needs_error)
+        raise UsageError(f"--calibration is for the couplings {needy}, not for {coupling}")
+    return calibration_beside(checkpoint, prior) if file is None else read_calibration(file, prior)

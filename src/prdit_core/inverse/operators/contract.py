@@ -54,6 +54,10 @@ class Spec(BaseModel, ABC):
     def fitting(self, share: float) -> str:
         """What would fit where only this share of `memory` is there, as advice."""
 
+    def stated(self) -> dict[str, Any]:
+        """What a record says of it besides its short fields."""
+        return {}
+
     @abstractmethod
     def operator(self, dtype: torch.dtype) -> LinearOperator:
         """Make the operator; `table.build` looks at the memory first."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
-import zlib
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -13,6 +9,7 @@ import torch
 from pydantic import model_validator
 
 from prdit_core.inverse.operators.contract import PseudoInvertible, Spec
+from prdit_core.inverse.operators.packed import packed_bits, unpacked_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +21,7 @@ class MaskSpec(Spec):
 
     Attributes
     ----------
-    known : the mask, see `mask_of`: its bits in C order, deflated, as base64
+    known : the mask, see `packed.packed_bits`
     """
 
     kind: Literal["mask"] = "mask"
@@ -43,17 +40,7 @@ class MaskSpec(Spec):
 
     def mask(self) -> NDArray[np.bool_]:
         """Whether a voxel is known, (D, H, W)."""
-        count = math.prod(self.shape)
-        size = (count + 7) // 8
-        try:
-            inflate = zlib.decompressobj()
-            packed = inflate.decompress(base64.b64decode(self.known, validate=True), size + 1)
-        except (zlib.error, binascii.Error) as error:
-            raise ValueError(f"the mask is damaged ({error})") from error
-        if len(packed) != size or not inflate.eof:
-            raise ValueError(f"the mask is not one of {self.shape} voxels")
-        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=count)
-        return bits.astype(bool).reshape(self.shape)
+        return unpacked_bits(self.known, self.shape)
 
     def memory(self, dtype: torch.dtype) -> int:
         """Bytes of the places of the known voxels."""
@@ -71,8 +58,7 @@ class MaskSpec(Spec):
 def mask_of(known: NDArray[Any]) -> MaskSpec:
     """The spec of a (D, H, W) array that is not 0 where a voxel is known."""
     depth, height, width = known.shape
-    packed = zlib.compress(np.packbits(np.asarray(known) != 0).tobytes())
-    return MaskSpec(shape=(depth, height, width), known=base64.b64encode(packed).decode("ascii"))
+    return MaskSpec(shape=(depth, height, width), known=packed_bits(known))
 
 
 class Mask(PseudoInvertible):

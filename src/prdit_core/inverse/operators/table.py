@@ -11,6 +11,7 @@ from prdit_core.errors import UsageError
 from prdit_core.inverse.operators.blur import BlurSpec
 from prdit_core.inverse.operators.cone import ConeSpec
 from prdit_core.inverse.operators.fan import FanSpec
+from prdit_core.inverse.operators.kspace import KspaceSpec
 from prdit_core.inverse.operators.mask import MaskSpec
 from prdit_core.inverse.operators.parallel import ParallelSpec
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from prdit_core.inverse.operators.contract import LinearOperator, Spec
 
 AnySpec = Annotated[
-    ParallelSpec | FanSpec | ConeSpec | MaskSpec | SuperResolutionSpec | BlurSpec,
+    ParallelSpec | FanSpec | ConeSpec | MaskSpec | SuperResolutionSpec | BlurSpec | KspaceSpec,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Spec] = TypeAdapter(AnySpec)

@@ -16,7 +16,7 @@ from prdit_core.models.sinusoids import sinusoids
 from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from prdit_core.models.latent.config import BiFlowConfig
 
@@ -113,7 +113,64 @@ def _attention(width: int, config: BiFlowConfig) -> VoxelAttention:
     return VoxelAttention(ChannelNorm(width), width, config.heads)
 
 
-class BiFlowNet(nn.Module):
+class BiFlowEncoder(nn.Module):
+    """The way down of the U-Net and its middle, which a ControlNet has a copy of.
+
+    Parameters
+    ----------
+    channels : that it reads
+    """
+
+    def __init__(self, config: BiFlowConfig, channels: int) -> None:
+        super().__init__()
+        width, widths = config.width, config.widths
+        self.conditions = Conditions(width, config.class_rows)
+        self.first = nn.Conv3d(channels, width, 3, padding=1)
+        self.downs = nn.ModuleList()
+        for level, out in enumerate(widths):
+            before, attention = widths[max(level - 1, 0)], level in config.attention
+            inner = 0 < level < len(widths) - 1
+            down = nn.Conv3d(out, out, 4, 2, 1) if inner else nn.Identity()
+            self.downs.append(Level((before, out, out, out), config, attention, down))
+        condition, groups = 8 * width, config.groups
+        self.middle1 = ResNetBlock(widths[-1], widths[-1], condition, groups)
+        self.middle_attention = _attention(widths[-1], config)
+        self.middle2 = ResNetBlock(widths[-1], widths[-1], condition, groups)
+
+    def condition(
+        self, x: Tensor, t: Tensor, label: Tensor | None, resolution: Tensor | None
+    ) -> Tensor:
+        """Time, class and resolution, as `BiFlowNet.forward` takes them, to (B, 8 width)."""
+        if label is None:
+            last = self.conditions.classes.num_embeddings - 1
+            label = torch.full((len(x),), last, device=x.device)
+        if resolution is None:
+            resolution = resolution_of(x)
+        c: Tensor = self.conditions(t, label, resolution)
+        return c
+
+    def down(
+        self, x: Tensor, c: Tensor, maps: Sequence[Tensor | None]
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Both skips of every level, and the middle.
+
+        Parameters
+        ----------
+        x, c : what `first` and `conditions` gave
+        maps : of the intra-patch flow, added to the first levels
+        """
+        skips: list[tuple[Tensor, Tensor]] = []
+        for number, level in enumerate(cast("Iterable[Level]", self.downs)):
+            x = _plus(x, maps[number] if number < len(maps) else None)
+            one = level.first(x, c)
+            two = level.second(one, c)
+            skips.append((one, two))
+            x = level.resample(two)
+        x = self.middle2(self.middle_attention(self.middle1(x, c)), c)
+        return skips, x
+
+
+class BiFlowNet(BiFlowEncoder):
     """Noise in noisy latents, by class and resolution.
 
     The maps of the intra-patch flow are added where the U-Net has full resolution: to its first
@@ -121,19 +178,12 @@ class BiFlowNet(nn.Module):
     """
 
     def __init__(self, config: BiFlowConfig) -> None:
-        super().__init__()
+        super().__init__(config, config.channels)
         self.config = config
         width, widths = config.width, config.widths
         count = len(widths)
-        self.conditions = Conditions(width, config.class_rows)
         self.intra = IntraPatchFlow(config) if config.intra else None
-        self.first = nn.Conv3d(config.channels, width, 3, padding=1)
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for level, out in enumerate(widths):
-            before, attention = widths[max(level - 1, 0)], level in config.attention
-            inner = 0 < level < count - 1
-            down = nn.Conv3d(out, out, 4, 2, 1) if inner else nn.Identity()
-            self.downs.append(Level((before, out, out, out), config, attention, down))
+        self.ups = nn.ModuleList()
         for level in reversed(range(count)):
             own, after, attention = (
                 widths[level],
@@ -142,11 +192,7 @@ class BiFlowNet(nn.Module):
             )
             up = nn.ConvTranspose3d(after, after, 4, 2, 1) if level > 1 else nn.Identity()
             self.ups.append(Level((2 * own, own, 2 * own, after), config, attention, up))
-        condition, groups = 8 * width, config.groups
-        self.middle1 = ResNetBlock(widths[-1], widths[-1], condition, groups)
-        self.middle_attention = _attention(widths[-1], config)
-        self.middle2 = ResNetBlock(widths[-1], widths[-1], condition, groups)
-        self.end = ResNetBlock(2 * width, width, 0, groups)
+        self.end = ResNetBlock(2 * width, width, 0, config.groups)
         self.out = nn.Conv3d(width, config.channels, 1)
 
     def forward(
@@ -155,6 +201,7 @@ class BiFlowNet(nn.Module):
         t: Tensor,
         label: Tensor | None = None,
         resolution: Tensor | None = None,
+        control: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Predict the noise.
 
@@ -164,32 +211,25 @@ class BiFlowNet(nn.Module):
         t : (B,) number of the schedule's entry
         label : (B,) class; None: the last row, which is that of no class where there is one
         resolution : (B, 3); None: that of the grid of `x`
+        control : of a ControlNet (spec 6), added to the second skip of every level on the way down,
+            and to the middle; None: none
 
         Returns
         -------
         (B, C, D, H, W)
         """
-        if label is None:
-            label = torch.full((len(x),), self.config.class_rows - 1, device=x.device)
-        if resolution is None:
-            resolution = resolution_of(x)
-        c = self.conditions(t, label, resolution)
+        c = self.condition(x, t, label, resolution)
         maps = [None] * 4 if self.intra is None else self.intra(x, c)
-        x = first = self.first(x)
-        kept: list[Tensor] = []
-        for number, level in enumerate(cast("Iterable[Level]", self.downs)):
-            x = _plus(x, maps[number] if number < 2 else None)
-            x = level.first(x, c)
-            kept.append(x)
-            x = level.second(x, c)
-            kept.append(x)
-            x = level.resample(x)
-        x = self.middle2(self.middle_attention(self.middle1(x, c)), c)
+        first = self.first(x)
+        skips, x = self.down(first, c, maps[:2])
+        seconds: list[Tensor | None] = [None] * len(skips) if control is None else [*control[:-1]]
+        x = _plus(x, None if control is None else control[-1])
         for number, level in enumerate(cast("Iterable[Level]", self.ups)):
             last = number - len(self.ups) + 4  # 2 and 3 are those of full resolution
             x = _plus(x, maps[last] if last >= 2 else None)
-            x = level.first(torch.cat([x, kept.pop()], dim=1), c)
-            x = level.second(torch.cat([x, kept.pop()], dim=1), c)
+            one, two = skips.pop()
+            x = level.first(torch.cat([x, _plus(two, seconds.pop())], dim=1), c)
+            x = level.second(torch.cat([x, one], dim=1), c)
             x = level.resample(x)
         return cast("Tensor", self.out(self.end(torch.cat([x, first], dim=1))))
 

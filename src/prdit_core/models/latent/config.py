@@ -55,13 +55,18 @@ class AutoencoderConfig(NetworkConfig):
         """Channels of the latents."""
         return self.code_size
 
+    def padded(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Whole patches that hold a volume (D, H, W)."""
+        depth, height, width = (-(-edge // self.patch) * self.patch for edge in shape)
+        return depth, height, width
+
     def grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Grid of the latents of a volume (D, H, W).
 
         Raises
         ------
         ValueError
-            If it is not made of whole patches; a rest would be lost.
+            If it is not made of whole patches, as `padded` ones are; a rest would be lost.
         """
         if any(edge % self.patch for edge in shape):
             raise ValueError(
@@ -167,3 +172,55 @@ class BiFlowConfig(NetworkConfig):
         """What it is made of, in words."""
         flow = "with intra-patch flow" if self.intra else "U-Net alone"
         return f"BiFlowNet, {len(self.multipliers)} levels, {flow}, {', '.join(self.names)}"
+
+
+class ControlConfig(NetworkConfig):
+    """Everything that fixes the names and shapes of a ControlNet (spec 6).
+
+    Attributes
+    ----------
+    base : the network it controls
+    labels : names of the labels 1, 2, ... of a map; 0, background, is none of them
+    images : names of what else it sees, each a volume that is encoded as the base's are
+    dual : whether it has a copy of the intra-patch flow's blocks in, too (variant B)
+    """
+
+    family: Literal["latent-control"] = "latent-control"
+    channels: int = Field(default=8, ge=1, le=256)
+    base: BiFlowConfig
+    labels: tuple[str, ...] = Field(default=(), max_length=255)
+    images: tuple[str, ...] = Field(default=(), max_length=16)
+    dual: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.channels != self.base.channels:
+            raise ValueError(f"a control of {self.base.channels} channels has no {self.channels}")
+        if not self.hint_channels:
+            raise ValueError("a control needs a condition: labels, images, or both")
+        if len({*self.labels, *self.images}) != len(self.labels) + len(self.images):
+            raise ValueError("two conditions of a control have one name")
+        if self.dual and not self.base.intra:
+            raise ValueError("a dual control needs a base with an intra-patch flow")
+        return self
+
+    @property
+    def hint_channels(self) -> int:
+        """One for each label, those of the latents for each image."""
+        return len(self.labels) + len(self.images) * self.base.channels
+
+    @property
+    def edge_multiple(self) -> int:
+        """Of the base."""
+        return self.base.edge_multiple
+
+    @property
+    def least_parameters(self) -> int:
+        """Those of the base's lowest level."""
+        return self.base.least_parameters
+
+    @property
+    def summary(self) -> str:
+        """What it is made of, in words."""
+        kind = "dual ControlNet" if self.dual else "ControlNet"
+        return f"{kind} by {', '.join((*self.labels, *self.images))}"

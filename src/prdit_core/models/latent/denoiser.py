@@ -13,6 +13,8 @@ from prdit_core.models.families import parameter_count
 from prdit_core.models.parameterisation import prediction_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from prdit_core.config import GenerationPrecision, SamplingConfig
@@ -28,12 +30,13 @@ class LatentDenoiser:
 
     Attributes
     ----------
+    module : (x, t, label) to noise: a BiFlowNet, or a `ControlledNet` with the walk's condition
     label : row of the class
     guidance : weight of the class by that of none
     precision : in which the network computes; what goes in and comes out is float32
     """
 
-    module: BiFlowNet
+    module: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     schedule: Schedule
     label: int
     guidance: float = 1.0
@@ -59,7 +62,7 @@ class LatentDenoiser:
         labels = None if label is None else torch.full((len(x_t),), label, device=x_t.device)
         wanted = self.precision == "bf16-mixed"
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=wanted):
-            output: Tensor = self.module(x_t, times, labels)
+            output = self.module(x_t, times, labels)
         return output.float()
 
 

@@ -80,54 +80,78 @@ class Head(nn.Module):
         return cast("Tensor", self.linear(modulated(x, shift, scale)))
 
 
-class IntraPatchFlow(nn.Module):
-    """Two blocks in, one in the middle, two out, and a map from each of the outer four."""
+class IntraInputs(nn.Module):
+    """The two blocks in of the flow, and a map from each; a dual ControlNet has a copy of it.
+
+    Parameters
+    ----------
+    channels : that it reads
+    """
 
     positions: Tensor
 
-    def __init__(self, config: BiFlowConfig) -> None:
+    def __init__(self, config: BiFlowConfig, channels: int) -> None:
         super().__init__()
         width, heads, condition = config.width, config.intra_heads, 8 * config.width
         self.edge, self.patch = config.sub_volume, config.patch
-        self.embedding = nn.Conv3d(config.channels, width, self.patch, self.patch)
+        self.embedding = nn.Conv3d(channels, width, self.patch, self.patch)
         self.register_buffer("positions", position_table(self.edge // self.patch, width))
         self.inputs = nn.ModuleList(
             IntraBlock(width, heads, condition, skip=False) for _ in range(2)
         )
-        self.middle = IntraBlock(width, heads, condition, skip=False)
-        self.outputs = nn.ModuleList(
-            IntraBlock(width, heads, condition, skip=True) for _ in range(2)
-        )
         self.input_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
-        self.output_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
 
-    def forward(self, x: Tensor, c: Tensor) -> list[Tensor]:
-        """Maps (B, width, D, H, W): two for the way down of the U-Net, two for the way up."""
-        grid = tuple(edge // self.edge for edge in x.shape[2:])
+    def enter(self, x: Tensor, c: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps (B, width, D, H, W) for the way down of the U-Net, and the tokens of each."""
         tokens = self.embed(x)
-        rows = c.repeat_interleave(len(tokens) // len(c), dim=0)
+        rows = _rows(c, tokens)
         maps, kept = [], []
         for block, head in zip(self.inputs, self.input_heads, strict=True):
             tokens = block(tokens, rows)
             kept.append(tokens)
-            maps.append(self.joined(head(tokens, rows), grid))
-        tokens = self.middle(tokens, rows)
-        for block, head in zip(self.outputs, self.output_heads, strict=True):
-            tokens = block(tokens, rows, kept.pop())
-            maps.append(self.joined(head(tokens, rows), grid))
-        return maps
+            maps.append(self.joined(head(tokens, rows), x))
+        return maps, kept
 
     def embed(self, x: Tensor) -> Tensor:
         """Positioned tokens (B P, N, width) of all sub-volumes, samples slowest."""
         tokens = self.embedding(split(x, self.edge)).flatten(2).transpose(1, 2)
         return cast("Tensor", tokens + self.positions)
 
-    def joined(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Voxels of tokens (B P, N, patch^3 width), all sub-volumes in place."""
+    def joined(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """Voxels of tokens (B P, N, patch^3 width), all sub-volumes of `like` in place."""
+        grid = tuple(edge // self.edge for edge in like.shape[2:])
         count, p = self.edge // self.patch, self.patch
         x = tokens.reshape(-1, *grid, count, count, count, p, p, p, tokens.shape[-1] // p**3)
         x = x.permute(0, 10, 1, 4, 7, 2, 5, 8, 3, 6, 9)
         return x.flatten(8, 10).flatten(5, 7).flatten(2, 4)
+
+
+class IntraPatchFlow(IntraInputs):
+    """Two blocks in, one in the middle, two out, and a map from each of the outer four."""
+
+    def __init__(self, config: BiFlowConfig) -> None:
+        super().__init__(config, config.channels)
+        width, heads, condition = config.width, config.intra_heads, 8 * config.width
+        self.middle = IntraBlock(width, heads, condition, skip=False)
+        self.outputs = nn.ModuleList(
+            IntraBlock(width, heads, condition, skip=True) for _ in range(2)
+        )
+        self.output_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
+
+    def forward(self, x: Tensor, c: Tensor) -> list[Tensor]:
+        """Maps (B, width, D, H, W): two for the way down of the U-Net, two for the way up."""
+        maps, kept = self.enter(x, c)
+        rows = _rows(c, kept[-1])
+        tokens = self.middle(kept[-1], rows)
+        for block, head in zip(self.outputs, self.output_heads, strict=True):
+            tokens = block(tokens, rows, kept.pop())
+            maps.append(self.joined(head(tokens, rows), x))
+        return maps
+
+
+def _rows(c: Tensor, tokens: Tensor) -> Tensor:
+    """The condition of every sub-volume."""
+    return c.repeat_interleave(len(tokens) // len(c), dim=0)
 
 
 def split(x: Tensor, edge: int) -> Tensor:

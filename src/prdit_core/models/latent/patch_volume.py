@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 # Patches that are encoded at once, and bytes that a decoder may take: matters of memory only.
 PATCHES_AT_ONCE = 4
 DECODER_BYTES = 4 * 2**30
+AIR = -1.0  # in model units
 
 
 @dataclass(frozen=True)
 class PatchVolume:
-    """Volumes whose edges are multiples of a patch to scaled latents, and back.
+    """Volumes to scaled latents and back; they are padded with air to whole patches, and cropped.
 
     Attributes
     ----------
     decoder_bytes : above these a latent is decoded in overlapping windows, which are blended
+    shape : of the volumes (D, H, W); None: whatever whole patches a latent stands for
     """
 
     module: Autoencoder
     decoder_bytes: int = DECODER_BYTES
+    shape: Shape | None = None
 
     def of(self, shape: Shape) -> PatchVolume:
-        """The same codec: its volumes are made of whole patches."""
-        del shape
-        return self
+        """The same codec for volumes that are cropped to this shape."""
+        return replace(self, shape=shape)
 
     def channels(self, states: int) -> int:
         """Of the volumes, whatever those of the latents."""
@@ -49,31 +51,35 @@ class PatchVolume:
         """The same codec there; this one stays where it is."""
         if self.module.low.device == torch.device(device):
             return self
-        return PatchVolume(deepcopy(self.module).to(device), self.decoder_bytes)
+        return replace(self, module=deepcopy(self.module).to(device))
+
+    def padded(self, shape: Shape) -> Shape:
+        """Whole patches that hold a volume (D, H, W)."""
+        return self.module.config.padded(shape)
 
     def grid(self, shape: Shape) -> Shape:
         """Grid of the latents of a volume (D, H, W)."""
-        return self.module.config.grid(shape)
+        return self.module.config.grid(self.padded(shape))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Scaled, unquantised latents (B, code_size, d, h, w), every patch by itself."""
-        return self.scaled(encoded_by_patches(self.module, x))
+        return self.scaled(encoded_by_patches(self.module, self._with_air(x)))
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """Volumes (B, C, D, H, W) of scaled latents, by their nearest codes."""
         codes = self.module.after(self.module.quantiser.nearest(self.unscaled(z)))
         window = self._window(z)
-        if window == tuple(z.shape[2:]):
-            return self.module.decoder(codes)  # type: ignore[no-any-return]
-        return self._blended(codes, window)
+        whole = window == tuple(z.shape[2:])
+        return self._cropped(self.module.decoder(codes) if whole else self._blended(codes, window))
 
     def preview(self, z: Tensor) -> Tensor:
         """A linear picture of the latents, each voxel as large as it stands for."""
         picture = torch.einsum("cz,bzdhw->bcdhw", self.module.picture, z)
         picture = picture + self.module.picture_bias[:, None, None, None]
-        return functional.interpolate(picture, scale_factor=float(self.module.config.ratio))
+        picture = functional.interpolate(picture, scale_factor=float(self.module.config.ratio))
+        return self._cropped(picture)
 
     def scaled(self, z: Tensor) -> Tensor:
         """2 (z - low) / (high - low) - 1 of each channel; what lies beyond is not clipped."""
@@ -93,6 +99,23 @@ class PatchVolume:
         config = self.module.config
         voxels = grid[0] * grid[1] * grid[2] * config.ratio**3
         return 4 * 10 * config.width * voxels
+
+    def _with_air(self, x: Tensor) -> Tensor:
+        """Whole patches of a volume, with air at its far ends."""
+        depth, height, width = self.padded((x.shape[2], x.shape[3], x.shape[4]))
+        ends = (0, width - x.shape[4], 0, height - x.shape[3], 0, depth - x.shape[2])
+        return functional.pad(x, ends, value=AIR) if any(ends) else x
+
+    def _cropped(self, x: Tensor) -> Tensor:
+        """A decoded volume without what it was padded with."""
+        if self.shape is None:
+            return x
+        if self.padded(self.shape) != tuple(x.shape[2:]):
+            raise ValueError(
+                f"latents of {tuple(x.shape[2:])} voxels are not those of {self.shape}"
+            )
+        depth, height, width = self.shape
+        return x[:, :, :depth, :height, :width]
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         places = (slice(None), None, None, None)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from prdit_core.errors import UsageError
-from prdit_core.models.contracts import Network, Prediction
-from prdit_core.models.families import parameter_count
+from prdit_core.models.contracts import Decomposition, Prediction
 from prdit_core.models.patch.seen import View, border_shape
 from prdit_core.models.patch.tiles import inside, stitch, tile_starts
 from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-    from prdit_core.config import GenerationPrecision, SamplingConfig
-    from prdit_core.models.contracts import Denoiser, Key, Shape
-    from prdit_core.models.patch.config import PatchConfig
+    from prdit_core.config import GenerationPrecision
+    from prdit_core.models.contracts import Key, Shape
+    from prdit_core.models.patch.config import PatchConfig, PatchInputs
     from prdit_core.models.patch.unet import UNet3d
     from prdit_core.schedule import Schedule
 
 # Tiles that are evaluated at once: a matter of memory only.
 TILES_AT_ONCE = 16
-# Samplers that build a state from clean volume and noise alone can be given those of several
-# offsets, whose noises are summed.
-ANEW = ("ddim", "ddim-even", "resynthesis")
+# What is left out, one thing at a time, and offsets that are averaged to look into a network.
+BLINDED: tuple[PatchInputs, ...] = ("no-context", "no-coordinates")
+LOOKS = 2
 _TIMES = 2**20  # of a unit of t, so that a time is a word of a key
 
 
@@ -39,6 +42,7 @@ class PatchDenoiser:
     ----------
     renoise : K, how often a state is looked at, each time over another offset and with new noise
     at_once : tiles that are evaluated at once
+    shown : what the network sees beside the tile, of all that it takes
     """
 
     module: UNet3d
@@ -47,6 +51,7 @@ class PatchDenoiser:
     renoise: int = 1
     precision: GenerationPrecision = "32-true"
     at_once: int = TILES_AT_ONCE
+    shown: PatchInputs = "all"
 
     @torch.no_grad()
     def __call__(self, x_t: Tensor, t: float) -> Prediction:
@@ -61,10 +66,31 @@ class PatchDenoiser:
         UsageError
             If it is of another grid: the prior knows where in the volume a tile lies.
         """
+        return self._each(self._of_one, x_t, t)
+
+    @torch.enable_grad()
+    def differentiable(self, x_t: Tensor, t: float) -> Prediction:
+        """One look, with derivatives by x_t; the way back computes tiles anew, a few at once."""
+        return self._each(partial(self._look, look=0), x_t, t)
+
+    @torch.no_grad()
+    def averaged(self, x_t: Tensor, t: float, looks: int) -> Prediction:
+        """The mean over the tiles of several offsets of one state, in which seams fade."""
+
+        def mean(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+            x0, eps = zip(*(self._look(x, t, look) for look in range(looks)), strict=True)
+            return torch.stack(x0).mean(0), torch.stack(eps).mean(0)
+
+        return self._each(mean, x_t, t)
+
+    def _each(
+        self, of_one: Callable[[Tensor, float], tuple[Tensor, Tensor]], x_t: Tensor, t: float
+    ) -> Prediction:
+        """Of every volume of a batch, if it is of the grid that is known."""
         config = self.module.config
         if tuple(x_t.shape[-3:]) != config.shape:
             raise UsageError(f"this prior knows volumes of {config.shape}, not {x_t.shape[-3:]}")
-        both = [self._of_one(x, t) for x in x_t]
+        both = [of_one(x, t) for x in x_t]
         x0, eps = (torch.stack(parts) for parts in zip(*both, strict=True))
         return Prediction(x0=x0, eps=eps)
 
@@ -93,7 +119,7 @@ class PatchDenoiser:
             for start in tile_starts(config.shape, config.tile, self._offset(t, look))
             if inside(start, config.shape, config.tile)
         ]
-        view = View(config, x_t, border)
+        view = View(config, x_t, border, self.shown)
         tiles: list[Tensor] = []
         for first in range(0, len(starts), self.at_once):
             seen = view.tiles(starts[first : first + self.at_once])
@@ -105,7 +131,12 @@ class PatchDenoiser:
         times = torch.full((len(seen),), self.schedule.network_time(t), device=seen.device)
         wanted = self.precision == "bf16-mixed"
         with torch.autocast(seen.device.type, torch.bfloat16, enabled=wanted):
-            output: Tensor = self.module(seen, times)
+            # What a pass back needs of so many tiles does not fit: it is computed again.
+            output: Tensor = (
+                checkpoint(self.module, seen, times, use_reentrant=False)
+                if seen.requires_grad
+                else self.module(seen, times)
+            )
         return output.float()
 
     def _offset(self, t: float, look: int) -> Shape:
@@ -122,6 +153,34 @@ class PatchDenoiser:
         return torch.randn(shape, generator=stream).to(like.device)
 
 
+@dataclass(frozen=True)
+class PatchParts:
+    """What context and coordinates are good for: the same network without one or both of them.
+
+    The local part is the tile alone, the global residual all that is added by what surrounds it.
+    """
+
+    denoiser: PatchDenoiser
+
+    def decompose(self, x_t: Tensor, t: float) -> Decomposition:
+        """As a denoiser, the mean over `LOOKS` offsets, with what the tile alone says apart."""
+        total, tile, *others = (
+            replace(self.denoiser, shown=shown).averaged(x_t, t, LOOKS)
+            for shown in ("all", "tile", *BLINDED)
+        )
+        return Decomposition(
+            local=tile,
+            global_residual=Prediction(total.x0 - tile.x0, total.eps - tile.eps),
+            refiner=None,
+            total=total,
+            blinded=dict(zip(BLINDED, others, strict=True)),
+        )
+
+    def residual(self, x_t: Tensor, t: float) -> None:
+        """None: nothing is evaluated apart."""
+        del x_t, t
+
+
 def separated(
     output: Tensor, x_t: Tensor, alpha: float, sigma: float, config: PatchConfig
 ) -> tuple[Tensor, Tensor]:
@@ -135,53 +194,3 @@ def separated(
 
 def _word(t: float) -> int:
     return round(t * _TIMES)
-
-
-@dataclass(frozen=True)
-class PatchNetwork(Network):
-    """A patch prior as the house sees it."""
-
-    module: UNet3d
-
-    @property
-    def config(self) -> PatchConfig:
-        """Of the network."""
-        return self.module.config
-
-    def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
-        """One walk's own.
-
-        Raises
-        ------
-        UsageError
-            If a state is to be looked at several times by a sampler that keeps it, or a part that
-            this family has not is to be reused.
-        """
-        if config.refresh_every is not None or config.refresh_change is not None:
-            raise UsageError("a patch prior has no residual to reuse; leave --refresh-* out")
-        if config.renoise > 1 and config.sampler not in ANEW:
-            raise UsageError(
-                f"--renoise {config.renoise} needs a sampler that builds the state anew from clean "
-                f"volume and noise ({', '.join(ANEW)}), not {config.sampler}"
-            )
-        return PatchDenoiser(self.module, schedule, key, config.renoise, config.precision)
-
-    def memory(self, shape: Shape) -> int:
-        """Weights, the tiles evaluated at once, and the volumes that a walk holds."""
-        return patch_memory(self.config, TILES_AT_ONCE)
-
-
-def patch_memory(config: PatchConfig, tiles: int) -> int:
-    """Bytes of evaluating so many tiles at once, about, with what a walk holds of the volume."""
-    voxels = config.tile[0] * config.tile[1] * config.tile[2]
-    surrounded = 1
-    for whole, edge in zip(config.shape, config.tile, strict=True):
-        surrounded *= whole + 2 * edge
-    held = (3 + 8 * config.channels) * surrounded
-    return 4 * (parameter_count(config) + held + tiles * voxels * activations(config))
-
-
-def activations(config: PatchConfig) -> int:
-    """Numbers for each voxel of a tile that the way down keeps for the way up, and one level's."""
-    kept = sum((config.blocks + 1) * width / 8**level for level, width in enumerate(config.widths))
-    return int(kept) + 6 * config.widths[0]

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prdit_core.models.contracts import Shape
-    from prdit_core.models.patch.config import PatchConfig
+    from prdit_core.models.patch.config import PatchConfig, PatchInputs
+
+# Inputs that have the volume as a whole, and the place of every voxel, among them.
+CONTEXT: tuple[PatchInputs, ...] = ("all", "no-coordinates")
+COORDINATES: tuple[PatchInputs, ...] = ("all", "no-context")
 
 
 class View:
@@ -25,18 +29,25 @@ class View:
     ----------
     x_t : (C, D, H, W)
     border : (C, D + 2P, H + 2P, W + 2P) noisy air; it is overwritten
+    shown : of what the network takes; in place of the rest it gets what says nothing: a context
+        that is its mean everywhere, the centre of the volume as the place of every voxel
     """
 
-    def __init__(self, config: PatchConfig, x_t: Tensor, border: Tensor) -> None:
+    def __init__(
+        self, config: PatchConfig, x_t: Tensor, border: Tensor, shown: PatchInputs = "all"
+    ) -> None:
         self.config = config
         self.x = surround(x_t[None], config.tile, border[None])[0]
         beside = []
-        if config.inputs in ("all", "no-coordinates"):
-            beside.append(context(x_t[None], config.factor)[0])
+        if config.inputs in CONTEXT:
+            whole = context(x_t[None], config.factor)[0]
+            mean = whole.mean((1, 2, 3), keepdim=True).expand_as(whole)
+            beside.append(whole if shown in CONTEXT else mean)
         self._beside = beside
         self._places = None
-        if config.inputs in ("all", "no-context"):
-            self._places = _places(config.shape, config.tile).to(x_t.device)
+        if config.inputs in COORDINATES:
+            places = _places(config.shape, config.tile).to(x_t.device)
+            self._places = places if shown in COORDINATES else torch.zeros_like(places)
 
     def tiles(self, starts: Sequence[Shape]) -> Tensor:
         """(tiles, Cin, *P) of what the network sees at these starts."""

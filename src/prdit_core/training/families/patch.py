@@ -13,7 +13,7 @@ from prdit_core.errors import UsageError
 from prdit_core.machine import BF16_WRONG_DEPTH, choose_device
 from prdit_core.models.families import parameter_count
 from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
-from prdit_core.models.patch.denoiser import activations
+from prdit_core.models.patch.face import kept_memory
 from prdit_core.models.patch.seen import View, border_shape
 from prdit_core.models.patch.tiles import cut, surround
 from prdit_core.models.patch.unet import UNet3d, initialise
@@ -137,10 +137,9 @@ class PatchRecipe(Recipe[PatchTraining, PreparedData]):
         """Weights four times, and what the backward pass keeps of all tiles, in float32."""
         assert isinstance(network, PatchConfig)
         volumes = config.micro_batch or 1
-        voxels = network.tile[0] * network.tile[1] * network.tile[2]
-        kept = volumes * config.tiles * voxels * 12 * activations(network)
+        kept = kept_memory(network, volumes * config.tiles)
         whole = shape[0] * shape[1] * shape[2] * volumes * 24
-        return 4 * (5 * parameter_count(network) + kept + whole)
+        return kept + 4 * (5 * parameter_count(network) + whole)
 
     def task(self, config: PatchTraining, plan: Plan, weights: Mapping[str, Tensor] | None) -> Task:
         """One player."""

@@ -119,7 +119,8 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
     def memory(self, config: FlowTraining, network: NetworkConfig, shape: Shape) -> int:
         """Weights five times, and what the backward pass keeps of the largest latents."""
         assert isinstance(network, BiFlowConfig)
-        grid = read_header(find(config.codec)).model.grid(shape)
+        codec = read_header(find(config.codec)).model
+        grid = codec.grid(codec.padded(shape))
         volumes = config.micro_batch or config.batch_size
         return 4 * (5 * parameter_count(network) + volumes * _kept(network, grid))
 

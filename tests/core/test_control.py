@@ -1,0 +1,173 @@
+"""ControlNet on BiFlowNet: its size, where it begins, what it leaves alone, its conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from recorded_latent import named
+from torch import Tensor
+
+from prdit_core.errors import InputRejected
+from prdit_core.models.families import configuration, expected_shapes, parameter_count
+from prdit_core.models.initial import draw_weights
+from prdit_core.models.latent.biflownet import BiFlowNet
+from prdit_core.models.latent.config import BiFlowConfig, ControlConfig
+from prdit_core.models.latent.control import ControlledNet, ControlNet, control_of, label_hint
+from prdit_core.models.latent.denoiser import LatentDenoiser
+from prdit_core.noise import Draw, generator, unit_noise
+from prdit_core.schedule import CosineSchedule
+
+BASE = BiFlowConfig(
+    channels=4,
+    width=12,
+    multipliers=(1, 1, 2),
+    sub_volume=4,
+    attention=(2,),
+    heads=2,
+    intra_heads=2,
+    groups=4,
+    classes=named("chest", "head"),
+)
+LABELS = ("heart", "lung", "bone")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "A, labels": {"labels": LABELS},
+    "A, image": {"images": ("sparse",)},
+    "A, both": {"labels": LABELS, "images": ("sparse", "zero-filled")},
+    "B, labels": {"labels": LABELS, "dual": True},
+}
+EVERY = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def control_config(variant: str) -> ControlConfig:
+    return ControlConfig(channels=4, base=BASE, **VARIANTS[variant])
+
+
+def base_net() -> BiFlowNet:
+    """With weights that are all of them at work, those that begin at 0 too."""
+    net = BiFlowNet(BASE)
+    draw_weights(net, Draw.WEIGHTS, 1)
+    return net.eval().requires_grad_(requires_grad=False)
+
+
+def state(key: int = 0, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, times and classes."""
+    x = unit_noise((batch, 4, 4, 8, 4), Draw.START, key)
+    return x, torch.arange(batch) * 300 + 100, torch.arange(batch) % 2
+
+
+def hint_of(config: ControlConfig, key: int = 9) -> Tensor:
+    return unit_noise((1, config.hint_channels, 4, 8, 4), Draw.START, key)
+
+
+def trained(control: ControlNet) -> ControlNet:
+    """As if it had been: nothing of it is 0."""
+    for number, weight in enumerate(control.parameters()):
+        stream = generator(Draw.WEIGHTS, 5, 0, number)
+        weight.data += 0.05 * torch.randn(weight.shape, generator=stream)
+    return control
+
+
+def test_the_full_control_has_the_published_size() -> None:
+    """59 % of the base, with one channel of hint."""
+    base = BiFlowConfig(classes=named(*"abcdefg"), null=False)
+    assert parameter_count(ControlConfig(base=base, labels=("mask",))) == 92_649_096
+
+
+@EVERY
+def test_it_begins_at_the_base_bit_for_bit(variant: str) -> None:
+    base, config = base_net(), control_config(variant)
+    x, t, label = state()
+    controlled = ControlledNet(base, control_of(base, config), hint_of(config))
+    assert torch.equal(controlled(x, t, label), base(x, t, label))
+
+
+@EVERY
+def test_scales_weigh_each_output_and_0_is_the_base(variant: str) -> None:
+    base, config = base_net(), control_config(variant)
+    control, hint = trained(control_of(base, config)), hint_of(config)
+    x, t, label = state()
+    plain = base(x, t, label)
+    assert torch.equal(ControlledNet(base, control, hint, [0.0] * 4)(x, t, label), plain)
+    whole = ControlledNet(base, control, hint)(x, t, label).detach()
+    torch.testing.assert_close(ControlledNet(base, control, hint, [1.0] * 4)(x, t, label), whole)
+    assert float((whole - plain).abs().max()) > 1e-3
+    for number in range(4):
+        scales = [float(number == one) for one in range(4)]
+        assert not torch.equal(ControlledNet(base, control, hint, scales)(x, t, label), plain)
+
+
+@EVERY
+def test_training_moves_the_control_alone_and_every_part_of_it(variant: str) -> None:
+    base, config = base_net(), control_config(variant)
+    before = {name: weight.clone() for name, weight in base.state_dict().items()}
+    control = control_of(base, config)
+    begun = {name: weight.clone() for name, weight in control.named_parameters()}
+    optimiser = torch.optim.Adam(control.parameters(), 1e-2)
+    losses = []
+    for _ in range(4):
+        x, t, label = state(3)
+        noise = ControlledNet(base, control, hint_of(config))(x, t, label)
+        loss = (noise - unit_noise(tuple(x.shape), Draw.START, 4)).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(weight, before[name]) for name, weight in base.state_dict().items())
+    still = [n for n, weight in control.named_parameters() if torch.equal(weight, begun[n])]
+    assert still == []
+
+
+@EVERY
+def test_the_hint_is_seen(variant: str) -> None:
+    base, config = base_net(), control_config(variant)
+    control = trained(control_of(base, config))
+    x, t, label = state()
+    one, other = (ControlledNet(base, control, hint_of(config, key)) for key in (1, 2))
+    assert float((one(x, t, label) - other(x, t, label)).detach().abs().max()) > 1e-3
+
+
+def test_a_denoiser_takes_a_controlled_network_as_it_takes_a_base() -> None:
+    base, config = base_net(), control_config("A, labels")
+    x, _, _ = state(batch=1)
+    controlled = ControlledNet(base, control_of(base, config), hint_of(config))
+    schedule = CosineSchedule()
+    plain = LatentDenoiser(base, schedule, 1)(x, 0.5)
+    found = LatentDenoiser(controlled, schedule, 1)(x, 0.5)
+    assert torch.equal(found.eps, plain.eps) and torch.equal(found.x0, plain.x0)
+
+
+def test_a_label_map_becomes_a_channel_for_each_label_nearest_down() -> None:
+    config = control_config("A, labels")
+    labels = torch.zeros(1, 16, 32, 16, dtype=torch.uint8)
+    labels[:, 4:12, :16] = 2
+    labels[:, 2, 2, 2] = 1  # the middle of the first latent voxel of 4^3
+    hint = label_hint(labels, config, (4, 8, 4))
+    assert hint.shape == (1, 3, 4, 8, 4)
+    assert hint[0, 1, 1:3, :4].eq(1).all() and hint[0, 1].sum() == 2 * 4 * 4
+    assert hint[0, 0].sum() == 1 and hint[0, 0, 0, 0, 0] == 1
+    assert not hint[0, 2].any()
+    labels[0, 0, 0, 0] = 7
+    with pytest.raises(InputRejected, match=r"label 7 is none .* 1 heart, 2 lung, 3 bone"):
+        label_hint(labels, config, (4, 8, 4))
+
+
+def test_a_configuration_survives_its_header_and_says_what_it_is() -> None:
+    config = control_config("B, labels")
+    again = configuration(config.model_dump(mode="json"))
+    assert again == config and "dual ControlNet by heart, lung, bone" in again.summary
+    assert expected_shapes(config)["first.weight"] == (12, 7, 3, 3, 3)
+    for wrong, message in (
+        ({"labels": (), "images": ()}, "needs a condition"),
+        ({"channels": 8}, "has no 8"),
+        ({"labels": ("a", "a")}, "one name"),
+        ({"base": BASE.model_copy(update={"intra": False})}, "needs a base with"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ControlConfig(**{**dict(config), **wrong})
+    with pytest.raises(ValueError, match="one of its base"):
+        control_of(
+            base_net(), config.model_copy(update={"base": BASE.model_copy(update={"null": False})})
+        )
