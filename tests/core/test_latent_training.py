@@ -190,7 +190,8 @@ def test_it_goes_on_where_it_was_stopped_and_does_nothing_twice(
 BAD = [
     (["--codec", "demo"], 2, "demo is no codec but PRDiT"),
     (["--shape", "64,32,32"], 2, "a box of 64 x 32 x 32 voxels does not fit"),
-    (["--shape", "16,32"], 2, "--shape 16,32 is not D,H,W"),
+    (["--shape", "0,32,32"], 2, "a box of 0 x 32 x 32 voxels does not fit"),
+    (["--shape", "16,32"], 2, "shape '16,32' is not D,H,W"),
     (["--data", "nowhere"], 3, "no prepared data set"),
     (["--out", "codec"], 6, "holds other files"),
     (["--out", "flat", "--shape", "32,32,32"], 6, "was prepared with other settings"),

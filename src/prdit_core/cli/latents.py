@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from prdit_core.cli.console import Json, door
 from prdit_core.cli.options import Device
 from prdit_core.cli.preparing import drain
-from prdit_core.errors import UsageError
-
-if TYPE_CHECKING:
-    from prdit_core.models.contracts import Shape
+from prdit_core.geometry import shape_of
 
 
 @door
@@ -37,18 +34,5 @@ def latents(
     """
     from prdit_core.verbs.latents import latents_steps
 
-    box = None if shape is None else _shape(shape)
+    box = None if shape is None else shape_of(shape)
     drain(latents_steps(data, codec=codec, out=out, shape=box, device=device), "cases", json)
-
-
-def _shape(text: str) -> Shape:
-    """Three edges, such as 64,32,32."""
-    try:
-        depth, height, width = (int(edge) for edge in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--shape {text} is not D,H,W; give three edges, such as 64,32,32") from (
-            error
-        )
-    if min(depth, height, width) < 1:
-        raise UsageError(f"--shape {text} has an edge below 1")
-    return depth, height, width

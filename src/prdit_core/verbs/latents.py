@@ -152,7 +152,7 @@ class _Job:
     def corner(self) -> Shape:
         """First voxel of the box that is encoded."""
         own, wanted = self.data.geometry.shape, self.shape or self.data.geometry.shape
-        if any(edge < part for edge, part in zip(own, wanted, strict=True)):
+        if not all(1 <= part <= edge for edge, part in zip(own, wanted, strict=True)):
             raise UsageError(
                 f"a box of {by(wanted)} voxels does not fit into the volumes of {by(own)} in "
                 f"{shown(self.data.folder)}"

@@ -100,7 +100,7 @@ def preview_codec(
 
 def _seen(prior: Prior, x_t: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Clean volume that is predicted, and without what a refiner adds to it where there is one."""
-    if len(prior.sizes) == 1:
+    if prior.parts is None or len(prior.sizes) == 1:
         return prior.denoise(x_t, T_SHOWN).x0, []
     found = prior.decompose(x_t, T_SHOWN)
     rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
