@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +15,15 @@ if TYPE_CHECKING:
 # of two test processes would take the cores from each other.
 os.environ |= {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
 
-# No test asserts a time, so neither do those that hypothesis repeats.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test asserts a time, so neither do those that hypothesis repeats, where it is there."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        settings.register_profile("no-deadline", deadline=None)
+        settings.load_profile("no-deadline")
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CPU_SECONDS = "cpu_seconds"

@@ -16,7 +16,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
+from prdit_core.data.io import write_volume
+from prdit_core.data.phantoms import make_phantom
 from prdit_core.verbs.preprocess import phantoms
+from prdit_core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -37,7 +40,7 @@ INSTALLS = "installs packages; make demo and make test do the same from the clon
 MAKES = "builds or uses an environment of its own; its recipe is read by make -n below"
 PAPER = "the paper's data and sizes: days on GPUs"
 PROCESSES = "several processes; tests/core/test_distributed.py runs them"
-FILES = "needs a file of others; tests/core/test_importer.py imports such files"
+FILES = "needs files of others; tests/core/test_importer*.py import such files"
 NOT_RUN = {
     "prdit-core reconstruct tooth.h5 --rows 0 1 --binning 4 --every 9 --method sirt "
     "--iterations 60 --out tooth": "test_reconstruct_faults.py runs it on the file in ../shared",
@@ -52,6 +55,7 @@ NOT_RUN = {
     "prdit-core train-encoder --out DIR": "takes hours; tests/core/test_encoders.py trains one",
     "prdit-core import OFFICIAL.pt --norm layer --size 128 --channels 1 --heads 12 "
     "--out prdit-128": FILES,
+    "prdit-core import BIFLOW.pt --codec AE.ckpt --release 3d-meddiffusion --out med": FILES,
     "prdit-core preprocess LIDC-IDRI --preset lidc-idri --size 128 --workers 16 --out "
     "lidc-128": PAPER,
     "prdit-core preprocess RAD-ChestCT --preset rad-chestct --size 128 --workers 16 --out "
@@ -163,6 +167,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shelf = tmp_path_factory.mktemp("shelf")
     save(chests(TRAINING, 4), shelf / "SCANS")
     save(chests(HELD_OUT, 1), shelf / "SCAN")
+    (shelf / "MR-SCANS").mkdir()
+    for index in range(2):  # as of strangers, whose files do not say that they are MR
+        mr = make_phantom(0, index, spacing_mm=8.0, region="head", modality="t1").volume
+        write_volume(Volume(mr.voxels_hu, mr.affine), shelf / "MR-SCANS" / f"{index}.nii")
     phantoms(3, size=32, seed=HELD_OUT, out=shelf / "held-out")
     phantoms(3, size=64, seed=TRAINING, out=shelf / "data-64")
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
@@ -184,6 +192,7 @@ def tiny(command: str, desk: Path) -> list[str]:
     stand_ins = {
         "SCAN": str(next((desk / "SCAN").iterdir())),
         "SCANS...": str(desk / "SCANS"),
+        "MR-SCANS...": str(desk / "MR-SCANS"),
         "RUN": "runs/local",
         "BASE": str(desk / "BASE"),
         "128,128,64": "16,32,16",  # a grid of the tiny LATENT

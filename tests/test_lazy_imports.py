@@ -5,14 +5,11 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import prdit_core
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAVY = (
     "torch",
@@ -107,6 +104,27 @@ def test_training_and_generating_need_no_itk(tmp_path: Path) -> None:
     prdit_core.phantoms(4, size=8, seed=0, out=tmp_path / "data")
     run(TRAIN_AND_GENERATE.format(folder=str(tmp_path)))
     assert (tmp_path / "volume.nii.gz").stat().st_size
+
+
+GPU_TESTS = """
+import pytest, sys
+class Missing:
+    def find_spec(name, *_):
+        if name in ("SimpleITK", "hypothesis"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing)
+sys.exit(pytest.main(
+    ["-q", "-p", "no:hypothesispytest", "-p", "no:cacheprovider", "tests/core/test_gpu.py"]
+    + ["-k", "goes_on_exactly"]
+))
+"""
+
+
+@pytest.mark.slow
+def test_gpu_tests_need_only_what_their_wheels_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRDIT_TEST_GPU", "cpu")
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert "1 passed" in run(GPU_TESTS)
 
 
 COMMANDS = (

@@ -136,17 +136,17 @@ def fitted(plan: EvaluationPlan) -> EvaluationPlan:
     for edge, edge_mm in edges_mm(str(plan.checkpoint)).items():
         if sets.real.lies_on((edge,) * 3, (edge_mm,) * 3):
             return replace(plan, size=edge)
-    found = " x ".join(map(str, sets.real.shape))
-    found_mm = " x ".join(f"{mm:.4g}" for mm in sets.real.spacing_mm)
+    real_shape = " x ".join(map(str, sets.real.shape))
+    real_mm = " x ".join(f"{mm:.4g}" for mm in sets.real.spacing_mm)
     made = " or ".join(resolutions(str(plan.checkpoint)).values())
     raise UsageError(
-        f"{shown(plan.real)} holds volumes of {found} voxels of {found_mm} mm, but the model "
+        f"{shown(plan.real)} holds volumes of {real_shape} voxels of {real_mm} mm, but the model "
         f"makes those of edge {made}; choose real scans prepared like its own"
     )
 
 
 def newest_report(run: Path) -> Path | None:
     """Folder of the last finished evaluation of a run."""
-    found = run.glob(f"{FOLDER}/*/{REPORT.format('*')}/{CONTENT}")
-    done = [file for file in found if file.with_name(PAGE).is_file()]
+    reports = run.glob(f"{FOLDER}/*/{REPORT.format('*')}/{CONTENT}")
+    done = [file for file in reports if file.with_name(PAGE).is_file()]
     return max(done, key=lambda file: file.stat().st_mtime).parent if done else None

@@ -12,6 +12,8 @@ import numpy as np
 
 from napari_prdit.layers import OURS, SINOGRAM, layer_volume
 from prdit_core.errors import InputRejected
+from prdit_core.intensity import HU
+from prdit_core.provenance import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -89,8 +91,8 @@ class LayerSource:
         """Noise the scan and split the prediction; the truth is known."""
         from prdit_core import decompose, energy_shares
 
-        found = decompose(prior, self.volume, self.t, seed=self.seed)
-        return SplitResult({"scan": found.scan, **found.parts}, energy_shares(found))
+        decomposed = decompose(prior, self.volume, self.t, seed=self.seed)
+        return SplitResult({"scan": decomposed.scan, **decomposed.parts}, energy_shares(decomposed))
 
     def levels(self, prior: Prior, ts: Sequence[float]) -> Iterator[EnergyShares]:
         """Energies at several noise levels."""
@@ -124,8 +126,8 @@ class StateSource:
         """Split the prediction of that step; nobody knows the truth."""
         from prdit_core import decompose_state, energy_shares
 
-        found = decompose_state(prior, self.x_t, self.t)
-        return SplitResult(found.parts, energy_shares(found))
+        decomposed = decompose_state(prior, self.x_t, self.t)
+        return SplitResult(decomposed.parts, energy_shares(decomposed))
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def scan_of(data: Any, attributes: Mapping[str, Any]) -> Volume:
     """
     volume = layer_volume(data, attributes)
     name = str(attributes.get("name", "layer"))
+    if volume.units != HU:
+        raise InputRejected(f"layer {name!r} is in {volume.units}; choose a CT scan in HU")
     if volume.voxels_hu.dtype.kind == "f" and not np.all(np.isfinite(volume.voxels_hu)):
         raise InputRejected(f"layer {name!r} holds NaN or infinity; mend it first")
     if OURS not in attributes.get("metadata", {}):
@@ -192,8 +196,10 @@ def refusal(layer: Image) -> str:
     if layer.ndim != 3:
         return f"{layer.ndim}D, not 3D"
     if OURS in layer.metadata:  # reading has judged it, or its record says what it is
-        kind = layer.metadata[OURS].get("kind")
-        return "differences, not a scan" if kind in _NO_SCAN else ""
+        ours = layer.metadata[OURS]
+        if (units := ours.get(UNITS, HU)) != HU:
+            return f"in {units}, not HU"
+        return "differences, not a scan" if ours.get("kind") in _NO_SCAN else ""
     steps = (slice(None, None, max(1, edge // _LOOKED_AT)) for edge in layer.data.shape)
     return _no_hu(np.asarray(layer.data[tuple(steps)]))
 

@@ -20,11 +20,11 @@ CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 def known(folders: Iterable[Path]) -> list[str]:
     """Bundled names, then checkpoints and runs directly below `folders`."""
     bundled = [name for name, entry in CATALOGUE.items() if entry.where == "bundled"]
-    found: list[str] = []
+    paths: list[str] = []
     for folder in folders:
         if folder.is_dir():
-            found += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
-    return bundled + found
+            paths += [str(path) for path in sorted(folder.iterdir()) if _is_one(path)]
+    return bundled + paths
 
 
 def described(name: str) -> str:
@@ -120,9 +120,7 @@ def _sizes(header: Header) -> tuple[int, ...]:
 
 
 def _units(header: Header) -> str:
-    low, high = header.intensity.window_hu
-    kind = "exact" if header.intensity.exact else "approximate"
-    return f"HU {low:g} to {high:g}, {kind}"
+    return f"{header.intensity}, {'exact' if header.intensity.exact else 'approximate'}"
 
 
 def _origin(header: Header) -> str:

@@ -24,11 +24,11 @@ def described_data(folder: Path) -> str:
         If it is no prepared data set, or damaged.
     """
     manifest = read_manifest(folder)
-    size, (low, high) = manifest.size, manifest.preset.window_hu
+    size = manifest.size
     held_out = len(manifest.validation)
     return (
         f"{size} x {size} x {size} voxels of {manifest.preset.field_of_view_mm / size:g} mm, "
-        f"HU {low:g} to {high:g}\n"
+        f"{manifest.preset.intensity}\n"
         f"{len(manifest.train):,} scans to train on, "
         + (f"{held_out:,} held out to check with" if held_out else "none held out to check with")
     )

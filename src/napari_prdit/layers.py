@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prdit_core.errors import InputRejected
+from prdit_core.intensity import HU
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ _UNITS = ("millimeter", "mm", "pixel")
 
 
 def image_layer(volume: Volume, name: str) -> LayerData:
-    """An image layer in HU with a fixed window.
+    """An image layer in HU with a fixed window, or of other units in their whole range.
 
     Its metadata has, under "prdit", the metadata of the volume and its affine, but nothing of
     whose scan it is, since layers are saved and shared.
     """
     shareable = {key: value for key, value in volume.metadata.items() if key != _OF_THE_PATIENT}
+    limits = CHEST_WINDOW_HU
+    if volume.units != HU:
+        low = float(volume.voxels_hu.min())
+        limits = (low, max(float(volume.voxels_hu.max()), low + 1))
     attributes = {
         "name": name,
         "colormap": "gray",
-        "contrast_limits": CHEST_WINDOW_HU,
+        "contrast_limits": limits,
         "metadata": {OURS: {**shareable, "affine": volume.affine.tolist()}},
         **placement(volume.affine),
     }
@@ -64,7 +69,7 @@ def layer_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
     Parameters
     ----------
     data
-        (D, H, W) HU.
+        (D, H, W) HU, or what the layer's units are.
     attributes
         As napari hands them to writers. A layer of ours that was not moved since keeps its exact,
         perhaps oblique, affine.

@@ -10,6 +10,8 @@ from napari.layers import Image
 from napari_prdit.layers import OURS, SINOGRAM, layer_volume
 from prdit_core.data.grid import oblique_degrees
 from prdit_core.errors import InputRejected
+from prdit_core.intensity import HU
+from prdit_core.provenance import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,10 +47,22 @@ def our_layers(viewer: ViewerModel) -> list[Image]:
 
 
 def set_window(layers: Iterable[Image], name: str) -> None:
-    """Show layers of HU through one of `WINDOWS_HU`, or each in its `WHOLE_RANGE`."""
+    """Show layers of HU through one of `WINDOWS_HU`, or each in its `WHOLE_RANGE`.
+
+    Layers of other units are shown in the latter only.
+    """
     for layer in layers:
-        if layer.metadata[OURS].get("kind") not in NO_TISSUE:
-            layer.contrast_limits = WINDOWS_HU.get(name) or _whole_range(layer.data)
+        if layer.metadata[OURS].get("kind") in NO_TISSUE:
+            continue
+        if name == WHOLE_RANGE:
+            layer.contrast_limits = _whole_range(layer.data)
+        elif units_of(layer) == HU:
+            layer.contrast_limits = WINDOWS_HU[name]
+
+
+def units_of(layer: Image) -> str:
+    """Units of one of our volumes."""
+    return str(layer.metadata[OURS].get(UNITS, HU))
 
 
 def show_volume(viewer: ViewerModel, view: Literal["axial", "3D"]) -> None:
@@ -63,12 +77,12 @@ def show_volume(viewer: ViewerModel, view: Literal["axial", "3D"]) -> None:
     viewer.fit_to_view()
 
 
-def value_at(layers: Sequence[Image], point: Sequence[float]) -> tuple[float, str] | None:
-    """HU at a point and the name of the topmost visible layer there; None outside of all."""
+def value_at(layers: Sequence[Image], point: Sequence[float]) -> tuple[float, str, str] | None:
+    """Value at a point, its units and the topmost visible layer's name; None outside of all."""
     for layer in reversed(layers):
         index = _voxel_at(layer, point)
         if layer.visible and index is not None:
-            return float(layer.data[index]), layer.name
+            return float(layer.data[index]), units_of(layer), layer.name
     return None
 
 

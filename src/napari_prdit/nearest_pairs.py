@@ -45,23 +45,23 @@ def nearest_pairs(report: Path) -> Iterator[LayerPair]:
     InputRejected
         If the evaluation or one of the volumes cannot be read.
     """
-    found = prdit_core.read_evaluation(report / CONTENT)
+    evaluation = prdit_core.read_evaluation(report / CONTENT)
     pairs = [
         (name, pair)
-        for name, fake in found.fakes.items()
+        for name, fake in evaluation.fakes.items()
         if fake.nearest is not None
         for pair in fake.nearest.pairs
     ]
     if not pairs:
         raise UsageError("the nearest training volumes are not known: no training data was there")
     sets: dict[str, VolumeSet] = {}
-    training = next(name for name, entry in found.sets.items() if entry.role == "training")
+    training = next(name for name, entry in evaluation.sets.items() if entry.role == "training")
     nearest_first = sorted(pairs, key=lambda named: named[1].distance)
     for rank, (name, pair) in enumerate(nearest_first, start=1):
         apart = f"{pair.distance:.3g} HU apart"
         yield LayerPair(
-            _layer(found, sets, name, pair.fake, f"{rank} generated: {pair.fake}, {apart}"),
-            _layer(found, sets, training, pair.training, f"{rank} training: {pair.training}"),
+            _layer(evaluation, sets, name, pair.fake, f"{rank} generated: {pair.fake}, {apart}"),
+            _layer(evaluation, sets, training, pair.training, f"{rank} training: {pair.training}"),
         )
 
 
@@ -83,12 +83,12 @@ def show_pairs(viewer: ViewerModel, pairs: list[LayerPair]) -> None:
 
 
 def _layer(
-    found: Evaluation, sets: dict[str, VolumeSet], of: str, volume: str, name: str
+    evaluation: Evaluation, sets: dict[str, VolumeSet], of: str, volume: str, name: str
 ) -> LayerData:
     """A volume of a set; sets that were opened stay so."""
     from prdit_core.data.volume_sets import VolumeSet
 
-    entry = found.sets[of]
+    entry = evaluation.sets[of]
     if of not in sets:
         sets[of] = VolumeSet.open(entry.path, entry.part)
     try:

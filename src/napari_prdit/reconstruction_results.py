@@ -91,8 +91,8 @@ class Results:
         if key == MODEL:
             numbers = None if model is None else model.numbers["volumes"][self._place]
             return _numbered(key, f"model, sample {self.shown + 1}", numbers)
-        found = self.assessments.get(key)
-        return _numbered(key, words, None if found is None else found.numbers["volume"])
+        assessment = self.assessments.get(key)
+        return _numbered(key, words, None if assessment is None else assessment.numbers["volume"])
 
     @property
     def _place(self) -> int:

@@ -33,6 +33,7 @@ Shows = Literal["voxels", "averages"]
 Heads = Literal["apart", "agree"]
 RateName = Literal["constant", "cosine", "polynomial"]
 WeightsName = Literal["ema", "model"]
+ReleaseName = Literal["prdit", "3d-meddiffusion"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
 CouplingName = Literal["cg", "dds", "prox", "pigdm", "posterior", "guidance"]
 LastStepName = Literal["tv", "none"]
@@ -192,6 +193,7 @@ class ModelConfig(NetworkConfig, PatchGeometry):
     width, depth, heads : transformer width h, number of blocks (0 = Local Denoiser only), heads
     norm : parameter-free normalisation, "layer" (PRDiT, PRDiT-FM) or "rms" (TF-PRDiT)
     output : "image-and-noise" (2C channels, noise first) or "velocity" (C channels)
+    base_heads : as `RefinerConfig.heads`, of the base
     refiners : stages of a chain above the base, each doubling the resolution (3.4)
     """
 
@@ -202,6 +204,7 @@ class ModelConfig(NetworkConfig, PatchGeometry):
     heads: int = Field(ge=1, le=128)
     norm: Norm = "layer"
     output: Output = "image-and-noise"
+    base_heads: Heads = "apart"
     refiners: tuple[RefinerConfig, ...] = Field(default=(), max_length=6)
 
     @model_validator(mode="after")
@@ -215,13 +218,17 @@ class ModelConfig(NetworkConfig, PatchGeometry):
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
         if self.refiners and self.output != "image-and-noise":
             raise ValueError("a refiner needs a model that predicts image-and-noise")
+        if self.base_heads == "agree" and self.output != "image-and-noise":
+            raise ValueError("a velocity has no two heads that could agree")
         return self
 
     @model_serializer(mode="wrap")
     def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of a family or an empty chain: digests of older checkpoints stay valid."""
+        """No word of a family, heads apart or an empty chain: older digests stay valid."""
         content: dict[str, Any] = dump(self)
         content.pop("family", None)
+        if self.base_heads == "apart":
+            content.pop("base_heads", None)
         if not self.refiners:
             content.pop("refiners", None)
         return content
@@ -360,13 +367,13 @@ class Branch:
         UsageError
             If it is no such text.
         """
-        found = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
-        if found is None:
+        match = re.fullmatch(r"0*([1-9][0-9]*):([0-9]+)", text, re.ASCII)
+        if match is None:
             raise UsageError(
                 f"branch {text!r} is not STEP:SEED; give the step to go on from, counted from 1, "
                 "and the seed of the new noise, such as 7:4"
             )
-        return cls(int(found[1]) - 1, int(found[2]))
+        return cls(int(match[1]) - 1, int(match[2]))
 
 
 class TrainingConfig(BaseModel):
@@ -443,7 +450,8 @@ class TrainConfig(TrainingConfig):
     """refine: averages instead of every second voxel for what lies below. [voxels, as in the
     paper]"""
     heads: Heads | None = None
-    """refine: agree makes image and noise add up to the noisy state. [apart, as in the paper]"""
+    """agree makes image and noise add up to the noisy state; of the base, or in stage refine of
+    the refiner. [apart, as in the paper, or that of the start]"""
     lower_sizes: float | None = Field(default=None, ge=0, le=1000, allow_inf_nan=False)
     """finetune: weight of the loss at every lower resolution of a chain, which keeps them models of
     their own. [0, as in the paper]"""

@@ -116,10 +116,10 @@ def devices() -> list[dict[str, Any]]:
     """Devices to compute on, best first: name, description, memory in bytes (None: unknown)."""
     import torch
 
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append(
+        entries.append(
             {
                 "device": f"cuda:{index}",
                 "description": properties.name,
@@ -127,15 +127,15 @@ def devices() -> list[dict[str, Any]]:
             }
         )
     if torch.backends.mps.is_available():
-        found.append({"device": "mps", "description": "Apple GPU", "memory": None})
-    found.append(
+        entries.append({"device": "mps", "description": "Apple GPU", "memory": None})
+    entries.append(
         {
             "device": "cpu",
             "description": f"{default_threads()} threads",
             "memory": _physical_memory(),
         }
     )
-    return found
+    return entries
 
 
 def choose_device(wished: str) -> str:
@@ -231,10 +231,10 @@ def _address_limit() -> int | None:
 
 def _container_limit() -> int | None:
     """What the control group of a container or a SLURM job allows (Linux)."""
-    found = []
+    limits = []
     for file in (CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"):
         try:
-            found.append(int(file.read_text(encoding="ascii")))
+            limits.append(int(file.read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such file, or "max"
             continue
-    return min(found, default=None)
+    return min(limits, default=None)

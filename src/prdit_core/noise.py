@@ -54,6 +54,8 @@ class Draw(Enum):
     HEAD = 13, "numpy"
     CELLS = 14, "numpy"
     LEGS = 15, "numpy"
+    TISSUES = 16, "numpy"
+    ECHO = 17, "numpy"
     # Evaluation.
     PAIRS = 5, "numpy"
     HALVES = 6, "numpy"
@@ -64,6 +66,9 @@ class Draw(Enum):
     CRITIC_PENALTY = 11, "torch"
     CRITIC_SPLIT = 9, "numpy"
     CRITIC_BATCH = 10, "numpy"
+    # Augmentation.
+    DEFORMATION = 32, "numpy"
+    ORGAN_SIZES = 33, "numpy"
     # Inverse problems.
     POWER_ITERATION = 13, "torch"
     PHOTONS = 14, "torch"

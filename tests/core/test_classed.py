@@ -163,5 +163,5 @@ def test_info_tells_classes_and_grids(file):
     done = CliRunner().invoke(app, ["info", str(file), "--json"])
     content = json.loads(done.output)
     assert content["classes"] == ["chest", "head"]
-    assert content["chest-16"] == "chest, 16^3 voxels of 20 mm"
+    assert content["chest-16"] == "chest, 16^3 voxels of 20 mm, -1000 to 400 HU"
     assert content["training cases"] == 9

@@ -25,7 +25,6 @@ from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
-from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
 
 if TYPE_CHECKING:
@@ -54,18 +53,11 @@ class Numbers:
         return np.full((1, 1, 1, 1), number, np.float32)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    phantoms(8, size=8, seed=0, out=folder, validation_fraction=0.2)
-    return folder
-
-
-def together(*words: object, code: int = 0) -> str:
-    """Run the command in two processes, with the words of the README."""
+def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str:
+    """Run the command in two processes, with the words of the README unless `by` others."""
     here = Path(sys.executable).parent
     done = subprocess.run(
-        [*TORCHRUN, *map(str, words)],
+        [*by, *map(str, words)],
         env=os.environ
         | {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
         | {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}"},

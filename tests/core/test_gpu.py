@@ -5,6 +5,7 @@ They run where CUDA is; `PRDIT_TEST_GPU=cpu` tries them on the CPU.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,9 @@ SAME_RMS_HU, SAME_WORST_HU = 0.5, 20.0
 # bf16 has 8 bits; what a walk makes of it is still the same chest.
 BF16_RMS_HU = 40.0
 RTOL = 1e-4
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gpu") / "phantoms"
-    prdit_core.phantoms(8, size=8, seed=0, out=folder, validation_fraction=0.2)
-    return folder
+# Wheels that are only unpacked bring no commands.
+MODULES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+MODULES += ("--no-python", "--", sys.executable, "-m", "prdit_core.cli")
 
 
 def volume(device: str, **more: object) -> np.ndarray:
@@ -142,7 +139,7 @@ def test_two_cards_train_what_one_does(gpu: str, data: Path, tmp_path: Path) -> 
     one = alone(data, tmp_path / "one", "local")
     words = ["--stage", "local", "--data", data, "--run", tmp_path / "two", "--device", gpu]
     words += ["--iterations", "4", "--batch-size", "4", "--save-every", "2"]
-    together("train", *words, "--precision", "32-true")
+    together("train", *words, "--precision", "32-true", by=MODULES)
     two = newest(tmp_path / "two")
     expected = read_weights(one, read_header(one))
     for name, weight in read_weights(two, read_header(two)).items():

@@ -247,6 +247,31 @@ def test_heads_that_agree_add_up_to_the_state_and_keep_their_velocity() -> None:
     assert not torch.allclose(other, x, atol=0.1)
 
 
+def test_a_base_whose_heads_agree_keeps_its_velocity_and_the_sum_of_its_parts() -> None:
+    agreed = TINY.model_copy(update={"base_heads": "agree"})
+    assert TINY.depth > 0 and "base_heads" not in TINY.model_dump()
+    apart, agree = network(TINY), network(agreed)
+    x, t = states(8, 8, 8)
+    theta = (t * (math.pi / 2000))[:, None, None, None, None]
+    eps, x0 = agree(x, t).chunk(2, dim=1)
+    torch.testing.assert_close(theta.cos() * x0 + theta.sin() * eps, x, rtol=1e-5, atol=1e-5)
+    other_eps, other_x0 = apart(x, t).chunk(2, dim=1)
+    velocity = theta.cos() * eps - theta.sin() * x0
+    same = theta.cos() * other_eps - theta.sin() * other_x0
+    torch.testing.assert_close(velocity, same, rtol=1e-5, atol=1e-5)
+    parts = agree.parts(x, t)
+    assert parts.global_residual is not None
+    torch.testing.assert_close(parts.local + parts.global_residual, agree(x, t))
+    local = network(agreed.model_copy(update={"depth": 0}))  # the local part is whole by itself
+    eps, x0 = local(x, t).chunk(2, dim=1)
+    torch.testing.assert_close(theta.cos() * x0 + theta.sin() * eps, x, rtol=1e-5, atol=1e-5)
+
+
+def test_a_velocity_has_no_heads_that_agree() -> None:
+    with pytest.raises(ValueError, match="no two heads"):
+        ModelConfig(**{**dict(TINY), "output": "velocity", "base_heads": "agree"})
+
+
 def test_a_fresh_refiner_changes_nothing() -> None:
     model = network(chain(1))
     above = PRDiT(chain(2))

@@ -481,7 +481,6 @@ REFUSED = [
     ({"model": "8/4/1/192"}, "patch 8 must be stride 4"),
     ({"stage": "finetune", "data": "8", "sees": "below"}, "sees is for stage refine"),
     ({"stage": "finetune", "data": "8", "shows": "voxels"}, "shows is for stage refine"),
-    ({"stage": "finetune", "data": "8", "heads": "agree"}, "heads is for stage refine"),
     ({"lower_sizes": 1.0}, "lower_sizes is for stage finetune of a chain"),
     ({"stage": "finetune", "data": "8", "lower_sizes": 1.0}, "lower_sizes is for"),
     ({"stage": "finetune", "data": "8", "crop": 4}, "crop is for stage refine"),

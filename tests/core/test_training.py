@@ -71,7 +71,7 @@ def run(
     work: Trainer, total: int, size: int = 4, asked: Callable[[], bool] = lambda: False
 ) -> list[TrainStep]:
     drawn = batches(size=size).between(0, total, workers=0)
-    return list(run_loop(work, drawn, start=0, total=total, asked=asked))
+    return list(run_loop(work, drawn, start=0, total=total, stop_requested=asked))
 
 
 def test_a_batch_depends_on_seed_and_iteration_only() -> None:

@@ -29,13 +29,6 @@ from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    phantoms(8, size=8, seed=0, out=folder, validation_fraction=0.2)
-    return folder
-
-
 def config(data: Path, run: Path, stage: str = "local", **more: object) -> TrainConfig:
     settings = {"iterations": 4, "batch_size": 4, "save_every": 2, "threads": 1}
     return TrainConfig.model_validate(
@@ -67,6 +60,23 @@ def test_an_objective_is_not_changed_on_the_way(data: Path, tmp_path: Path) -> N
     words = {"start": str(tmp_path / "local"), "objective": "velocity"}
     with pytest.raises(UsageError, match="velocity"):
         train(config(data, tmp_path / "global", "global", **words))
+
+
+def test_heads_of_a_base_agree_once_a_stage_says_so(data: Path, tmp_path: Path) -> None:
+    start = str(tmp_path / "local")
+    train(config(data, tmp_path / "local"))
+    train(config(data, tmp_path / "global", "global", start=start, heads="agree"))
+    train(config(data, tmp_path / "same", "finetune", start=str(tmp_path / "global")))
+    for name in ("global", "same"):
+        prior = load(tmp_path / name)
+        x = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+        guess = prior.denoise(x, 400.0)
+        alpha, sigma = prior.schedule.alpha(400.0), prior.schedule.sigma(400.0)
+        torch.testing.assert_close(alpha * guess.x0 + sigma * guess.eps, x)
+    assert read_header(newest(tmp_path / "local")).model.model_dump().get("base_heads") is None
+    words = {"objective": "velocity", "heads": "agree"}
+    with pytest.raises(UsageError, match="a velocity has none"):
+        train(config(data, tmp_path / "never", **words))
 
 
 def imported(path: Path) -> Path:
@@ -135,7 +145,7 @@ def test_the_best_checkpoint_is_kept_besides_the_newest_two(
 
     losses = iter([0.5, 0.1, 0.4, 0.3, 0.2])
 
-    def scripted(judge: object, held_out: object, iteration: int, seed: int) -> Validated:
+    def scripted(judge: object, held_out: object, iteration: int, **_: object) -> Validated:
         return Validated(iteration, dict.fromkeys(("x0", "eps", "total"), next(losses)), {})
 
     monkeypatch.setattr(verb, "validate", scripted)

@@ -128,26 +128,6 @@ def test_every_row_of_the_catalogue_is_tested() -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    phantoms(8, size=8, seed=0, out=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished stage 1: six iterations, of which 2, 4 and 6 were saved."""
-    run = tmp_path_factory.mktemp("once")
-    train(settings(data, run))
-    return run
-
-
-@pytest.fixture(scope="module")
-def expected(once: Path) -> dict[str, bytes]:
-    return content(once)
-
-
-@pytest.fixture(scope="module")
 def killed_in_five(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run as a kill leaves it after iteration 5."""
     run = tmp_path_factory.mktemp("killed")

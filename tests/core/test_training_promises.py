@@ -8,37 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainings import SETTINGS, content, last, settings, train, trained, unlike, without_metrics
+from trainings import SETTINGS, last, settings, train, trained, unlike, without_metrics
 
 from prdit_core.checkpoints.store import WEIGHTS
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
-from prdit_core.verbs.preprocess import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RTOL = 1e-4
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    phantoms(8, size=8, seed=0, out=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished stage 1."""
-    run = tmp_path_factory.mktemp("once")
-    train(settings(data, run))
-    return run
-
-
-@pytest.fixture(scope="module")
-def expected(once: Path) -> dict[str, bytes]:
-    return content(once)
 
 
 @pytest.mark.slow

@@ -72,25 +72,10 @@ for _ in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    phantoms(8, size=8, seed=0, out=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def local(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished stage 1."""
-    run = tmp_path_factory.mktemp("local")
-    train(settings(data, run))
-    return run
-
-
 @pytest.fixture(params=["local", "global"])
-def config(request: pytest.FixtureRequest, data: Path, local: Path, tmp_path: Path) -> TrainConfig:
+def config(request: pytest.FixtureRequest, data: Path, once: Path, tmp_path: Path) -> TrainConfig:
     """A short run of each stage, with a validation and a picture on the way."""
-    start = None if request.param == "local" else str(local)
+    start = None if request.param == "local" else str(once)
     return settings(
         data, tmp_path / "once", stage=request.param, start=start, iterations=4, preview_every=3
     )

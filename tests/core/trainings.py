@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.checkpoints.catalog import saved
 from prdit_core.checkpoints.store import read_header, read_weights
 from prdit_core.config import TrainConfig
+from prdit_core.data.datasets import Manifest, write_case, write_manifest
+from prdit_core.data.phantoms import make_phantom
+from prdit_core.data.transforms import PRESETS, Conformed
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.verbs.train import train_steps
@@ -36,6 +39,24 @@ SETTINGS: dict[str, Any] = {
 }
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
 OPTIONS = {"start": "--from"}
+
+
+def drawn_set(folder: Path, count: int, size: int = 8) -> Path:
+    """Phantoms as they are drawn, as a data set whose last case is held out.
+
+    The command `phantoms` cuts them out around the body, which takes ITK; a machine with a GPU may
+    lack it.
+    """
+    preset = PRESETS["chest-320"]
+    cases = []
+    for index in range(count):
+        phantom = make_phantom(0, index, spacing_mm=preset.field_of_view_mm / size)
+        drawn = Conformed(phantom.volume, phantom.labels, {}, ())
+        name = f"phantom-0-{index:06d}"
+        cases.append(write_case(folder, name, drawn, patient=name, source_sha256=f"{index:064x}"))
+    train, validation = tuple(cases[:-1]), tuple(cases[-1:])
+    write_manifest(folder, Manifest(preset=preset, size=size, train=train, validation=validation))
+    return folder
 
 
 def settings(data: Path, run: Path, **more: Any) -> TrainConfig:

@@ -408,9 +408,9 @@ def test_the_whole_range_of_a_constant_volume_can_be_shown() -> None:
 def test_the_value_is_that_of_the_topmost_visible_volume() -> None:
     below, above = ct("below", seed=1), ct("above", seed=2)
     point = above.data_to_world((2, 3, 4))
-    assert value_at([below, above], point) == (float(above.data[2, 3, 4]), "above")
+    assert value_at([below, above], point) == (float(above.data[2, 3, 4]), "HU", "above")
     above.visible = False
-    assert value_at([below, above], point) == (float(below.data[2, 3, 4]), "below")
+    assert value_at([below, above], point) == (float(below.data[2, 3, 4]), "HU", "below")
     assert value_at([below, above], (1000.0, 0.0, 0.0)) is None
 
 

@@ -156,7 +156,7 @@ class PlanesDock(QWidget):
         shown = f"from {limits[0]:.0f} to {limits[1]:.0f} HU" if limits else "all there are"
         return button(
             name,
-            f"Grey values {shown}, in all views; residuals keep their own.",
+            f"Grey values {shown}, in all views; residuals, and MR but for Full, keep their own.",
             lambda: set_window(our_layers(self.viewer), name),
         )
 
@@ -230,7 +230,7 @@ class PlanesDock(QWidget):
             return
         layers, point = self.planes.layers, self.planes.point
         here, place = value_at(layers, point), patient_point(layers, point)
-        value = f"{here[0]:.0f} HU in {here[1]}" if here else "outside of what is shown"
+        value = f"{here[0]:.0f} {here[1]} in {here[2]}" if here else "outside of what is shown"
         self.reading.say(f"Crosshair: {position_in_words(place.tolist())}\n{value}")
         degrees = tilt(layers, point)
         for picture in self._pictures:
@@ -289,12 +289,12 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
     return dock
 
 
-def _bare(found: T) -> T:
+def _bare(wrapped: T) -> T:
     """The thing itself: docks are handed a viewer that is a proxy and gives proxies of layers.
 
     A proxy is not the one that events name, and no member of a list that compares by identity.
     """
-    bare: T = getattr(found, "__wrapped__", found)
+    bare: T = getattr(wrapped, "__wrapped__", wrapped)
     return bare
 
 

@@ -18,6 +18,7 @@ from prdit_core.checkpoints.expected_data import sizes_for
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.data.transforms import PRESETS
 from prdit_core.errors import PrditError
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,13 +74,14 @@ class PrepareData(QWidget):
         before = self.fit.currentText()
         with signals_blocked(self.fit):
             self.fit.clear()
-            for name, preset in PRESETS.items():
-                low, high = preset.window_hu
-                words = f"{name}: {preset.field_of_view_mm:g} mm cube, {low} to {high} HU"
+            ct = [name for name, preset in PRESETS.items() if preset.units == HU]
+            for name in ct:  # MR is prepared by the command, with --modality mr
+                preset = PRESETS[name]
+                words = f"{name}: {preset.field_of_view_mm:g} mm cube, {preset.intensity}"
                 self.fit.addItem(words, (PRESET, name))
             for model in models:
                 self.fit.addItem(f"like model {model}", (LIKE, model))
-            kept = self.fit.findText(before) if before else list(PRESETS).index(DEFAULT_PRESET)
+            kept = self.fit.findText(before) if before else ct.index(DEFAULT_PRESET)
             self.fit.setCurrentIndex(max(kept, 0))
         if self.fit.currentText() != before:
             self._offer_sizes()

@@ -131,7 +131,7 @@ class SharesPlot(QWidget):
 
         def curves(panel: TitledPlot, share: str) -> None:
             """For each size of detail, and for all."""
-            bands, together = ([getattr(e, share) for e in found] for found in (energies, whole))
+            bands, together = ([getattr(e, share) for e in group] for group in (energies, whole))
             for colour, values in zip(colours, np.hstack([bands, together]).T, strict=True):
                 panel.curve(ts, 100 * values, colour)
 

@@ -70,6 +70,16 @@ CATALOGUE = {
             "approximate",
             "flow-matching model at 256^3",
         ),
+        Entry(
+            "3d-meddiffusion",
+            "linked from the README of the authors' 3D-MedDiffusion repository; download "
+            "BiFlowNet's .pt and the autoencoder's .ckpt (stage 2) and run: prdit-core import "
+            "BIFLOW.pt --codec AE.ckpt --release 3d-meddiffusion --out DIR",
+            "none is stated: ask the authors what you may do with their weights",
+            256,
+            "approximate",
+            "BiFlowNet in latents, CT and MR of seven classes",
+        ),
     )
 }
 

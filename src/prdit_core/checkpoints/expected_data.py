@@ -13,6 +13,7 @@ from prdit_core.data.transforms import Preset, check_size
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.geometry import cubic
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,13 +126,16 @@ def _fitted(intensity: Intensity, geometry: Geometry) -> Preset:
         "window_hu": intensity.window_hu,
         "field_of_view_mm": geometry.field_of_view_mm,
         "grid": "fitted",
+        "centre": "body" if intensity.units == HU else "volume",
+        "units": intensity.units,
     }
     try:
         return Preset.model_validate(settings)
     except ValidationError as error:
         low, high = intensity.window_hu
         raise UsageError(
-            f"the window {low:g} to {high:g} HU is not of whole 16-bit HU; use another model"
+            f"the window {low:g} to {high:g} {intensity.units} is none that scans are prepared in "
+            "(HU are whole numbers of 16 bits); use another model"
         ) from error
 
 
@@ -143,5 +147,5 @@ def _recorded(record: Mapping[str, Any]) -> Preset | None:
         return None
 
 
-def _extent(preset: Preset) -> tuple[tuple[int, int], float]:
-    return preset.window_hu, preset.field_of_view_mm
+def _extent(preset: Preset) -> tuple[tuple[int, int], float, str]:
+    return preset.window_hu, preset.field_of_view_mm, preset.units

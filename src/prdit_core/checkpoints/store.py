@@ -198,12 +198,12 @@ def verify(path: Path, header: Header) -> None:
         if Path(name).name != name or name in (".", ".."):
             raise CheckpointError(f"{shown(path)} names a file outside its folder: {shown(name)}")
         try:
-            found = sha256_of(path / name)
+            digest = sha256_of(path / name)
         except OSError as error:
             raise CheckpointError(f"{shown(path / name)} is missing or unreadable") from error
-        if found != expected:
+        if digest != expected:
             raise CheckpointError(
-                f"{shown(path / name)} is damaged: its SHA-256 is {found[:12]}, not "
+                f"{shown(path / name)} is damaged: its SHA-256 is {digest[:12]}, not "
                 f"{expected[:12]}; copy the checkpoint again"
             )
 

@@ -50,14 +50,14 @@ def bench(
         + "".join(f"{name:>11}" for name in SAMPLING_PRESETS),
     ]
     sizes = []
-    for found in bench_steps(prior, possible):
-        say(f"measured {found.size}^3")
-        sizes.append(asdict(found))
-        residual = "none" if found.residual is None else f"{found.residual:.3f} s"
-        volumes = "".join(f"{_duration(seconds):>11}" for seconds in found.volume.values())
+    for speed in bench_steps(prior, possible):
+        say(f"measured {speed.size}^3")
+        sizes.append(asdict(speed))
+        residual = "none" if speed.residual is None else f"{speed.residual:.3f} s"
+        volumes = "".join(f"{_duration(seconds):>11}" for seconds in speed.volume.values())
         lines.append(
-            f"{found.size:>4}^3{found.evaluation:>11.3f} s{residual:>11}"
-            f"{found.gflop:>9.1f}{found.ceiling:>9.0%}{volumes}"
+            f"{speed.size:>4}^3{speed.evaluation:>11.3f} s{residual:>11}"
+            f"{speed.gflop:>9.1f}{speed.ceiling:>9.0%}{volumes}"
         )
     content = {
         "checkpoint": prior.name,

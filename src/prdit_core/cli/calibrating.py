@@ -79,11 +79,13 @@ def calibrate(
         for step in calibrate_steps(prior, prepared, count=count, seed=seed):
             bar.update(task, completed=step.index + 1, total=step.total)
             stop.raise_if_asked()
-    found = step.calibration
-    write_calibration(found if before is None else before.with_tables(found.tables), file)
+    calibration = step.calibration
+    write_calibration(
+        calibration if before is None else before.with_tables(calibration.tables), file
+    )
     result(
-        {"calibration": str(file), "tables": [table.model_dump() for table in found.tables]},
-        [f"calibration  {file}", *_lines(found, prior)],
+        {"calibration": str(file), "tables": [table.model_dump() for table in calibration.tables]},
+        [f"calibration  {file}", *_lines(calibration, prior)],
         json,
     )
 
@@ -102,11 +104,11 @@ def _there(file: Path, prior: Prior, overwrite: bool) -> Calibration | None:
         raise OutputError(f"{error}, with another --out or --overwrite") from error
 
 
-def _lines(found: Calibration, prior: Prior) -> list[str]:
+def _lines(calibration: Calibration, prior: Prior) -> list[str]:
     """The errors for people, in HU."""
-    times = found.tables[0].times
-    lines = [f"{'t':>6}  " + "  ".join(f"{table.size:>4}^3" for table in found.tables)]
+    times = calibration.tables[0].times
+    lines = [f"{'t':>6}  " + "  ".join(f"{table.size:>4}^3" for table in calibration.tables)]
     for number, t in enumerate(times):
-        hu = (table.errors[number] * prior.intensity.hu_per_unit for table in found.tables)
+        hu = (table.errors[number] * prior.intensity.hu_per_unit for table in calibration.tables)
         lines.append(f"{t:>6g}  " + "  ".join(f"{error:>6.1f}" for error in hu))
-    return [*lines, f"root mean square in HU, over {found.tables[0].volumes} volumes"]
+    return [*lines, f"root mean square in HU, over {calibration.tables[0].volumes} volumes"]

@@ -102,11 +102,11 @@ def evaluate(
         device=place,
         scratch=out,
     )
-    found = _drain(steps, json)
-    report = write_report(found, sets, out)
+    evaluation = _drain(steps, json)
+    report = write_report(evaluation, sets, out)
     result(
         {"evaluation": str(report.content), "page": str(report.page)},
-        [*_table(found), f"numbers  {report.content}", f"page     {report.page}"],
+        [*_table(evaluation), f"numbers  {report.content}", f"page     {report.page}"],
         json,
     )
 
@@ -137,24 +137,24 @@ def _drain(steps: Iterator[EvaluationStep | Evaluation], as_json: bool) -> Evalu
         task, words = bar.add_task("", total=None), ""
         for step in steps:
             if not isinstance(step, EvaluationStep):
-                found = step
+                evaluation = step
                 continue
             if step.words != words:
                 words = step.words
                 bar.reset(task, description=words)
             bar.update(task, completed=step.index + 1, total=step.total)
             stop.raise_if_asked()
-    for warning in found.warnings:
+    for warning in evaluation.warnings:
         say(f"note: {warning}")
-    return found
+    return evaluation
 
 
-def _table(found: Evaluation) -> list[str]:
+def _table(evaluation: Evaluation) -> list[str]:
     """The main numbers, a line for each set."""
     rows = [
         ["", *COLUMNS.values(), "MS-SSIM"],
-        _row("real halves", found.floor, found.real.ms_ssim),
-        *(_row(name, fake, fake.ms_ssim) for name, fake in found.fakes.items()),
+        _row("real halves", evaluation.floor, evaluation.real.ms_ssim),
+        *(_row(name, fake, fake.ms_ssim) for name, fake in evaluation.fakes.items()),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -180,11 +180,11 @@ def decompose(
     scan = read_volume(volume, options)
     for note in scan.metadata.get("notes", []):
         say(f"note: {note}")
-    found = split(prior, scan, t, seed=seed)
-    files = [write_volume(found.scan, out / "scan.nii.gz")]
-    files += [write_volume(part, out / f"{name}.nii.gz") for name, part in found.parts.items()]
-    picture = save_picture(found.panels(), out / "decomposition.png", f"model {prior.name}")
-    write_json(out / "decomposition.json", dict(found.scan.metadata))
+    decomposed = split(prior, scan, t, seed=seed)
+    files = [write_volume(decomposed.scan, out / "scan.nii.gz")]
+    files += [write_volume(part, out / f"{name}.nii.gz") for name, part in decomposed.parts.items()]
+    picture = save_picture(decomposed.panels(), out / "decomposition.png", f"model {prior.name}")
+    write_json(out / "decomposition.json", dict(decomposed.scan.metadata))
     result(
         {"picture": str(picture), "volumes": [str(file) for file in files]},
         [f"picture  {picture}", *(f"part     {file}" for file in files)],

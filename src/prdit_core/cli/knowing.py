@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prdit_core.cli.console import Json, door, result
+from prdit_core.cli.console import Json, door, refuse_unheeded, result
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Norm, WeightsName
+from prdit_core.config import Norm, ReleaseName, WeightsName
+from prdit_core.errors import UsageError
 from prdit_core.geometry import by
 from prdit_core.intensity import HU
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 def import_(
     file: Annotated[Path, typer.Argument(help="The authors' .pt file.", metavar="FILE.pt")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    release: Annotated[ReleaseName, typer.Option(help="Whose file it is.")] = "prdit",
+    codec: Annotated[
+        Path | None,
+        typer.Option(help="3d-meddiffusion: the autoencoder's .ckpt that the file belongs to."),
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="3d-meddiffusion: HU of the CT data of the training. [unknown: approximate]",
+        ),
+    ] = None,
     norm: Annotated[
         Norm | None,
         typer.Option(help="layer: PRDiT and PRDiT-FM; rms: TF-PRDiT. Same names, another network."),
@@ -54,30 +67,53 @@ def import_(
     ] = "ema",
     json: Json = False,
 ) -> None:
-    """Convert a checkpoint of the authors' releases (PRDiT, TF-PRDiT, PRDiT-FM) into one of ours.
+    """Convert files of the authors' releases into a checkpoint of ours.
 
-    A high-resolution model becomes a chain of two sizes. What the file does not say must be given;
-    nothing in it is executed.
+    Of PRDiT, TF-PRDiT and PRDiT-FM one file; a high-resolution model becomes a chain of two sizes.
+    Of 3D MedDiffusion two: BiFlowNet and its autoencoder. What they do not say must be given;
+    nothing in them is executed.
     """
+    from prdit_core.checkpoints.releases.latent.importer import import_latent
     from prdit_core.checkpoints.releases.prdit.importer import import_official
     from prdit_core.checkpoints.store import read_header
 
-    path = import_official(
-        file,
-        out,
-        norm=norm,
-        size=size,
-        patch=patch,
-        stride=stride,
-        padding=padding,
-        channels=channels,
-        heads=heads,
-        noise_std=noise_std,
-        refiner_patch=refiner_patch,
-        refiner_stride=refiner_stride,
-        refiner_padding=refiner_padding,
-        weights=weights,
-    )
+    of_prdit: dict[str, object] = {
+        "norm": norm,
+        "size": size,
+        "patch": patch,
+        "stride": stride,
+        "padding": padding,
+        "channels": channels,
+        "heads": heads,
+        "noise-std": noise_std,
+        "refiner-patch": refiner_patch,
+        "refiner-stride": refiner_stride,
+        "refiner-padding": refiner_padding,
+    }
+    of_latent: dict[str, object] = {"codec": codec, "window": window}
+    heeded = dict.fromkeys(of_prdit, ("prdit",)) | dict.fromkeys(of_latent, ("3d-meddiffusion",))
+    refuse_unheeded(release, of_prdit | of_latent, heeded)
+    if release == "prdit":
+        path = import_official(
+            file,
+            out,
+            norm=norm,
+            size=size,
+            patch=patch,
+            stride=stride,
+            padding=padding,
+            channels=channels,
+            heads=heads,
+            noise_std=noise_std,
+            refiner_patch=refiner_patch,
+            refiner_stride=refiner_stride,
+            refiner_padding=refiner_padding,
+            weights=weights,
+        )
+    elif codec is None:
+        raise UsageError("a file of 3d-meddiffusion needs its autoencoder: give --codec AE.ckpt")
+    else:
+        path = import_latent(file, codec, out, window=window, weights=weights)
     header = read_header(path)
     content = _described(header, str(path))
     result(content, [f"imported {path}", *_lines(content)], json)
@@ -122,9 +158,9 @@ def info(
 @door
 def devices(json: Json = False) -> None:
     """List the devices this machine can compute on, best first."""
-    from prdit_core.machine import devices as found
+    from prdit_core.machine import devices as devices_here
 
-    entries = found()
+    entries = devices_here()
     lines = [
         f"{e['device']:10}{e['description']:30}"
         + (f"{e['memory'] / 2**30:.0f} GiB" if e["memory"] else "")
@@ -150,10 +186,10 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "checkpoint": name,
         "volume": _volume(header.geometry),
         "sizes": sorted({grid.shape[0] for grid in grids}),
-        **_window(header.intensity),
+        **_window(header.intensity, _exactness(header.intensity)),
         **{
             f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}
-            | _window(one.intensity)
+            | _window(one.intensity, _exactness(one.intensity))
             for one in header.classes
         },
         "model": header.model.model_dump(mode="json"),
@@ -171,26 +207,28 @@ def _volume(geometry: Geometry) -> str:
     return f"{by(geometry.shape)} voxels of {spacing} mm{doubt}"
 
 
-def _window(intensity: Intensity) -> dict[str, str]:
+def _window(intensity: Intensity, *remarks: str) -> dict[str, str]:
     """Under the name of its units, so that nothing else is taken for HU."""
-    exact = "exact" if intensity.exact else "approximate"
     if intensity.units != HU:
-        return {"units": f"{intensity}, {exact}"}
+        return {"units": ", ".join([str(intensity), *remarks])}
     low, high = intensity.window_hu
-    return {"hu": f"{low:g} to {high:g}, {exact}"}
+    return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
+
+
+def _exactness(intensity: Intensity) -> str:
+    return "exact" if intensity.exact else "approximate"
 
 
 def _described_data(path: Path) -> dict[str, Any]:
     from prdit_core.data.datasets import PreparedData
 
     data = PreparedData.open(path)
-    low, high = data.intensity.window_hu
     return {
         "data set": str(path),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
         "volume": _grid_of(data),
-        "hu": f"{low:g} to {high:g}",
+        **_window(data.intensity),
         "sha256": data.digest,
     }
 
@@ -204,7 +242,10 @@ def _described_classes(path: Path) -> dict[str, Any]:
         "classes": list(data.classes),
         "training cases": len(data.train),
         "validation cases": len(data.validation),
-        **{one.place: f"{one.label}, {_grid_of(one.data)}" for one in data.sets},
+        **{
+            one.place: f"{one.label}, {_grid_of(one.data)}, {one.data.intensity}"
+            for one in data.sets
+        },
         "sha256": data.digest,
     }
 
@@ -217,11 +258,12 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
     from prdit_core.data.io import read_volume
 
     volume = read_volume(path, options)
+    values = f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}"
     return {
         "scan": str(path),
         "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
         "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
-        "hu": f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}",
+        **({"hu": values} if volume.units == HU else {"units": f"{values} {volume.units}"}),
         "format": volume.metadata.get("source_format"),
         "notes": list(volume.metadata.get("notes", [])),
     }

@@ -25,7 +25,7 @@ SIZES = "Voxels along each edge: 8, 16, 32, 64, 128 or 256."
 Size = Annotated[int, typer.Option(help=SIZES)]
 Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
 Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
-DEFAULT_PRESET, DEFAULT_SIZE = "chest-320", 128
+DEFAULT_PRESETS, DEFAULT_SIZE = {"ct": "chest-320", "mr": "head-256-mr"}, 128
 
 
 @door
@@ -38,8 +38,8 @@ def preprocess(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="lidc-idri, rad-chestct (as the paper), chest-320, head-256, legs-320. "
-            f"[{DEFAULT_PRESET}]"
+            help="lidc-idri, rad-chestct (as the paper), chest-320, head-256, legs-320, "
+            "head-256-mr. [chest-320, of MR head-256-mr]"
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(help=f"{SIZES} [{DEFAULT_SIZE}]")] = None,
@@ -61,14 +61,16 @@ def preprocess(
     options: ReadOptions,
     json: Json = False,
 ) -> None:
-    """Make a training data set out of CT scans: window, resample, crop or pad, average-pool.
+    """Make a training data set out of scans: window, resample, crop or pad, average-pool.
 
-    Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz. One bad scan does not stop
+    Accepts DICOM folders, NIfTI, NRRD, MetaImage and RAD-ChestCT .npz of CT; of MR with --modality
+    mr, windowed by the percentiles of each scan. One bad scan does not stop
     the others (exit code 4 and report.json). Run again to go on, or with other scans to add them.
     """
     from prdit_core.verbs.preprocess import preprocess_steps
 
-    chosen, edge = _chosen(preset, size, field_of_view, like)
+    default = DEFAULT_PRESETS[options.modality]
+    chosen, edge = _chosen(preset, size, field_of_view, like, default)
     events = preprocess_steps(
         source,
         preset=chosen,
@@ -87,6 +89,9 @@ def phantoms(
     out: Out,
     count: Annotated[int, typer.Option(min=1, help="Number of phantoms.")] = 100,
     region: Annotated[str, typer.Option(help="chest, head or legs.")] = "chest",
+    modality: Annotated[
+        str, typer.Option(help="ct; or t1 or t2, MR of the head in arbitrary units.")
+    ] = "ct",
     size: Size = 64,
     seed: Annotated[int, typer.Option(min=0, help="Phantom i depends on (seed, i) only.")] = 0,
     validation: Validation = 0.1,
@@ -102,6 +107,7 @@ def phantoms(
         seed=seed,
         out=out,
         region=region,
+        modality=modality,
         validation_fraction=validation,
         workers=workers,
     )
@@ -124,7 +130,11 @@ def remove_cases(
 
 
 def _chosen(
-    preset: str | None, size: int | None, field_of_view_mm: float | None, like: str | None
+    preset: str | None,
+    size: int | None,
+    field_of_view_mm: float | None,
+    like: str | None,
+    default: str,
 ) -> tuple[Preset, int]:
     """Preset and size, as named or as a checkpoint has them."""
     rivals = {"--preset": preset, "--field-of-view": field_of_view_mm}
@@ -133,7 +143,7 @@ def _chosen(
         raise UsageError(f"--like takes them from the checkpoint; leave out {', '.join(given)}")
     if like is not None:
         return _like(like, size)
-    named = _preset(DEFAULT_PRESET if preset is None else preset, field_of_view_mm)
+    named = _preset(default if preset is None else preset, field_of_view_mm)
     return named, DEFAULT_SIZE if size is None else size
 
 
@@ -154,9 +164,8 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
 
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
-    low, high = preset.window_hu
     say(
-        f"note: like {shown(checkpoint)}: {low} to {high} HU, {size}^3 voxels, "
+        f"note: like {shown(checkpoint)}: {preset.intensity}, {size}^3 voxels, "
         f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
         + ("" if expected.exact else " (approximate: not recorded by its authors)")
     )

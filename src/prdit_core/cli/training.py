@@ -41,9 +41,9 @@ def _options() -> Iterator[inspect.Parameter]:
     for name in names:
         fields = {t: k.model_fields[name] for t, k in kinds.items() if name in k.model_fields}
         field = next(iter(fields.values()))
-        told = {title: _told(one) for title, one in fields.items()}
-        of_all = len(fields) == len(kinds) and len(set(told.values())) == 1
-        text = _told(field) if of_all else " ".join(f"{t}: {words}" for t, words in told.items())
+        texts = {title: _text(one) for title, one in fields.items()}
+        of_all = len(fields) == len(kinds) and len(set(texts.values())) == 1
+        text = _text(field) if of_all else " ".join(f"{t}: {words}" for t, words in texts.items())
         flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
         yield option_of(name, field, flag, words=text, kind=str if name == "stage" else None)
 
@@ -59,11 +59,11 @@ def _kinds() -> dict[str, type[TrainingConfig]]:
     return named
 
 
-def _told(field: FieldInfo) -> str:
+def _text(field: FieldInfo) -> str:
     """What a setting says of itself, and its default unless it says that too."""
     words = description(field)
-    told = field.default is None or field.is_required() or words.endswith("]")
-    return words if told else f"{words} [{field.default}]"
+    complete = field.default is None or field.is_required() or words.endswith("]")
+    return words if complete else f"{words} [{field.default}]"
 
 
 @door

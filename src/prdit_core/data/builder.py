@@ -57,10 +57,10 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Raise `OutputError` unless `folder` holds a data set with these settings."""
-    found, wanted = _flat(read_settings(folder)), _flat(settings)
-    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    there, wanted = _flat(read_settings(folder)), _flat(settings)
+    names = [name for name in {**there, **wanted} if there.get(name) != wanted.get(name)]
     if names:
-        now = ", ".join(f"{n} {found.get(n)}, now {wanted.get(n)}" for n in sorted(names)[:4])
+        now = ", ".join(f"{n} {there.get(n)}, now {wanted.get(n)}" for n in sorted(names)[:4])
         raise OutputError(
             f"{shown(folder)} was prepared with other settings ({shown(now)}); "
             "choose another folder"
@@ -187,8 +187,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / SETTINGS
     try:
-        found = json.loads(path.read_bytes())
-        return dict(found)
+        content = json.loads(path.read_bytes())
+        return dict(content)
     except (OSError, ValueError, TypeError) as error:
         raise OutputError(f"{shown(path)} is damaged; choose another folder") from error
 

@@ -43,7 +43,9 @@ _MAX_STEP_HU = 500
 PATIENT_KEY = "patient_key"
 
 
-def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None) -> Volume:
+def read_dicom(
+    path: Path, *, series: str | None, assume_rescale: Rescale | None, modality: str = "CT"
+) -> Volume:
     """The one CT series at or below a folder, slices along their normal.
 
     Parameters
@@ -54,6 +56,8 @@ def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None
         SeriesInstanceUID or the short name that the refusal of several series lists.
     assume_rescale
         (slope, intercept) for slices that state none.
+    modality
+        What the series is of, "CT" or "MR"; the voxels of the latter are no HU.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def read_dicom(path: Path, *, series: str | None, assume_rescale: Rescale | None
     name = shown(path.absolute().name)
     headers, ignored = _headers(path, name)
     chosen = _choose_series(headers, series, name)
-    _check_headers(chosen, assume_rescale, name)
+    _check_headers(chosen, assume_rescale, modality, name)
     places, affine = stack(chosen)
     shape = (len(places), chosen[0].rows, chosen[0].columns)
     check_bytes(2 * math.prod(shape), name)
@@ -129,10 +133,10 @@ def _patient_key(patient_id: str) -> dict[str, str]:
     return {PATIENT_KEY: hashlib.sha256(f"patient {patient_id}".encode()).hexdigest()[:16]}
 
 
-def _check_headers(slices: list[Slice], assumed: Rescale | None, name: str) -> None:
-    """Refuse slices that are no CT volume, with all reasons at once."""
+def _check_headers(slices: list[Slice], assumed: Rescale | None, modality: str, name: str) -> None:
+    """Refuse slices that are no volume of the modality, with all reasons at once."""
     faults = [
-        *_content_faults(slices),
+        *_content_faults(slices, modality),
         *geometry_faults(slices),
         *_rescale_faults(slices, assumed),
     ]
@@ -159,10 +163,13 @@ def _described(key: str, headers: list[Slice]) -> str:
     return f"{key} ({len(members)} slices, {'/'.join(sorted({m.modality for m in members}))})"
 
 
-def _content_faults(slices: list[Slice]) -> Iterator[Fault]:
-    modalities = sorted({s.modality or "unknown" for s in slices} - {"CT"})
-    if modalities:
-        yield Fault(f"not CT (Modality {', '.join(modalities)})", "give a CT series")
+def _content_faults(slices: list[Slice], modality: str) -> Iterator[Fault]:
+    others = sorted({s.modality or "unknown" for s in slices} - {modality})
+    if others:
+        remedy = f"give a {modality} series"
+        if others == ["MR"]:
+            remedy += ", or state --modality mr"
+        yield Fault(f"not {modality} (Modality {', '.join(others)})", remedy)
     if max(s.frames for s in slices) > 1:
         remedy = "export it as one file per slice"
         yield Fault("multi-frame DICOM objects are not supported", remedy)

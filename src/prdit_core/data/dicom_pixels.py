@@ -67,9 +67,9 @@ def _native(dataset: Dataset, name: str, *, big_endian: bool) -> Pixels:
     kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
     dtype = np.dtype(f"{'>' if big_endian else '<'}{kind}{bits // 8}")
     shape = (int(dataset.Rows), int(dataset.Columns))
-    declared, found = shape[0] * shape[1] * dtype.itemsize, len(dataset.PixelData)
-    if found not in (declared, declared + declared % 2):
-        why = f"its header declares {declared} bytes of pixels, found {found}"
+    declared, held = shape[0] * shape[1] * dtype.itemsize, len(dataset.PixelData)
+    if held not in (declared, declared + declared % 2):
+        why = f"its header declares {declared} bytes of pixels, found {held}"
         raise rejected(name, why, "it is damaged, copy it again from its source")
     return np.frombuffer(dataset.PixelData, dtype, shape[0] * shape[1]).reshape(shape)
 

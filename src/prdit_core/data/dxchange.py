@@ -48,11 +48,11 @@ def read_dxchange(path: Path, rows: tuple[int, int] | None = None) -> Projection
 
 
 def _own(file: Any, key: str, name: str) -> Any:
-    found = own_dataset(file, key, name, "iuf")
-    if found is None:
+    dataset = own_dataset(file, key, name, "iuf")
+    if dataset is None:
         why = f"it has no `{key}`, so it is no whole DXchange file"
         raise rejected(name, why, "give raw projections with flats, darks and angles")
-    return found
+    return dataset
 
 
 def _picture(dataset: Any, key: str, rows: tuple[int, int] | None, name: str) -> NDArray[Any]:

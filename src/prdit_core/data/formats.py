@@ -51,5 +51,10 @@ def read_file(path: Path, options: ReadOptions, name: str) -> Volume:
             assume_orientation=assumed,
         )
     if path.is_dir() or looks_like_dicom(path):
-        return read_dicom(path, series=options.series, assume_rescale=options.assume_rescale)
+        return read_dicom(
+            path,
+            series=options.series,
+            assume_rescale=options.assume_rescale,
+            modality=options.modality.upper(),
+        )
     raise rejected(name, "its format is unknown", f"give DICOM or one of {', '.join(SUFFIXES)}")

@@ -62,12 +62,12 @@ def own_dataset(file: Any, key: str, name: str, kinds: str) -> Any:
         link = file.get("/".join(parts[:depth]), getlink=True)
         if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
             raise rejected(name, f"its `{key}` is a link", "copy the data into one file")
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
+    dataset = file.get(key)
+    if not isinstance(dataset, h5py.Dataset):
         return None
-    if found.is_virtual or found.external:
+    if dataset.is_virtual or dataset.external:
         raise rejected(name, f"its `{key}` lies in another file", "copy the data into one file")
-    if found.dtype.kind not in kinds or not found.size:
+    if dataset.dtype.kind not in kinds or not dataset.size:
         what = {"c": "complex numbers", "OS": "text"}.get(kinds, "numbers")
         raise rejected(name, f"its `{key}` holds no {what}", "check the file")
-    return found
+    return dataset

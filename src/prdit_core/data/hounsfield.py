@@ -34,6 +34,7 @@ MIN_TISSUE_OF_BODY, MIN_LIFTED_TISSUE, MIN_LOWERED_AIR = 0.65, 0.03, 0.05
 MIN_BELOW_WATER = 0.01
 OFFSETS = (1000, 1024)
 _CLEAR_HU = 6
+NO_CT = "give a CT scan in Hounsfield units, or state --modality mr if it is of MR"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def check_hu(levels: Levels, name: str, hu_offset: float) -> None:
     below_water = levels.number(-TISSUE_HU, -1) / levels.number(-TISSUE_HU, TISSUE_HU)
     if _air_is_background(levels) and below_water < MIN_BELOW_WATER:
         why = "probably no CT: all its air is a background of one value, and nothing is fat"
-        raise rejected(name, why, "give a CT scan in Hounsfield units")
+        raise rejected(name, why, NO_CT)
 
 
 def check_stated_units(levels: Levels, name: str) -> None:
@@ -184,4 +185,4 @@ def _no_air(levels: Levels, name: str) -> InputRejected:
     if low >= 0 and high < 256 and levels.present.size < 150:
         return rejected(name, "not CT: it looks like a label map", "give the scan itself")
     why = f"not CT in HU: its values run from {low} to {high} and no air lies below {BODY_HU}"
-    return rejected(name, why, "give a CT scan in Hounsfield units")
+    return rejected(name, why, NO_CT)

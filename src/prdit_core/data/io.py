@@ -31,7 +31,7 @@ from prdit_core.data.records import says_hu, stated_units
 from prdit_core.data.resampling import right_angled
 from prdit_core.data.writing import WRITE_SUFFIXES, write_labels, write_volume
 from prdit_core.files import shown
-from prdit_core.intensity import HU
+from prdit_core.intensity import ARBITRARY, HU
 from prdit_core.provenance import UNITS
 from prdit_core.volume import Volume
 
@@ -61,7 +61,7 @@ _NOTED_DEGREES = 0.5
 
 
 def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
-    """Read one CT scan, or refuse it.
+    """Read one CT scan, or one of MR if the options say that it is, or refuse it.
 
     Parameters
     ----------
@@ -74,9 +74,10 @@ def read_volume(path: str | Path, options: ReadOptions = AS_STATED) -> Volume:
     -------
     Volume
         int16 or float32 HU of at least -1024, finite, z to superior, y to posterior, x to
-        left. `metadata` has `source_format`, `notes` (the list of what was changed) and, for
-        DICOM, `patient_key`, which tells patients apart. An ID can be guessed from it, so it is
-        not to be written anywhere.
+        left; of MR float32 signal, not negative, with its units in `metadata`. That also has
+        `source_format`, `notes` (the list of what was changed) and, for DICOM, `patient_key`,
+        which tells patients apart. An ID can be guessed from it, so it is not to be written
+        anywhere.
 
     Raises
     ------
@@ -92,7 +93,8 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
     name = shown(Path(path).absolute().name)
     stored = read_stored(Path(path), options, name)
     check_shear(stored.affine, name, MOST_RESAMPLED_DEGREES)
-    volume = right_angled(_canonical_hu(stored, options, name), LOWEST_HU)
+    empty = LOWEST_HU if options.modality == "ct" else 0
+    volume = right_angled(_canonical_voxels(stored, options, name), empty)
     return _with_notes(volume, _remarks(volume))
 
 
@@ -106,7 +108,7 @@ def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     name = shown(path.absolute().name)
     stored = read_stored(path, options, name)
     check_shear(stored.affine, name)
-    return _canonical_hu(stored, options, name)
+    return _canonical_voxels(stored, options, name)
 
 
 def read_as_written(path: Path) -> Volume:
@@ -160,8 +162,28 @@ def check_units(voxels: NDArray[Any], name: str, options: ReadOptions = AS_STATE
         check_stated_units(levels, name)
 
 
-def _canonical_hu(stored: Volume, options: ReadOptions, name: str) -> Volume:
-    """Voxels as stored become HU, judged, in canonical orientation."""
+def _canonical_signal(stored: Volume, options: ReadOptions, name: str) -> Volume:
+    """MR signal in units of its own, in canonical orientation; none is negative."""
+    with np.errstate(over="ignore"):
+        voxels = stored.voxels_hu.astype(np.float32)
+    voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
+    below = int(np.count_nonzero(voxels < 0))
+    voxels = np.maximum(voxels, np.float32(0))
+    if voxels.min() == voxels.max():
+        raise rejected(name, f"every voxel is {voxels.flat[0]}", "give a scan with content")
+    volume = canonical(Volume(voxels, stored.affine, stored.metadata))
+    raised = (
+        [f"{below} voxels were below 0, which no signal is, and were set to 0"] if below else []
+    )
+    notes = [*stored.metadata["notes"], *filled, *raised]
+    metadata = {**stored.metadata, "notes": notes, UNITS: ARBITRARY}
+    return Volume(volume.voxels_hu, volume.affine, metadata)
+
+
+def _canonical_voxels(stored: Volume, options: ReadOptions, name: str) -> Volume:
+    """Voxels as stored become HU, judged, in canonical orientation; those of MR stay signal."""
+    if options.modality == "mr":
+        return _canonical_signal(stored, options, name)
     voxels = checks.as_hu(stored.voxels_hu, options.hu_offset)
     voxels, filled = checks.without_nan(voxels, options.nan_fill, name)
     check_units(voxels, name, options)

@@ -88,14 +88,14 @@ def read_declared(stream: Readable, size: int, name: str) -> NDArray[np.uint8]:
     """
     check_bytes(size, name)
     payload = np.empty(size, dtype=np.uint8)
-    found = 0
+    filled = 0
     with damage_named(name):
-        while found < size:
-            piece = _piece(stream, min(CHUNK, size - found))
+        while filled < size:
+            piece = _piece(stream, min(CHUNK, size - filled))
             if not piece:
-                raise _wrong_size(name, size, str(found))
-            payload[found : found + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
-            found += len(piece)
+                raise _wrong_size(name, size, str(filled))
+            payload[filled : filled + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
+            filled += len(piece)
         if stream.read(1):
             raise _wrong_size(name, size, "more")
     return payload
@@ -134,6 +134,6 @@ def _piece(stream: Readable, size: int) -> bytes:
         return b""
 
 
-def _wrong_size(name: str, declared: int, found: str) -> InputRejected:
-    why = f"its header declares {declared} bytes of voxels, found {found}"
+def _wrong_size(name: str, declared: int, actual: str) -> InputRejected:
+    why = f"its header declares {declared} bytes of voxels, found {actual}"
     return rejected(name, why, f"it is damaged, {_RESTORE}")

@@ -15,7 +15,7 @@ from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is
 from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
-from prdit_core.data.phantoms import make_phantom, region_of
+from prdit_core.data.phantoms import CT, check_modality, make_phantom, region_of
 from prdit_core.data.sources import ScanSource, content_hash
 from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
@@ -71,7 +71,9 @@ def prepare_scan(
     return Prepared(finish(folder, case), reused=False)
 
 
-def prepare_phantom(folder: Path, region: str, size: int, seed: int, index: int) -> Prepared:
+def prepare_phantom(
+    folder: Path, region: str, modality: str, size: int, seed: int, index: int
+) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
     It is rendered with half the voxels of the cube, at the finest 256 along each edge.
@@ -79,23 +81,40 @@ def prepare_phantom(folder: Path, region: str, size: int, seed: int, index: int)
     case_id = phantom_id(region, seed, index)
     if entry := finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    preset = PRESETS[region_of(region).preset]
+    preset = phantom_preset(region, modality)
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
-    phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region)
+    phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region, modality=modality)
     conformed = conform(phantom.volume, preset, size, phantom.labels)
-    source_sha256 = hashlib.sha256(f"{case_id} at {spacing_mm} mm".encode()).hexdigest()
+    scanned = "" if modality == CT else f"{modality} of "
+    source_sha256 = hashlib.sha256(f"{scanned}{case_id} at {spacing_mm} mm".encode()).hexdigest()
     case = write_case(folder, case_id, conformed, patient=case_id, source_sha256=source_sha256)
     return Prepared(finish(folder, case), reused=False)
 
 
 def phantom_id(region: str, seed: int, index: int) -> str:
-    """Name of an invented patient; those of the chest, which was the first region, go without."""
+    """Name of an invented patient; those of the chest, which was the first region, go without.
+
+    It is the same in all modalities, so that a split by patient is.
+    """
     return f"phantom-{'' if region == 'chest' else region + '-'}{seed}-{index:06d}"
 
 
-def phantom_fingerprint(region: str) -> str:
+def phantom_preset(region: str, modality: str) -> Preset:
+    """How phantoms of a region are prepared.
+
+    Raises
+    ------
+    UsageError
+        If the region or the modality is not known, or the region has no MR signal.
+    """
+    name = region_of(region).preset
+    check_modality(region, modality)
+    return PRESETS[name if modality == CT else f"{name}-mr"]
+
+
+def phantom_fingerprint(region: str, modality: str) -> str:
     """What the phantoms' code draws, as a hash, so that two versions of it are not mixed."""
-    probe = make_phantom(0, 0, spacing_mm=10.0, region=region)
+    probe = make_phantom(0, 0, spacing_mm=10.0, region=region, modality=modality)
     return hashlib.sha256(probe.volume.voxels_hu.tobytes() + probe.labels.tobytes()).hexdigest()
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from prdit_core.data.grid import is_orientation
+
+if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
 
 Millimetres = Annotated[FiniteFloat, Field(gt=0)]
 _SHORT_NAME = re.compile(r"[0-9a-fA-F]{8}")
@@ -49,6 +61,22 @@ class ReadOptions(BaseModel):
     """Voxels of RAD-ChestCT .npz in mm. Default: 0.8 0.8 0.8."""
     npz_clip_hu: tuple[FiniteFloat, FiniteFloat] = (-1000.0, 1000.0)
     """HU of RAD-ChestCT .npz. Default: -1000 1000."""
+    modality: Literal["ct", "mr"] = "ct"
+    """mr: the voxels are MR signal, in units of their own and not HU. Default: ct."""
+
+    @model_serializer(mode="wrap")
+    def _without_ct(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of the modality where it is CT: data sets of before can be added to."""
+        content: dict[str, Any] = dump(self)
+        if self.modality == "ct":
+            content.pop("modality", None)
+        return content
+
+    @model_validator(mode="after")
+    def _offset_is_of_ct(self) -> Self:
+        if self.modality == "mr" and self.hu_offset:
+            raise PydanticCustomError("modality", "hu_offset makes HU of a CT; leave it out for mr")
+        return self
 
     @field_validator("npz_clip_hu")
     @classmethod

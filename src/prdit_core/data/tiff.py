@@ -80,8 +80,8 @@ def _files(place: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path, pattern: str) -> list[Path]:
-    found = (file for file in folder.glob(pattern) if file.suffix.lower() in SUFFIXES)
-    return sorted(found, key=_by_number)
+    files = (file for file in folder.glob(pattern) if file.suffix.lower() in SUFFIXES)
+    return sorted(files, key=_by_number)
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:

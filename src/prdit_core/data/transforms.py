@@ -7,7 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_serializer,
+    model_validator,
+)
 
 from prdit_core.data.resampling import (
     LPS_FROM_RAS,
@@ -19,15 +26,17 @@ from prdit_core.data.resampling import (
     resample,
     resample_labels,
 )
+from prdit_core.data.signal import SIGNAL_WINDOW, windowed
 from prdit_core.errors import InputRejected, UsageError
-from prdit_core.intensity import Intensity
-from prdit_core.provenance import RESEARCH, notice_of
+from prdit_core.intensity import ARBITRARY, HU, Intensity
+from prdit_core.provenance import RESEARCH, UNITS, notice_of
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from pydantic import SerializerFunctionWrapHandler
 
     from prdit_core.data.landmarks import Landmarks
 
@@ -44,13 +53,15 @@ class Preset(BaseModel):
 
     Attributes
     ----------
-    window_hu : HU are clipped to it before resampling, as in the paper
+    window_hu : HU are clipped to it before resampling, as in the paper; the range of other `units`
     field_of_view_mm : edge of the cube
     grid : resolution before average pooling. "fixed" is the paper's: 256 voxels along each edge.
         "fitted" takes the coarsest of size, 2 size, 4 size ... that is no coarser than the scan,
         at most 256: the same for a usual CT, and quick for a coarse one.
     centre : "body" centres on the body in-plane and on the middle of the scan along z, or on the
         lungs where the scan is longer than the field of view; "volume" takes the scan's middle
+    units : of the cubes; other than HU for MR, whose signal is brought to the window by the
+        percentiles of each scan
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,17 +71,31 @@ class Preset(BaseModel):
     field_of_view_mm: FiniteFloat = Field(gt=0, le=2000)
     grid: Literal["fixed", "fitted"]
     centre: Literal["body", "volume"] = "body"
+    units: str = HU
 
     @model_validator(mode="after")
     def _window_is_usable(self) -> Preset:
         if not -32768 < self.window_hu[0] < self.window_hu[1] < 32768:
             raise ValueError("a window runs from a lower to a higher 16-bit HU")
+        if self.units not in (HU, ARBITRARY):
+            raise ValueError(f"units are {HU} or {ARBITRARY}")
+        if self.units == ARBITRARY and (self.window_hu, self.centre) != (SIGNAL_WINDOW, "volume"):
+            low, high = SIGNAL_WINDOW
+            raise ValueError(f"MR is prepared from {low} to {high}, about the scan's middle")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_hu(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of units where they are HU, as before there were others."""
+        content: dict[str, Any] = dump(self)
+        if self.units == HU:
+            content.pop("units", None)
+        return content
 
     @property
     def intensity(self) -> Intensity:
         """The window as a map between HU and model units."""
-        return Intensity(window_hu=self.window_hu)
+        return Intensity(window_hu=self.window_hu, units=self.units)
 
 
 def _preset(
@@ -93,6 +118,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             _preset("chest-320-wide", (-1000, 1000), 320, "fitted"),
             _preset("head-256", (-1000, 1000), 256, "fitted", "volume"),
             _preset("legs-320", (-1000, 1000), 320, "fitted", "volume"),
+            Preset(
+                name="head-256-mr",
+                window_hu=SIGNAL_WINDOW,
+                field_of_view_mm=256,
+                grid="fitted",
+                centre="volume",
+                units=ARBITRARY,
+            ),
         )
     }
 )
@@ -104,7 +137,8 @@ class Conformed:
 
     Attributes
     ----------
-    volume : int16 HU, (size, size, size), axial, in its true place in the patient
+    volume : int16 HU, or units of the preset, (size, size, size), axial, in its true place in the
+        patient
     labels : uint8 array of the same shape, or None
     record : JSON-serialisable account of what was done
     notes : what a user should know, one line each, those of reading first
@@ -122,6 +156,7 @@ def conform(
     """Clip, resample to an axial cube around the body, average-pool and round to HU.
 
     What the scan does not cover is air (-1000 HU, or the window's lower end if that is higher).
+    MR signal is brought to the preset's window by the percentiles of the scan, see `windowed`.
     A scan at least twice as fine as the working grid is averaged by whole factors first, so
     that it does not alias. The cube's affine is that of its pooled voxels.
 
@@ -140,13 +175,14 @@ def conform(
     UsageError
         If `size` does not divide the working grid.
     InputRejected
-        If the volume holds NaN or infinity, or `labels` are on another grid.
+        If the volume holds NaN or infinity, is of other units than the preset, or `labels` are on
+        another grid.
     """
-    from prdit_core.data.landmarks import find_landmarks
-
     check_size(size)
-    _check_input(volume, labels)
-    landmarks = find_landmarks(image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine))
+    _check_input(volume, preset, labels)
+    is_ct = volume.units == HU
+    volume, signal = (volume, {}) if is_ct else windowed(volume)
+    landmarks = _landmarks(volume)
     edge = working_edge(preset, size, min(volume.spacing_mm))
     centre, centred_on = _centre(landmarks, preset)
     grid = WorkingGrid(edge, preset.field_of_view_mm / edge, centre).on_lattice(volume.affine)
@@ -164,12 +200,13 @@ def conform(
         "padded_fraction": round(padded_fraction, 6),
         "clipped_below": int(np.count_nonzero(volume.voxels_hu < preset.window_hu[0])),
         "clipped_above": int(np.count_nonzero(volume.voxels_hu > preset.window_hu[1])),
-        "lung_ml": round(landmarks.lung_ml),
+        **({"lung_ml": round(landmarks.lung_ml)} if is_ct else signal),
     }
     if (notice := notice_of(volume.metadata)) != RESEARCH:
         record["notice"] = notice  # a data set of synthetic volumes says so
+    voxels = np.rint(pool_mean(cube, factor)).astype(np.int16)
     return Conformed(
-        Volume(np.rint(pool_mean(cube, factor)).astype(np.int16), grid.pooled(factor).affine),
+        Volume(voxels, grid.pooled(factor).affine, {} if is_ct else {UNITS: preset.units}),
         None if labels is None else _conformed_labels(labels, volume, grid, factor),
         record,
         (*volume.metadata.get("notes", ()), *_notes(landmarks, grid, padded_fraction)),
@@ -190,7 +227,22 @@ def working_edge(preset: Preset, size: int, finest_mm: float) -> int:
     return edge
 
 
-def _check_input(volume: Volume, labels: NDArray[np.uint8] | None) -> None:
+def _landmarks(volume: Volume) -> Landmarks:
+    """Of a CT; of other modalities only the extent is known."""
+    from prdit_core.data.landmarks import Landmarks, extent_of, find_landmarks
+
+    image = image_of(_clipped(volume, LANDMARK_WINDOW_HU), volume.affine)
+    if volume.units == HU:
+        return find_landmarks(image)
+    return Landmarks(extent_of(image), body=None, lungs=None, lung_ml=0.0)
+
+
+def _check_input(volume: Volume, preset: Preset, labels: NDArray[np.uint8] | None) -> None:
+    if volume.units != preset.units:
+        raise InputRejected(
+            f"the scan is in {volume.units}, but preset {preset.name} is for {preset.units}; "
+            "choose the preset of its modality"
+        )
     if not np.all(np.isfinite(volume.voxels_hu)):
         raise InputRejected(
             "the volume holds NaN or infinity; mend it or read it with a fill value"

@@ -12,6 +12,8 @@ from prdit_core.data.records import maker_of
 from prdit_core.data.sources import named
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
+from prdit_core.intensity import HU
+from prdit_core.provenance import UNITS
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class VolumeSet:
     names : of the volumes, in order: paths below the folder, or ids of a prepared data set
     part : which cases of a prepared data set these are
     shape, spacing_mm : (z, y, x) of the first volume, which all others must have
+    units : of the first volume's voxels
 
     Examples
     --------
@@ -53,7 +56,7 @@ class VolumeSet:
                 f"to compare sets each needs {FEWEST} or more"
             )
         first = source.read(0)
-        self.shape, self.spacing_mm = first.shape, first.spacing_mm
+        self.shape, self.spacing_mm, self.units = first.shape, first.spacing_mm, first.units
 
     @classmethod
     def open(
@@ -102,7 +105,7 @@ class VolumeSet:
         """
         volume = self._source.read(number)
         if not np.all(np.isfinite(volume.voxels_hu)):
-            raise InputRejected(f"{self._named(number)} holds NaN or infinite HU; repair it")
+            raise InputRejected(f"{self._named(number)} holds NaN or infinite voxels; repair it")
         self._check_grid(volume, number)
         return volume
 
@@ -132,12 +135,12 @@ class VolumeSet:
         if volume.shape != self.shape:
             raise self._mixed(number, "voxels", str(volume.shape), str(self.shape))
         if not _alike(volume.spacing_mm, self.spacing_mm):
-            found, wanted = _millimetres(volume.spacing_mm), _millimetres(self.spacing_mm)
-            raise self._mixed(number, "spacing", found, wanted)
+            actual, wanted = _millimetres(volume.spacing_mm), _millimetres(self.spacing_mm)
+            raise self._mixed(number, "spacing", actual, wanted)
 
-    def _mixed(self, number: int, what: str, found: str, wanted: str) -> InputRejected:
+    def _mixed(self, number: int, what: str, actual: str, wanted: str) -> InputRejected:
         return InputRejected(
-            f"{self._named(number)} has {what} {found}, but {shown(self.names[0])} has {wanted}; "
+            f"{self._named(number)} has {what} {actual}, but {shown(self.names[0])} has {wanted}; "
             "a set has one grid: resample it, or put it elsewhere"
         )
 
@@ -190,7 +193,9 @@ class _Prepared:
 
     def read(self, number: int) -> Volume:
         case = self._cases[number]
-        return Volume(self._data.checked(case), np.array(case.affine), {"case": case.id})
+        units = self._data.intensity.units
+        metadata = {"case": case.id} if units == HU else {"case": case.id, UNITS: units}
+        return Volume(self._data.checked(case), np.array(case.affine), metadata)
 
     def checkpoint(self, number: int) -> str | None:
         return None

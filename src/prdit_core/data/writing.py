@@ -134,11 +134,11 @@ def _little_endian(volume: Volume) -> bytes:
 def _check_written(volume: Volume, part: Path) -> None:
     """Read back voxels and affine, of which NIfTI keeps the digits of float32."""
     try:
-        found = read_file(part, AS_STATED, part.name)
+        written = read_file(part, AS_STATED, part.name)
     except InputRejected as error:
         raise _not_as_written(part) from error
-    same_place = np.allclose(found.affine, volume.affine, rtol=1e-6, atol=1e-6)
-    if not same_place or not np.array_equal(found.voxels_hu, volume.voxels_hu):
+    same_place = np.allclose(written.affine, volume.affine, rtol=1e-6, atol=1e-6)
+    if not same_place or not np.array_equal(written.voxels_hu, volume.voxels_hu):
         raise _not_as_written(part)
 
 

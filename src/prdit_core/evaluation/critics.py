@@ -68,9 +68,9 @@ def scores(
             if isinstance(event, CriticStep):
                 yield EvaluationStep(event.words, event.index, event.total)
             else:
-                found: WScore = event
+                wscore: WScore = event
         del real, stored
-        return found
+        return wscore
 
 
 def _check(sets: EvaluatedSets, critics: CriticProtocol) -> None:

@@ -14,48 +14,48 @@ if TYPE_CHECKING:
     from prdit_core.evaluation.findings import Findings
 
 
-def doubts(found: Findings) -> Iterator[str]:
+def doubts(findings: Findings) -> Iterator[str]:
     """Warnings, the gravest first."""
-    yield from _copies(found)
-    yield from _not_held_out(found)
-    yield from _repeats(found)
-    yield from _few(found)
-    yield from _unequal(found)
+    yield from _copies(findings)
+    yield from _not_held_out(findings)
+    yield from _repeats(findings)
+    yield from _few(findings)
+    yield from _unequal(findings)
 
 
-def _copies(found: Findings) -> Iterator[str]:
-    scale = found.scale
+def _copies(findings: Findings) -> Iterator[str]:
+    scale = findings.scale
     if scale is None:
         return
-    for name in found.sets.fakes:
-        copies = sum(map(scale.is_copy, found.neighbours[name]))
+    for name in findings.sets.fakes:
+        copies = sum(map(scale.is_copy, findings.neighbours[name]))
         if copies:
             yield (
-                f"{copies} of {_count(found, name)} volumes of {shown(name)} are so near to a "
+                f"{copies} of {_count(findings, name)} volumes of {shown(name)} are so near to a "
                 "training volume that they look like copies."
             )
 
 
-def _not_held_out(found: Findings) -> Iterator[str]:
-    known = len(found.training_volumes_in(REAL))
+def _not_held_out(findings: Findings) -> Iterator[str]:
+    known = len(findings.training_volumes_in(REAL))
     if known:
         yield (
-            f"{known} of {_count(found, REAL)} real volumes are training volumes. A model that "
+            f"{known} of {_count(findings, REAL)} real volumes are training volumes. A model that "
             "copies them looks good: give volumes that it was not trained on."
         )
-    scale = found.scale
-    near = 0 if scale is None else sum(map(scale.is_copy, found.neighbours[REAL]))
+    scale = findings.scale
+    near = 0 if scale is None else sum(map(scale.is_copy, findings.neighbours[REAL]))
     if near:
         yield (
-            f"{near} of {_count(found, REAL)} real volumes lie as near to a training volume as "
+            f"{near} of {_count(findings, REAL)} real volumes lie as near to a training volume as "
             "copies do: perhaps patients are in both sets."
         )
 
 
-def _repeats(found: Findings) -> Iterator[str]:
-    real = set(found.surveys[REAL].digests)
-    for name in found.sets.judged:
-        digests = found.surveys[name].digests
+def _repeats(findings: Findings) -> Iterator[str]:
+    real = set(findings.surveys[REAL].digests)
+    for name in findings.sets.judged:
+        digests = findings.surveys[name].digests
         repeated = len(digests) - len(set(digests))
         if repeated:
             yield f"{repeated} volumes of {shown(name)} are equal to others of the same set."
@@ -67,9 +67,9 @@ def _repeats(found: Findings) -> Iterator[str]:
             )
 
 
-def _few(found: Findings) -> Iterator[str]:
-    protocol, features = found.protocol, found.encoder.feature_count
-    counts = {name: _count(found, name) for name in found.sets.judged}
+def _few(findings: Findings) -> Iterator[str]:
+    protocol, features = findings.protocol, findings.encoder.feature_count
+    counts = {name: _count(findings, name) for name in findings.sets.judged}
     few = [f"{shown(name)} ({n})" for name, n in counts.items() if n < protocol.advised_volumes]
     if few:
         yield (
@@ -86,8 +86,8 @@ def _few(found: Findings) -> Iterator[str]:
         )
 
 
-def _unequal(found: Findings) -> Iterator[str]:
-    counts = {_count(found, name) for name in found.sets.fakes}
+def _unequal(findings: Findings) -> Iterator[str]:
+    counts = {_count(findings, name) for name in findings.sets.fakes}
     if len(counts) > 1:
         yield (
             "The generated sets differ in their numbers of volumes: compare the corrected FID and "
@@ -95,5 +95,5 @@ def _unequal(found: Findings) -> Iterator[str]:
         )
 
 
-def _count(found: Findings, name: str) -> int:
-    return len(found.sets.all[name])
+def _count(findings: Findings, name: str) -> int:
+    return len(findings.sets.all[name])

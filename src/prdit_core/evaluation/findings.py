@@ -153,11 +153,11 @@ class Findings:
         scale = self.scale
         if scale is None:
             return None
-        found = self.neighbours[name]
-        order = sorted(range(len(found)), key=lambda number: found[number].distance_hu)
+        neighbours = self.neighbours[name]
+        order = sorted(range(len(neighbours)), key=lambda number: neighbours[number].distance_hu)
         return NearestEntry(
             **dict(self._usual(name)),
-            flagged=tuple(self._pair(name, n) for n in order if scale.is_copy(found[n])),
+            flagged=tuple(self._pair(name, n) for n in order if scale.is_copy(neighbours[n])),
             pairs=tuple(self._pair(name, n) for n in order[:SHOWN_PAIRS]),
         )
 

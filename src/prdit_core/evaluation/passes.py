@@ -64,12 +64,12 @@ class Pass:
 
     def encode(self, encoder: Encoder) -> Generator[EvaluationStep, None, NDArray[np.float64]]:
         """Features (N, F)."""
-        found = []
+        encoded = []
         volumes = (self.clipped(number) for number in range(len(self.volumes)))
         for number, features in enumerate(encoder.features(volumes)):
-            found.append(features)
+            encoded.append(features)
             yield self._step("encoding", number)
-        return np.stack(found)
+        return np.stack(encoded)
 
     def diversity(self, seed: int) -> Generator[EvaluationStep, None, Measured | None]:
         """MS-SSIM between volumes of the set; None where they are too small for it."""
@@ -96,12 +96,12 @@ class Pass:
         known : volumes of this set that are training volumes, which are not compared with
             themselves
         """
-        found = []
+        neighbours = []
         for number in range(len(self.volumes)):
             voxels = self.voxels(number)
-            found.append(nearest(voxels, thumbnails, training.voxels, known.get(number)))
+            neighbours.append(nearest(voxels, thumbnails, training.voxels, known.get(number)))
             yield self._step("looking for copies in", number)
-        return found
+        return neighbours
 
     def voxels(self, number: int) -> NDArray[np.float32]:
         """Clipped HU of volume `number`, (D, H, W)."""

@@ -11,6 +11,7 @@ from prdit_core.data.sources import named
 from prdit_core.data.volume_sets import VolumeSet
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,8 @@ def open_sets(
     UsageError
         If there is no fake, or a name cannot be used.
     InputRejected
-        If a folder holds fewer than two volumes, the real one fewer than three, or grids differ.
+        If a folder holds fewer than two volumes, the real one fewer than three, grids differ, or
+        the volumes are no CT.
     """
     _check_names(fakes)
     shared = training is not None and named(real).resolve() == named(training).resolve()
@@ -90,8 +92,15 @@ def open_sets(
             "for a scale of how much they differ"
         )
     for other in sets.all.values():
+        _check_ct(other)
         sets.real.check_comparable(other)
     return sets
+
+
+def _check_ct(volumes: VolumeSet) -> None:
+    """Refuse volumes of other units: windows, tissues and distances are those of CT."""
+    if volumes.units != HU:
+        raise InputRejected(f"{volumes} is in {volumes.units}; evaluations are of CT in HU")
 
 
 def _check_names(fakes: Mapping[str, str | Path]) -> None:

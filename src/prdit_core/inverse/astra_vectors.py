@@ -82,8 +82,8 @@ def recognised(vectors: Array, bins: int, *, parallel: bool) -> Views:
     )
 
 
-def _agree(found: Array, expected: Array | float, tolerance: float, fault: str) -> None:
-    if not np.all(np.abs(found - expected) <= tolerance):
+def _agree(actual: Array, expected: Array | float, tolerance: float, fault: str) -> None:
+    if not np.all(np.abs(actual - expected) <= tolerance):
         raise not_ours(fault)
 
 

@@ -76,10 +76,10 @@ class Measurement:
 
     def __post_init__(self) -> None:
         expected = self.spec.range_shape
-        for what, found in (("measurement", self.values), ("weights", self.weights)):
-            if found is not None and found.shape != expected:
+        for what, array in (("measurement", self.values), ("weights", self.weights)):
+            if array is not None and array.shape != expected:
                 raise InputRejected(
-                    f"a {what} of shape {found.shape} is not one of this geometry, {expected}; "
+                    f"a {what} of shape {array.shape} is not one of this geometry, {expected}; "
                     "check the geometry's shape, views and bins"
                 )
 

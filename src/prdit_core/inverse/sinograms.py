@@ -80,13 +80,13 @@ def check_views(integrals: NDArray[Any], views: int, name: str) -> None:
     ------
     InputRejected
     """
-    _, found, bins = integrals.shape
-    if found == views:
+    _, count, bins = integrals.shape
+    if count == views:
         return
     remedy = "give one angle for each view"
     if bins == views:
         remedy = "it seems to be transposed: give (views, bins)"
-    raise rejected(name, f"it has {found} views but {views} angles", remedy)
+    raise rejected(name, f"it has {count} views but {views} angles", remedy)
 
 
 def check_integrals(integrals: NDArray[Any], views: int, name: str) -> list[str]:

@@ -69,8 +69,12 @@ def mean_similarity(pairs: Sequence[Pair], count: int, scales: int, seed: int) -
         _of(values, ends, members, count)
         for (members,) in half_samples(Draw.SIMILARITY, seed, count)
     ]
-    found = measured(float(values.mean()), [half for half in halves if half is not None], count)
-    return found.model_copy(update={"how": f"{scales} scales, {len(pairs)} pairs, {found.how}"})
+    similarity = measured(
+        float(values.mean()), [half for half in halves if half is not None], count
+    )
+    return similarity.model_copy(
+        update={"how": f"{scales} scales, {len(pairs)} pairs, {similarity.how}"}
+    )
 
 
 def _of(

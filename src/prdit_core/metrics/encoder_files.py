@@ -80,10 +80,10 @@ def read_encoder(folder: Path) -> tuple[EncoderHeader, PhantomEncoder]:
     header = _read_header(folder / HEADER)
     file = folder / WEIGHTS
     check_tensor_header(file, expected_shapes(header.width, header.features))
-    found = sha256_of(file)
-    if found != header.sha256:
+    digest = sha256_of(file)
+    if digest != header.sha256:
         raise CheckpointError(
-            f"{shown(file)} is damaged: its SHA-256 is {found[:12]}, not "
+            f"{shown(file)} is damaged: its SHA-256 is {digest[:12]}, not "
             f"{header.sha256[:12]}; copy the encoder again"
         )
     model = PhantomEncoder(header.width, header.features)

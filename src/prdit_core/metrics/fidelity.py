@@ -72,16 +72,16 @@ def fidelity(
     InputRejected
         If the shapes differ or a voxel is NaN or infinite.
     """
-    scan, found = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
-    _check(scan, found)
-    error = found - scan
+    scan, reconstruction = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
+    _check(scan, reconstruction)
+    error = reconstruction - scan
     mae, rmse = _sizes(error)
     large_enough = min(scan.shape) >= KERNEL
     return Fidelity(
         mae_hu=mae,
         rmse_hu=rmse,
         psnr=20 * math.log10(peak_hu / rmse) if rmse else math.inf,
-        ssim=ssim(scan - LOWEST_HU, found - LOWEST_HU, peak_hu) if large_enough else None,
+        ssim=ssim(scan - LOWEST_HU, reconstruction - LOWEST_HU, peak_hu) if large_enough else None,
         peak_hu=peak_hu,
         tissues={name: _within(error, mask) for name, mask in tissue_masks(scan).items()},
     )
@@ -116,10 +116,10 @@ def grey_fidelity(
     InputRejected
         If the shapes differ or a voxel is NaN or infinite.
     """
-    scan, found = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
-    _check(scan, found)
+    scan, reconstruction = (np.asarray(x, dtype=np.float64) for x in (scan_hu, reconstruction_hu))
+    _check(scan, reconstruction)
     low, high = window_hu
-    a, b = ((np.clip(x, low, high) - low) / (high - low) for x in (scan, found))
+    a, b = ((np.clip(x, low, high) - low) / (high - low) for x in (scan, reconstruction))
     _, rmse = _sizes(b - a)
     return GreyFidelity(
         psnr=-20 * math.log10(rmse) if rmse else math.inf,
@@ -128,13 +128,13 @@ def grey_fidelity(
     )
 
 
-def _check(scan: NDArray[np.float64], found: NDArray[np.float64]) -> None:
-    if scan.shape != found.shape:
+def _check(scan: NDArray[np.float64], reconstruction: NDArray[np.float64]) -> None:
+    if scan.shape != reconstruction.shape:
         raise InputRejected(
-            f"a reconstruction of shape {found.shape} does not lie on a scan of {scan.shape}; "
-            "resample it to the scan's grid"
+            f"a reconstruction of shape {reconstruction.shape} does not lie on a scan of "
+            f"{scan.shape}; resample it to the scan's grid"
         )
-    if not (np.all(np.isfinite(scan)) and np.all(np.isfinite(found))):
+    if not (np.all(np.isfinite(scan)) and np.all(np.isfinite(reconstruction))):
         raise InputRejected("scan or reconstruction holds NaN or infinite HU; repair it first")
 
 

@@ -95,13 +95,13 @@ def _design(
 
     if depth is not None and depth not in DESIGNS:
         raise UsageError(f"depth {depth} is none of {', '.join(map(str, DESIGNS))}")
-    found, kind = design_of(state)
-    if found is None:
+    stored, kind = design_of(state)
+    if stored is None:
         raise CheckpointError(
             f"{shown(file)} holds no MedicalNet ResNet of depth {', '.join(map(str, DESIGNS))}"
         )
-    if depth not in (None, found):
-        raise UsageError(f"{shown(file)} is a ResNet-{found}, not of depth {depth}")
+    if depth not in (None, stored):
+        raise UsageError(f"{shown(file)} is a ResNet-{stored}, not of depth {depth}")
     if shortcut not in (None, kind):
         raise UsageError(f"{shown(file)} has shortcuts of type {kind}, not {shortcut}")
-    return found, kind
+    return stored, kind

@@ -74,7 +74,9 @@ def mmd(real: Array, fake: Array, gamma: float, seed: int) -> Mmd:
     on_real = weights_on(len(real), [np.arange(len(real)), *(i for i, _ in draws)])
     on_fake = weights_on(len(fake), [np.arange(len(fake)), *(j for _, j in draws)])
     biased, unbiased = mmd_squared(real, fake, gamma, on_real, on_fake)
-    squares = (measured(float(found[0]), list(found[1:]), fewest) for found in (biased, unbiased))
+    squares = (
+        measured(float(values[0]), list(values[1:]), fewest) for values in (biased, unbiased)
+    )
     return rooted(*squares)
 
 

@@ -89,8 +89,8 @@ def nearest(
     if itself is not None:
         away[itself] = np.inf
     candidates = np.argsort(away, kind="stable")[:CANDIDATES]
-    found = [Neighbour(int(n), moved_distance(voxels, read(int(n)))) for n in candidates]
-    return min(found, key=lambda neighbour: neighbour.distance_hu)
+    neighbours = [Neighbour(int(n), moved_distance(voxels, read(int(n)))) for n in candidates]
+    return min(neighbours, key=lambda neighbour: neighbour.distance_hu)
 
 
 def _away(voxels: Voxels, thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:

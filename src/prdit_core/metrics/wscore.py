@@ -178,11 +178,11 @@ def score(
     for row, column in combinations(names, 2):
         which = next(i for i, group in enumerate(groups) if {row, column} <= set(group))
         pairs = [(by[which].w1[row], by[which].w1[column]) for by in verdicts]
-        found = _ratio(row, column, pairs)
-        if isinstance(found, str):
-            reasons[f"{row} | {column}"] = found
+        ratio = _ratio(row, column, pairs)
+        if isinstance(ratio, str):
+            reasons[f"{row} | {column}"] = ratio
         else:
-            ratios[row, column], ratios[column, row] = found, Ratio(-found.mean, found.std)
+            ratios[row, column], ratios[column, row] = ratio, Ratio(-ratio.mean, ratio.std)
     return WScore(
         protocol,
         names,

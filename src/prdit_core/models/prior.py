@@ -203,8 +203,8 @@ class Prior:
         if size not in self.sizes:
             known = ", ".join(map(str, self.sizes))
             raise UsageError(f"{self._whose} makes volumes of edge {known}, not {size}")
-        found = [grid.shape for grid in self.grids if grid.shape[0] == size]
-        return self.at_shape((size,) * 3 if (size,) * 3 in found else found[-1])
+        shapes = [grid.shape for grid in self.grids if grid.shape[0] == size]
+        return self.at_shape((size,) * 3 if (size,) * 3 in shapes else shapes[-1])
 
     @property
     def sizes(self) -> tuple[int, ...]:

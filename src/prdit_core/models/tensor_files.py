@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import errno
 import json
 import math
@@ -15,7 +16,7 @@ from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 HEADER_LIMIT = 1 << 20
 LARGEST_FILE = 16 * 2**30
+_PLAIN = (int, float, str, bool, list, dict, tuple, collections.defaultdict)
 # safetensors' names of the number formats we store, and bytes of each
 WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -73,15 +75,15 @@ def check_tensors(
     expected : shapes of all weights by name
     network : what the file should fit, for people
     """
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     unlike = sorted(
-        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)
     )
     if unlike:
         name = unlike[0]
         raise CheckpointError(
             f"{shown(source)} does not fit {network}: {shown(name)} is "
-            f"{found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
+            f"{shapes.get(name, 'missing')}, expected {expected.get(name, 'nothing')}"
             + (f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else "")
         )
     try:
@@ -96,30 +98,44 @@ def check_tensor_header(file: Path, expected: Mapping[str, tuple[int, ...]]) -> 
     The library accepts huge headers and any names; here the header is capped, and names, shapes
     and the file's length must be exactly the expected ones.
     """
-    found = _tensor_header(file)
-    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    entries = _tensor_header(file)
+    missing, unknown = expected.keys() - entries.keys(), entries.keys() - expected.keys()
     if missing or unknown:
         raise CheckpointError(
             f"{shown(file)} does not fit its configuration: missing {_some(missing)}, "
             f"unexpected {_some(unknown)}"
         )
     size = 0
-    for name, entry in found.items():
+    for name, entry in entries.items():
         if tuple(entry["shape"]) != expected[name] or entry["dtype"] not in WIDTHS:
             raise CheckpointError(
                 f"{shown(file)}: {shown(name)} is {entry['dtype']} {entry['shape']}, "
                 f"expected {list(expected[name])}"
             )
         size += WIDTHS[entry["dtype"]] * math.prod(expected[name])
-    declared = max((entry["data_offsets"][1] for entry in found.values()), default=0)
+    declared = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size != declared:
         raise CheckpointError(
             f"{shown(file)} declares {declared} bytes of weights, expected {size}"
         )
 
 
-def read_pytorch(source: Path) -> dict[str, Any]:
+class _Nothing:
+    """Stands for an object of a package that is not looked at."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        del state
+
+
+def read_pytorch(source: Path, ignored: Sequence[str] = ()) -> dict[str, Any]:
     """Content of a PyTorch file, read with `weights_only`: nothing in it is run.
+
+    Parameters
+    ----------
+    ignored : packages whose objects are read as nothing, whatever is in them
 
     Raises
     ------
@@ -137,7 +153,7 @@ def read_pytorch(source: Path) -> dict[str, Any]:
     _check_archive(source)
     try:
         # Some releases keep their command-line arguments, a plain container, beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace, *_stand_ins(source, ignored)]):
             content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -148,6 +164,17 @@ def read_pytorch(source: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{shown(source)} holds no dictionary of weights")
     return content
+
+
+def _stand_ins(source: Path, ignored: Sequence[str]) -> list[Any]:
+    """For classes of ignored packages, and the plain types that their objects name."""
+    import torch
+
+    if not ignored:
+        return []
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(source)
+    theirs = [one for one in named if one.partition(".")[0] in ignored]
+    return [(_Nothing, one) for one in (*theirs, "typing.Any")] + [*_PLAIN] if theirs else []
 
 
 def read_header_json(file: Path) -> Any:

@@ -46,8 +46,8 @@ def list_runs(root: str | Path) -> list[Run]:
     top = Path(root)
     if not top.is_dir():
         raise UsageError(f"no folder {shown(top)}")
-    found = {
+    paths = {
         file.parent for depth in ("", "*/", "*/*/") for file in top.glob(f"{depth}status.json")
     }
-    folders = [RunFolder(path) for path in sorted(found)]
+    folders = [RunFolder(path) for path in sorted(paths)]
     return [Run(folder, state_of(folder), read_status(folder)) for folder in folders]

@@ -220,8 +220,8 @@ def _stochastic(now: Estimate, t_to: float, schedule: Schedule, fresh: float, z:
     return mean + (fresh * schedule.noise_std) * z
 
 
-def _check_finite(found: tuple[Tensor, ...], t: float) -> None:
-    if not all(bool(x.isfinite().all()) for x in found):
+def _check_finite(tensors: tuple[Tensor, ...], t: float) -> None:
+    if not all(bool(x.isfinite().all()) for x in tensors):
         raise NumericalError(
             f"the prediction at t = {t:g} is not finite; try more steps, another sampler or "
             "--device cpu"

@@ -37,11 +37,11 @@ class Losses(NamedTuple):
 
     Attributes
     ----------
-    told : what metrics and curves show, by the names of `Player.kinds`, each (B,)
+    terms : what metrics and curves show, by the names of `Player.kinds`, each (B,)
     objective : (B,) what is minimised, which may hold further terms
     """
 
-    told: dict[str, Tensor]
+    terms: dict[str, Tensor]
     objective: Tensor
 
 
@@ -56,7 +56,7 @@ class Player:
     objective : module that turns a `Batch` into `Losses`. Its forward is the only call in which
         engines set precision and exchange gradients. Weights of another player that it needs must
         not be among its own: hold that module in a tuple
-    kinds : names of the losses told, no two players' the same
+    kinds : names of the terms, no two players' the same
     optimiser : made of the weights and the peak of the learning rate
     begins : iteration from which it plays; before that it has no losses and nothing moves
     """

@@ -207,10 +207,11 @@ def _resolved(value: N | None) -> N:
 
 def _intensity(config: TrainingConfig, data: PreparedData, start: Header) -> Intensity:
     """Model units of the checkpoint to start from, if the data are in its window."""
-    if start.intensity.window_hu != data.intensity.window_hu:
+    theirs, ours = start.intensity, data.intensity
+    if (theirs.window_hu, theirs.units) != (ours.window_hu, ours.units):
         raise UsageError(
-            f"{shown(config.start or '')} was trained in the window {start.intensity.window_hu} "
-            f"HU, the data are in {data.intensity.window_hu}; prepare them with "
+            f"{shown(config.start or '')} was trained in the window {theirs}, the data are in "
+            f"{ours}; prepare them with "
             f"preprocess --like {shown(config.start or '')}"
         )
     return start.intensity

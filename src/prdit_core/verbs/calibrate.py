@@ -141,11 +141,11 @@ def _squares(prior: Prior, hu: NDArray[np.int16], seed: int, number: int) -> tor
     x = pool_mean(x, len(x) // prior.geometry.shape[0])
     x0 = torch.from_numpy(x)[None, None].to(prior.device)
     state, schedule = prior.codec.encode(x0), prior.schedule
-    found: list[float] = []
+    squares: list[float] = []
     for t in TIMES:
-        noise = unit_noise(prior.shape, Draw.CALIBRATION, seed, number, len(found))
+        noise = unit_noise(prior.shape, Draw.CALIBRATION, seed, number, len(squares))
         eps = noise.to(state) * schedule.noise_std
         x_t = schedule.alpha(t) * state + schedule.sigma(t) * eps
         off = prior.codec.decode(prior.denoise(x_t, t).x0) - x0
-        found.append(float(off.double().square().mean()))
-    return torch.tensor(found, dtype=torch.float64)
+        squares.append(float(off.double().square().mean()))
+    return torch.tensor(squares, dtype=torch.float64)

@@ -176,10 +176,10 @@ def split(prior: Prior, subject: Subject, t: float) -> Decomposed:
     metadata = {**subject.scan.metadata, **_level(prior, DERIVED, t)}
     units = _Units(prior, subject.scan.affine, metadata)
     x_t = prior.schedule.alpha(t) * subject.x0 + prior.schedule.sigma(t) * subject.eps
-    found = prior.decompose(x_t, t)
-    parts = _parts(units, x_t, found)
-    parts["x0-error"] = units.difference(found.total.x0 - subject.x0)
-    parts["eps-error"] = units.difference(found.total.eps - subject.eps)
+    decomposition = prior.decompose(x_t, t)
+    parts = _parts(units, x_t, decomposition)
+    parts["x0-error"] = units.difference(decomposition.total.x0 - subject.x0)
+    parts["eps-error"] = units.difference(decomposition.total.eps - subject.eps)
     scan = Volume(subject.scan.voxels_hu, subject.scan.affine, metadata)
     return Decomposed(parts=parts, t=t, scan=scan)
 
@@ -212,20 +212,20 @@ class _Units:
         return Volume(hu[0, 0].float().cpu().numpy(), self.affine, self.metadata)
 
 
-def _parts(units: _Units, x_t: Tensor, found: Decomposition) -> dict[str, Volume]:
+def _parts(units: _Units, x_t: Tensor, decomposition: Decomposition) -> dict[str, Volume]:
     parts = {
         "noisy": units.absolute(x_t),
-        "x0-local": units.absolute(found.local.x0),
-        "x0-global-residual": units.difference(found.global_residual.x0),
-        "x0-total": units.absolute(found.total.x0),
-        "eps-local": units.difference(found.local.eps),
-        "eps-global-residual": units.difference(found.global_residual.eps),
-        "eps-total": units.difference(found.total.eps),
+        "x0-local": units.absolute(decomposition.local.x0),
+        "x0-global-residual": units.difference(decomposition.global_residual.x0),
+        "x0-total": units.absolute(decomposition.total.x0),
+        "eps-local": units.difference(decomposition.local.eps),
+        "eps-global-residual": units.difference(decomposition.global_residual.eps),
+        "eps-total": units.difference(decomposition.total.eps),
     }
-    if found.refiner is not None:
-        parts["x0-refiner"] = units.difference(found.refiner.x0)
-        parts["eps-refiner"] = units.difference(found.refiner.eps)
-    for name, blinded in found.blinded.items():
+    if decomposition.refiner is not None:
+        parts["x0-refiner"] = units.difference(decomposition.refiner.x0)
+        parts["eps-refiner"] = units.difference(decomposition.refiner.eps)
+    for name, blinded in decomposition.blinded.items():
         parts[f"x0-{name}"] = units.absolute(blinded.x0)
         parts[f"eps-{name}"] = units.difference(blinded.eps)
     return parts

@@ -61,16 +61,16 @@ def evaluate_steps(
     critics, remarks = critics_for(sets, row.wscore, wscore)
     encoder = protocol_encoder(row, device) if encoder is None else encoder
     looks = {name: Pass(name, volumes, row) for name, volumes in sets.all.items()}
-    found = Findings(sets, row, encoder, seed)
-    yield from _look(looks, found)
-    yield from _measure(found)
-    warnings = (*remarks, *doubts(found))
+    findings = Findings(sets, row, encoder, seed)
+    yield from _look(looks, findings)
+    yield from _measure(findings)
+    warnings = (*remarks, *doubts(findings))
     if critics is None:
-        yield found.evaluation(None, warnings)
+        yield findings.evaluation(None, warnings)
         return
     judged = {name: looks[name] for name in sets.judged}
     scored = yield from scores(judged, critics, seed=seed, device=device, scratch=scratch)
-    yield found.evaluation(scored, warnings)
+    yield findings.evaluation(scored, warnings)
 
 
 def evaluate(
@@ -135,31 +135,31 @@ def protocol_encoder(
     return load_encoder(chosen, depth, shortcut, intensity=protocol.intensity, device=device)
 
 
-def _look(looks: Mapping[str, Pass], found: Findings) -> Iterator[EvaluationStep]:
+def _look(looks: Mapping[str, Pass], findings: Findings) -> Iterator[EvaluationStep]:
     """All that volumes are read for; what cannot be used is refused by the first pass."""
     for name, look in looks.items():
-        found.surveys[name] = yield from look.survey()
-    for name in found.sets.judged:
-        found.features[name] = yield from looks[name].encode(found.encoder)
-        found.alike[name] = yield from looks[name].diversity(found.seed)
-    if found.sets.training is None:
+        findings.surveys[name] = yield from look.survey()
+    for name in findings.sets.judged:
+        findings.features[name] = yield from looks[name].encode(findings.encoder)
+        findings.alike[name] = yield from looks[name].diversity(findings.seed)
+    if findings.sets.training is None:
         return
-    thumbnails = found.surveys[TRAINING].thumbnails
-    for name in found.sets.judged:
-        known = found.training_volumes_in(name) if name == REAL else {}
-        found.neighbours[name] = yield from looks[name].neighbours(
+    thumbnails = findings.surveys[TRAINING].thumbnails
+    for name in findings.sets.judged:
+        known = findings.training_volumes_in(name) if name == REAL else {}
+        findings.neighbours[name] = yield from looks[name].neighbours(
             looks[TRAINING], thumbnails, known
         )
 
 
-def _measure(found: Findings) -> Iterator[EvaluationStep]:
+def _measure(findings: Findings) -> Iterator[EvaluationStep]:
     """Distances between features."""
-    words, total = "measuring distances", len(found.sets.fakes) + 1
-    real = found.features[REAL]
+    words, total = "measuring distances", len(findings.sets.fakes) + 1
+    real = findings.features[REAL]
     gamma = kernel_width(real)
-    found.floor = floor_of(real, gamma, found.seed)
+    findings.floor = floor_of(real, gamma, findings.seed)
     yield EvaluationStep(words, 0, total)
-    for index, name in enumerate(found.sets.fakes, start=1):
-        fake, seed = found.features[name], found.seed
-        found.distances[name] = frechet(real, fake, seed), mmd(real, fake, gamma, seed)
+    for index, name in enumerate(findings.sets.fakes, start=1):
+        fake, seed = findings.features[name], findings.seed
+        findings.distances[name] = frechet(real, fake, seed), mmd(real, fake, gamma, seed)
         yield EvaluationStep(words, index, total)

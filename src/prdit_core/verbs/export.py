@@ -30,6 +30,7 @@ from prdit_core.data.records import recorded, refuse_stale
 from prdit_core.data.sources import content_hash, named, refuse_overlap
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.files import check_new, shown, write_folder_atomically
+from prdit_core.intensity import HU
 from prdit_core.provenance import RESEARCH, SYNTHETIC, notice_of
 from prdit_core.volume import Volume
 
@@ -126,7 +127,8 @@ def export_dicom(
     Raises
     ------
     UsageError
-        If options contradict each other or the volume, or `folder` lies in `source`.
+        If options contradict each other or the volume, the volume is no CT, or `folder` lies in
+        `source`.
     InputRejected
         If the axes are sheared, or `source` is not what the volume was made from.
     NumericalError
@@ -135,6 +137,11 @@ def export_dicom(
         If `folder` holds something, cannot be written, or does not read back.
     """
     place = Path(os.path.abspath(named(folder)))
+    if volume.units != HU:
+        raise UsageError(
+            f"the volume is in {volume.units}, and only CT in HU is exported as DICOM; keep it as "
+            "NIfTI"
+        )
     if keep_identity and source is None:
         raise UsageError("to keep the identity, state the DICOM scan that has it with --source")
     _check_place(place, overwrite=overwrite)

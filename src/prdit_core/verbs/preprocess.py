@@ -27,16 +27,18 @@ from prdit_core.data.outcomes import (
     update_report,
 )
 from prdit_core.data.patients import is_known
-from prdit_core.data.phantoms import region_of
+from prdit_core.data.phantoms import CT, region_of
 from prdit_core.data.preparing import (
     phantom_fingerprint,
+    phantom_preset,
     prepare_phantom,
     prepare_scan,
 )
 from prdit_core.data.sources import find_sources, links_left_out, named, refuse_overlap
-from prdit_core.data.transforms import PRESETS, check_size
+from prdit_core.data.transforms import check_size
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.files import shown
+from prdit_core.intensity import HU
 from prdit_core.machine import package_version
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ def preprocess_steps(
     Raises
     ------
     UsageError
-        If a number is out of range, a path is empty, or `out` lies in a source.
+        If a number is out of range, a path is empty, `out` lies in a source, or preset and reading
+        options are of different modalities.
     OutputError
         If `out` cannot be written, holds something else or a data set of other settings.
     RunBusy
@@ -107,6 +110,7 @@ def preprocess_steps(
     check_fraction(validation_fraction)
     check_workers(workers)
     refuse_overlap(places, folder)
+    _check_modality(preset, read_options)
     scans = find_sources(places)
     if not scans:
         raise InputRejected("no scan found; give files or folders of CT volumes or DICOM series")
@@ -170,12 +174,14 @@ def phantom_steps(
     seed: int,
     out: str | Path,
     region: str = "chest",
+    modality: str = CT,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> Iterator[PreparationEvent]:
     """Make `count` phantoms of a region with labels as a prepared data set of its preset.
 
-    Phantom i depends on region, seed and i alone. The same call goes on where it was stopped; a
+    The modality is ct, or t1 or t2 for MR of the head. Phantom i depends on region, seed and i
+    alone, and its scan on the modality too. The same call goes on where it was stopped; a
     higher count adds to it, a lower one leaves it as it is.
 
     Yields
@@ -185,11 +191,11 @@ def phantom_steps(
     Raises
     ------
     UsageError
-        If a number is out of range, `out` is empty, or the region is not known.
+        If a number is out of range, `out` is empty, or region or modality is not known.
     OutputError
         If `out` cannot be written or holds something else.
     """
-    folder, place = named(out), region_of(region)
+    folder, preset = named(out), phantom_preset(region, modality)
     check_size(size)
     check_fraction(validation_fraction)
     check_workers(workers)
@@ -198,21 +204,23 @@ def phantom_steps(
     settings = {
         "kind": PHANTOMS,
         "made_with": f"napari-prdit {package_version()}",
-        "preset": PRESETS[place.preset].model_dump(mode="json"),
+        "preset": preset.model_dump(mode="json"),
         "size": size,
         "seed": seed,
         "validation_fraction": validation_fraction,
-        "generator": phantom_fingerprint(region),
+        "generator": phantom_fingerprint(region, modality),
     }
     if region != "chest":  # of which older data sets say nothing
         settings["region"] = region
+    if modality != CT:
+        settings["modality"] = modality
     claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, region, size, seed)
+    prepare = partial(prepare_phantom, folder, region, modality, size, seed)
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
         yield CasePrepared(index, count, result.case.id, result.case, result.reused)
-    members = add_cases(folder, cases, settings, place.labels)
+    members = add_cases(folder, cases, settings, region_of(region).labels)
     alone = [ONE_PHANTOM] if len(members.cases) == 1 else []
     yield _written(folder, members.manifest, [*alone, *_growth_notes(members)])
 
@@ -224,6 +232,7 @@ def phantoms(
     seed: int,
     out: str | Path,
     region: str = "chest",
+    modality: str = CT,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> DataSetWritten:
@@ -235,10 +244,21 @@ def phantoms(
             seed=seed,
             out=out,
             region=region,
+            modality=modality,
             validation_fraction=validation_fraction,
             workers=workers,
         )
     )
+
+
+def _check_modality(preset: Preset, options: ReadOptions) -> None:
+    """Refuse scans read as of another modality than the preset is for."""
+    wanted = "ct" if preset.units == HU else "mr"
+    if options.modality != wanted:
+        raise UsageError(
+            f"preset {preset.name} is for {preset.units}: scans of modality {wanted}, not "
+            f"{options.modality}; change --preset or --modality"
+        )
 
 
 def _written(folder: Path, manifest: Manifest, notes: Iterable[str]) -> DataSetWritten:

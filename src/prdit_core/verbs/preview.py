@@ -102,6 +102,8 @@ def _seen(prior: Prior, x_t: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Clean volume that is predicted, and without what a refiner adds to it where there is one."""
     if prior.parts is None or len(prior.sizes) == 1:
         return prior.denoise(x_t, T_SHOWN).x0, []
-    found = prior.decompose(x_t, T_SHOWN)
-    rough = [] if found.refiner is None else [found.total.x0 - found.refiner.x0]
-    return found.total.x0, rough
+    decomposition = prior.decompose(x_t, T_SHOWN)
+    rough = (
+        [] if decomposition.refiner is None else [decomposition.total.x0 - decomposition.refiner.x0]
+    )
+    return decomposition.total.x0, rough

@@ -224,10 +224,10 @@ def _on_scan(forgotten: Forgotten, volume: Volume) -> NDArray[np.float32]:
     affine[:3, 3] += affine[:3, :3] @ (x, y, z)
     place = image_of(np.zeros([part.stop - part.start for part in box], np.uint8), affine)
     image = image_of(volume.voxels_hu.astype(np.float32), volume.affine)
-    found = sitk.Resample(
+    resampled = sitk.Resample(
         image, place, sitk.Transform(), sitk.sitkLinear, OUTSIDE, sitk.sitkFloat32
     )
-    voxels: NDArray[np.float32] = sitk.GetArrayFromImage(found)
+    voxels: NDArray[np.float32] = sitk.GetArrayFromImage(resampled)
     return voxels
 
 

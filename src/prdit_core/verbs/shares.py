@@ -108,12 +108,12 @@ class EnergyShares:
     eps: PartEnergies
 
 
-def energy_shares(found: DecomposedState) -> EnergyShares:
+def energy_shares(decomposed: DecomposedState) -> EnergyShares:
     """Energies of the parts of a split prediction."""
-    example = found.parts["x0-total"]
+    example = decomposed.parts["x0-total"]
     bands = octaves(example.shape, example.spacing_mm)
-    x0, eps = (_energies(found, bands, quantity) for quantity in ("x0", "eps"))
-    return EnergyShares(found.t, bands.limits_mm, x0, eps)
+    x0, eps = (_energies(decomposed, bands, quantity) for quantity in ("x0", "eps"))
+    return EnergyShares(decomposed.t, bands.limits_mm, x0, eps)
 
 
 def decompose_levels(
@@ -141,10 +141,10 @@ def decompose_levels(
         yield energy_shares(split(prior, subject, t))
 
 
-def _energies(found: DecomposedState, bands: Bands, quantity: str) -> PartEnergies:
+def _energies(decomposed: DecomposedState, bands: Bands, quantity: str) -> PartEnergies:
     parts = {
         name.removeprefix(f"{quantity}-"): volume.voxels_hu
-        for name, volume in found.parts.items()
+        for name, volume in decomposed.parts.items()
         if name.startswith(f"{quantity}-")
     }
     error = parts.pop("error", None)

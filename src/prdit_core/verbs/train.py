@@ -138,7 +138,7 @@ class _Run:
         done = saved_at = start
         batches = self._batches().between(start, total, config.workers)
         wished = lambda: asked() or self._stop_file()  # noqa: E731
-        steps = run_loop(self.trainer, batches, start=start, total=total, asked=wished)
+        steps = run_loop(self.trainer, batches, start=start, total=total, stop_requested=wished)
         try:
             for step in steps:
                 done, last = step.index, step.index == total

@@ -112,10 +112,10 @@ def _usual_arc(spec: ViewsSpec) -> int | None:
         return None
     arc = (max(spec.angles_deg) - min(spec.angles_deg)) * spec.views / (spec.views - 1)
     near = (known for known in USUAL if abs(arc - known) <= ALMOST)
-    found = next(near, None)
-    if found is None or not min(USUAL[found]) <= spec.views <= max(USUAL[found]):
+    nearest = next(near, None)
+    if nearest is None or not min(USUAL[nearest]) <= spec.views <= max(USUAL[nearest]):
         return None
-    return found
+    return nearest
 
 
 def _seconds(operator: LinearOperator) -> float:

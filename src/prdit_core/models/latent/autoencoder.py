@@ -12,6 +12,8 @@ from prdit_core.models.latent.layers import VoxelAttention
 from prdit_core.models.latent.quantiser import Quantiser
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prdit_core.models.latent.config import AutoencoderConfig
 
 EPS = 1e-6
@@ -49,6 +51,22 @@ def _end(width: int, out: int, groups: int) -> nn.Sequential:
     )
 
 
+def _levels(
+    widths: Sequence[int], groups: int, resized: type[nn.Conv3d | nn.ConvTranspose3d]
+) -> nn.ModuleList:
+    """Two blocks a level; between levels maps are halved or doubled by a `resized` convolution."""
+    levels = nn.ModuleList()
+    for before, width in zip((widths[0], *widths), widths, strict=False):
+        blocks: list[nn.Module] = [
+            CodecBlock(before, width, groups),
+            CodecBlock(width, width, groups),
+        ]
+        if len(levels) < len(widths) - 1:
+            blocks.append(resized(width, width, 4, stride=2, padding=1))
+        levels.append(nn.Sequential(*blocks))
+    return levels
+
+
 class PatchEncoder(nn.Module):
     """Volumes or patches to features of `code_size` channels, `ratio` times smaller."""
 
@@ -56,16 +74,7 @@ class PatchEncoder(nn.Module):
         super().__init__()
         widths, groups = config.widths, config.groups
         self.first = nn.Conv3d(config.channels, config.width, 3, padding=1)
-        self.levels = nn.ModuleList()
-        for level, width in enumerate(widths):
-            before = widths[max(level - 1, 0)]
-            blocks: list[nn.Module] = [
-                CodecBlock(before, width, groups),
-                CodecBlock(width, width, groups),
-            ]
-            if level < len(widths) - 1:
-                blocks.append(nn.Conv3d(width, width, 4, stride=2, padding=1))
-            self.levels.append(nn.Sequential(*blocks))
+        self.levels = _levels(widths, groups, nn.Conv3d)
         self.middle = _middle(widths[-1], groups)
         self.end = _end(widths[-1], config.code_size, groups)
 
@@ -85,16 +94,7 @@ class Decoder(nn.Module):
         widths, groups = config.widths[::-1], config.groups
         self.first = nn.Conv3d(config.code_size, widths[0], 3, padding=1)
         self.middle = _middle(widths[0], groups)
-        self.levels = nn.ModuleList()
-        for level, width in enumerate(widths):
-            before = widths[max(level - 1, 0)]
-            blocks: list[nn.Module] = [
-                CodecBlock(before, width, groups),
-                CodecBlock(width, width, groups),
-            ]
-            if level < len(widths) - 1:
-                blocks.append(nn.ConvTranspose3d(width, width, 4, stride=2, padding=1))
-            self.levels.append(nn.Sequential(*blocks))
+        self.levels = _levels(widths, groups, nn.ConvTranspose3d)
         self.end = _end(widths[-1], config.channels, groups)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class HighResRefiner(nn.Module):
             padded = self._around(padded, box)
             x, rough = x[(..., *box)], rough[(..., *box)]
         details = self._details(padded, self.time.local_head(self.time.base(t)))
-        return details if config.heads == "apart" else agreeing(details, rough, x, t)
+        return details if config.heads == "apart" else agreeing(details, rough + details, x, t)
 
     def _details(self, padded: Tensor, c_local: Tensor) -> Tensor:
         """Details of all that has its border, (B, C, ...) to (B, 2C, ...)."""
@@ -115,8 +115,8 @@ def bytes_per_token(token_width: int) -> int:
     return 4 * 6 * token_width
 
 
-def agreeing(details: Tensor, rough: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """Details with which image and noise add up to the state, x = cos(theta) x0 + sin(theta) eps.
+def agreeing(part: Tensor, total: Tensor, x: Tensor, t: Tensor) -> Tensor:
+    """A part with which image and noise add up to the state, x = cos(theta) x0 + sin(theta) eps.
 
     The least change of both: x0 takes cos(theta) of what is missing, eps sin(theta). What is left
     of the heads is the velocity cos(theta) eps - sin(theta) x0, and near t = 0 and T the state
@@ -124,15 +124,15 @@ def agreeing(details: Tensor, rough: Tensor, x: Tensor, t: Tensor) -> Tensor:
 
     Parameters
     ----------
-    details, rough : (B, 2C, D, H, W), noise then image, the prediction being their sum
+    part, total : (B, 2C, D, H, W), noise then image; what is changed, and what it is a part of
     x : (B, C, D, H, W) state
     t : (B,) its time
     """
     theta = t * (0.5 * math.pi / T)
     alpha, sigma = (share[:, None, None, None, None] for share in (theta.cos(), theta.sin()))
-    eps, x0 = (rough + details).chunk(2, dim=1)
+    eps, x0 = total.chunk(2, dim=1)
     missing = x - alpha * x0 - sigma * eps
-    return details + torch.cat([sigma * missing, alpha * missing], dim=1)
+    return part + torch.cat([sigma * missing, alpha * missing], dim=1)
 
 
 def downsample(x: Tensor) -> Tensor:

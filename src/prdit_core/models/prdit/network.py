@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from prdit_core.models.prdit.global_residual import GlobalResidualDiT
 from prdit_core.models.prdit.highres_refiner import (
     HighResRefiner,
+    agreeing,
     shown,
     upsample,
 )
@@ -82,28 +83,34 @@ class PRDiT(nn.Module):
 
     def local_part(self, x: Tensor, t: Tensor) -> Tensor:
         """What the Local Denoiser predicts, (B, Cout, d, h, w) at the resolution of the base."""
-        v, grid, t = self._patches(x, t)
+        state, t = self._states(x, t)[0]
+        v, grid = self._patches(state)
         tiles = self.local(v, self.time.local_head(self.time.base(t)))
-        return assemble_tiles(tiles, grid, self.config.stride)
+        part = assemble_tiles(tiles, grid, self.config.stride)
+        return part if self.config.base_heads == "apart" else agreeing(part, part, state, t)
 
     def residual_part(self, x: Tensor, t: Tensor) -> Tensor | None:
         """What the Global Residual DiT adds to it, of the same shape; None at depth 0."""
         if self.global_residual is None or self.time.global_head is None:
             return None
-        v, grid, t = self._patches(x, t)
+        state, t = self._states(x, t)[0]
+        v, grid = self._patches(state)
         tiles = self.global_residual(v, self.time.global_head(self.time.base(t)), grid)
-        return assemble_tiles(tiles, grid, self.config.stride)
+        part = assemble_tiles(tiles, grid, self.config.stride)
+        if self.config.base_heads == "apart":
+            return part
+        return agreeing(part, part, torch.zeros_like(state), t)  # the local part has the state
 
     def refined(self, base: Tensor, x: Tensor, t: Tensor, box: Box | None = None) -> list[Tensor]:
         """The rest of `pyramid`, from the prediction of the base on."""
-        found = [base]
+        outputs = [base]
         for refiner, shows, state, time in self._above(x, t):
             within = box if state is x else None
-            rough = upsample(found[-1], shows)
+            rough = upsample(outputs[-1], shows)
             details = refiner(state, rough, time, within)
             rough = rough if within is None else rough[(..., *within)]
-            found.append(rough.add_(details))
-        return found
+            outputs.append(rough.add_(details))
+        return outputs
 
     def parts(self, x: Tensor, t: Tensor) -> OutputParts:
         """What `forward` sums up: since upsampling is linear, each part can be followed up.
@@ -138,12 +145,11 @@ class PRDiT(nn.Module):
         ):
             yield refiner, own.shows, state, time
 
-    def _patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, TokenGrid, Tensor]:
-        """Noisy patches that the base sees, their grid, and their time."""
+    def _patches(self, state: Tensor) -> tuple[Tensor, TokenGrid]:
+        """Noisy patches of what the base sees, and their grid."""
         config = self.config
-        state, time = self._states(x, t)[0]
         grid = grid_of(tuple(state.shape), config.stride, config.padding)
-        return extract_patches(state, config.patch, config.stride, config.padding), grid, time
+        return extract_patches(state, config.patch, config.stride, config.padding), grid
 
     def stopped_at(self, refiners: int) -> PRDiT:
         """The lower part of the chain, with its first `refiners` refiners and the same weights."""

@@ -80,10 +80,10 @@ class TileError(nn.Module):
         times = times.to(eps.device).repeat_interleave(self.tiles)
         output = self.network(torch.cat(seen), times)
         error = mean_square(output.float() - torch.cat(wanted)).view(-1, self.tiles).mean(1)
-        return Losses(_told(error, alpha.flatten(), sigma.flatten(), config), error)
+        return Losses(_terms(error, alpha.flatten(), sigma.flatten(), config), error)
 
 
-def _told(error: Tensor, alpha: Tensor, sigma: Tensor, config: PatchConfig) -> dict[str, Tensor]:
+def _terms(error: Tensor, alpha: Tensor, sigma: Tensor, config: PatchConfig) -> dict[str, Tensor]:
     """Errors of image and noise that follow from that of the target (not those of clipped x0)."""
     if config.target == "v":
         parts = (sigma**2 * error, alpha**2 * error, error)

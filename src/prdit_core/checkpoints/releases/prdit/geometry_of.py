@@ -60,14 +60,14 @@ def geometry_of(
         If the weights are those of no network that is known here.
     """
     if any(name.startswith(REFINER) for name in ours):
-        said = agreed_of_chain(stated, own, source)
-        return said, _model_config(said, ours, source, ["", REFINER])
-    said = agreed_of_base(stated, own, source)
-    return said, _model_config(said, ours, source, [""])
+        agreed = agreed_of_chain(stated, own, source)
+        return agreed, _model_config(agreed, ours, source, ["", REFINER])
+    agreed = agreed_of_base(stated, own, source)
+    return agreed, _model_config(agreed, ours, source, [""])
 
 
 def _model_config(
-    said: Stated, ours: Mapping[str, Tensor], source: Path, prefixes: list[str]
+    agreed: Stated, ours: Mapping[str, Tensor], source: Path, prefixes: list[str]
 ) -> ModelConfig:
     """Configuration that fits statement and shapes; exactly one must.
 
@@ -77,15 +77,15 @@ def _model_config(
     """
     parts = [_shapes(ours, prefix, source) for prefix in prefixes]
     depth = len({n.split(".")[2] for n in ours if n.startswith("global_residual.blocks.")})
-    _check_said(said, depth, source)
-    base, *above = _only_fit(said, parts, source)
+    _check_agreed(agreed, depth, source)
+    base, *above = _only_fit(agreed, parts, source)
     try:
         config = ModelConfig(
             **base._asdict(),
             width=parts[0].width,
             depth=depth,
-            heads=said.heads or 1,
-            norm=said.norm or "layer",
+            heads=agreed.heads or 1,
+            norm=agreed.norm or "layer",
         )
         refiners = [
             RefinerConfig(patch=cut.patch, stride=cut.stride, padding=cut.padding, width=part.width)
@@ -108,21 +108,21 @@ def _shapes(ours: Mapping[str, Tensor], prefix: str, source: Path) -> Shapes:
     return Shapes(*widths)
 
 
-def _check_said(said: Stated, depth: int, source: Path) -> None:
-    needed = {"norm": said.norm, "size": said.size, "heads": said.heads if depth else 1}
+def _check_agreed(agreed: Stated, depth: int, source: Path) -> None:
+    needed = {"norm": agreed.norm, "size": agreed.size, "heads": agreed.heads if depth else 1}
     unsaid = [option(name) for name, value in needed.items() if value is None]
     if unsaid:
         raise UsageError(f"{shown(source)} does not say {', '.join(unsaid)}: give them")
 
 
-def _only_fit(said: Stated, parts: list[Shapes], source: Path) -> tuple[Cut, ...]:
+def _only_fit(agreed: Stated, parts: list[Shapes], source: Path) -> tuple[Cut, ...]:
     """A cut for each local part, all of the same channels and output."""
     stated = [
-        (said.patch, said.stride, said.padding),
-        (said.refiner_patch, said.refiner_stride, said.refiner_padding),
+        (agreed.patch, agreed.stride, agreed.padding),
+        (agreed.refiner_patch, agreed.refiner_stride, agreed.refiner_padding),
     ]
     cuts = [
-        _fitting(part, said.channels, *known) for part, known in zip(parts, stated, strict=False)
+        _fitting(part, agreed.channels, *known) for part, known in zip(parts, stated, strict=False)
     ]
     fitting = [
         fit for fit in product(*cuts) if len({(cut.channels, cut.output) for cut in fit}) == 1
@@ -149,7 +149,7 @@ def _fitting(
     padding: int | None,
 ) -> list[Cut]:
     """All cuts with C p^3 = d and s^3 Cout = o that were not ruled out."""
-    found: list[Cut] = []
+    cuts: list[Cut] = []
     outputs: tuple[tuple[Output, int], ...] = (("image-and-noise", 2), ("velocity", 1))
     for c in (channels,) if channels else range(1, 65):
         for p in (patch,) if patch else range(1, 65):
@@ -159,12 +159,12 @@ def _fitting(
                 border, odd = divmod(p - s, 2)
                 if border < 0 or odd or padding not in (None, border):
                     continue
-                found += [
+                cuts += [
                     Cut(p, s, border, c, output)
                     for output, share in outputs
                     if s**3 * c * share == part.tile_width
                 ]
-    return found
+    return cuts
 
 
 def _options(base: Cut, *above: Cut) -> str:

@@ -98,10 +98,10 @@ def import_official(
         refiner_stride,
         refiner_padding,
     )
-    said, config = geometry_of(stated, _own_config(content), ours, source)
+    agreed, config = geometry_of(stated, _own_config(content), ours, source)
     network = f"{config.width} wide, depth {config.depth}"
     check_tensors(ours, expected_shapes(config), network, source)
-    header = _header(config, said, source, weights)
+    header = _header(config, agreed, source, weights)
     return save_checkpoint(out, header, {name: weight.float() for name, weight in ours.items()})
 
 
@@ -138,12 +138,12 @@ def _own_config(content: Mapping[str, Any]) -> dict[str, Any]:
     return own if isinstance(own, dict) else {}
 
 
-def _header(config: ModelConfig, said: Stated, source: Path, weights: WeightsName) -> Header:
+def _header(config: ModelConfig, agreed: Stated, source: Path, weights: WeightsName) -> Header:
     velocity = config.output == "velocity"
     released = 1.0 if velocity else NOISE_STD[config.norm]
-    noise_std = released if said.noise_std is None else said.noise_std
-    assert said.size is not None  # asked for before
-    _check_size(said.size, config)
+    noise_std = released if agreed.noise_std is None else agreed.noise_std
+    assert agreed.size is not None  # asked for before
+    _check_size(agreed.size, config)
     if not 0 < noise_std <= 100:
         raise UsageError(f"--noise-std {noise_std:g} must be above 0 and at most 100")
     return Header(
@@ -152,12 +152,12 @@ def _header(config: ModelConfig, said: Stated, source: Path, weights: WeightsNam
         if velocity
         else CosineSchedule(noise_std=noise_std, last_t=LAST_T),
         intensity=_intensity(config.norm),
-        geometry=cubic(said.size, FIELD_OF_VIEW_MM[config.norm], exact=False),
+        geometry=cubic(agreed.size, FIELD_OF_VIEW_MM[config.norm], exact=False),
         record={
             "imported": {
                 "sha256": sha256_of(source),
                 "weights": weights,
-                "noise_std": "as in the release" if said.noise_std is None else "stated",
+                "noise_std": "as in the release" if agreed.noise_std is None else "stated",
                 "hu": "approximate: the release does not record its window",
             }
         },

@@ -94,12 +94,12 @@ def renamed_state(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_whole(names: Iterable[str]) -> None:
     """Either all names are those of a high-resolution model, base and refiner, or none is."""
-    found = {name: name.startswith(tuple(_HIGH_RESOLUTION)) for name in names}
-    if not any(found.values()):
+    above = {name: name.startswith(tuple(_HIGH_RESOLUTION)) for name in names}
+    if not any(above.values()):
         return
     for prefix in _HIGH_RESOLUTION:
-        if not any(name.startswith(prefix) for name in found):
+        if not any(name.startswith(prefix) for name in above):
             raise CheckpointError(f"a high-resolution model without any weight {prefix}*")
-    other = [name for name, refined in found.items() if not refined]
+    other = [name for name, refined in above.items() if not refined]
     if other:
         raise CheckpointError(f"weight {other[0]!r} is no part of a high-resolution model")

@@ -86,15 +86,15 @@ def agreed_of_chain(stated: Stated, own: Mapping[str, Any], source: Path) -> Sta
     """
     base = own.get("base")
     base = base if isinstance(base, dict) else {}
-    said = _agreed(stated, {**own, **base}, _CHAIN_KEYS, source)
+    agreed = _agreed(stated, {**own, **base}, _CHAIN_KEYS, source)
     for size in (own.get("base_input_size"), base.get("input_size")):
-        if isinstance(size, int) and said.size not in (None, 2 * size):
+        if isinstance(size, int) and agreed.size not in (None, 2 * size):
             kind = CheckpointError if stated.size is None else UsageError
             raise kind(
                 f"{shown(source)} says that its base sees {size}^3 voxels, which a refiner "
-                f"doubles: its size cannot be {said.size}"
+                f"doubles: its size cannot be {agreed.size}"
             )
-    return said
+    return agreed
 
 
 def _agreed(
@@ -103,9 +103,9 @@ def _agreed(
     """What the user and the file say, refused where they disagree."""
     from_file: dict[str, Any] = {}
     for name, known in keys.items():
-        found = [own[key] for key in known if isinstance(own.get(key), int | float)]
-        if found:
-            from_file[name] = found[0]
+        values = [own[key] for key in known if isinstance(own.get(key), int | float)]
+        if values:
+            from_file[name] = values[0]
     named = own.get("model")
     if isinstance(named, str) and "-" in named:
         from_file["norm"] = "layer" if named.startswith("PRDiT-") else "rms"

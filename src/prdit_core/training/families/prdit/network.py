@@ -61,6 +61,10 @@ def network_of(config: TrainConfig, data: PreparedData, start: Header | None) ->
     else:
         inherited = begun.output if begun is not None else "image-and-noise"
         network = model_config(name, output=config.objective or inherited)
+    if config.heads is not None:
+        if network.output != "image-and-noise":
+            raise UsageError("heads are image and noise; a velocity has none that could agree")
+        network = network.model_copy(update={"base_heads": config.heads})
     if config.objective not in (None, network.output):
         raise UsageError(
             f"{shown(config.start or '')} predicts {network.output}; it cannot go on with "
@@ -161,12 +165,16 @@ def prepare(
     return model
 
 
+# Compared apart, or without weights of its own.
+_FREE = ("depth", "heads", "refiners", "base_heads")
+
+
 def _check_same(begun: ModelConfig, config: ModelConfig) -> None:
     ours, theirs = dict(config), dict(begun)
     unlike = [
         f"{name} {theirs[name]} instead of {ours[name]}"
         for name in ours
-        if name not in ("depth", "heads", "refiners") and ours[name] != theirs[name]
+        if name not in _FREE and ours[name] != theirs[name]
     ]
     if begun.depth and begun.heads != config.heads:
         unlike.append(f"heads {begun.heads} instead of {config.heads}")

@@ -152,7 +152,7 @@ def _check_crop(config: TrainConfig, network: ModelConfig, data: PreparedData) -
 
 def _check_chain_only(config: TrainConfig, network: ModelConfig) -> None:
     """Refuse what only a new refiner, or only the fine-tuning of a chain, can have."""
-    for name in ("sees", "shows", "heads"):
+    for name in ("sees", "shows"):
         if getattr(config, name) is not None and config.stage != "refine":
             raise UsageError(f"{name} is for stage refine; a trained refiner's does not change")
     if config.lower_sizes is not None and not (config.stage == "finetune" and network.refiners):
