@@ -97,6 +97,10 @@ class ClassedCase:
         """
         return self.home.data.checked(self.case)
 
+    def labels(self) -> NDArray[np.uint8]:
+        """Label map (D, H, W), numbers as the set's `label_names`; see `PreparedData.labels_of`."""
+        return self.home.data.labels_of(self.case)
+
 
 class ClassedData:
     """The sets that a file names, open for reading.

@@ -17,12 +17,12 @@ from prdit_core.data.manifest import MANIFEST, Case, Manifest, read_manifest, wr
 from prdit_core.data.npy import map_array, write_array
 from prdit_core.errors import InputRejected
 from prdit_core.files import sha256_of, shown
-from prdit_core.geometry import Geometry, cubic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prdit_core.data.transforms import Conformed
+    from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 
 __all__ = [
@@ -106,8 +106,8 @@ class PreparedData:
 
     @property
     def geometry(self) -> Geometry:
-        """Size and field of view of every cube."""
-        return cubic(self.manifest.size, self.manifest.preset.field_of_view_mm)
+        """Grid of every volume."""
+        return self.manifest.preset.geometry(self.manifest.size)
 
     @property
     def label_names(self) -> dict[str, int]:
@@ -137,11 +137,7 @@ class PreparedData:
         InputRejected
             If the file is missing, damaged or was changed since.
         """
-        voxels = self.volume(case)
-        path = case_path(self.folder, VOLUMES, case.id)
-        if sha256_of(path) != case.sha256:
-            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
-        return voxels
+        return self._proved(VOLUMES, case, case.sha256)
 
     def model_units(self, case: Case) -> NDArray[np.float32]:
         """What a network sees of a case, (C, D, H, W); errors as `checked`."""
@@ -150,6 +146,21 @@ class PreparedData:
     def labels(self, case: Case) -> NDArray[np.uint8] | None:
         """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
         return None if case.labels_sha256 is None else self._mapped(LABELS, case)
+
+    def labels_of(self, case: Case) -> NDArray[np.uint8]:
+        """Label map of a case, (D, H, W), once its bytes proved to be those of the manifest.
+
+        Raises
+        ------
+        InputRejected
+            If it has none, or the file is missing, damaged or was changed since.
+        """
+        if case.labels_sha256 is None:
+            raise InputRejected(
+                f"case {case.id} in {shown(self.folder)} has no labels; prepare the data with "
+                "preprocess --labels"
+            )
+        return self._proved(LABELS, case, case.labels_sha256)
 
     def verify(self) -> None:
         """Compare the hash of every file with the manifest.
@@ -165,6 +176,12 @@ class PreparedData:
                     f"a file of case {case.id} in {shown(self.folder)} differs from the manifest; "
                     "prepare the data again"
                 )
+
+    def _proved(self, kind: str, case: Case, digest: str) -> NDArray[Any]:
+        array, path = self._mapped(kind, case), case_path(self.folder, kind, case.id)
+        if sha256_of(path) != digest:
+            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
+        return array
 
     def _mapped(self, kind: str, case: Case) -> NDArray[Any]:
         path = case_path(self.folder, kind, case.id)

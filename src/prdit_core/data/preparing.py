@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is_intact, write_case
@@ -23,6 +23,10 @@ from prdit_core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from prdit_core.data.paired_labels import LabelFolder
+    from prdit_core.data.transforms import Conformed
+    from prdit_core.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,14 @@ class Refused:
 
 
 def prepare_scan(
-    folder: Path, preset: Preset, size: int, options: ReadOptions, source: ScanSource
+    folder: Path,
+    preset: Preset,
+    size: int,
+    options: ReadOptions,
+    labels: LabelFolder | None,
+    source: ScanSource,
 ) -> Prepared | Refused:
-    """Read a scan and write its case, unless that was done before.
+    """Read a scan, and its label map if there are any, and write its case, unless that was done.
 
     Raises
     ------
@@ -53,13 +62,14 @@ def prepare_scan(
     try:
         source_sha256 = content_hash(source.path)
         case_id = f"case-{source_sha256[:16]}"
-        if entry := finished(folder, case_id):
+        entry = finished(folder, case_id)
+        if entry and (labels is None or labels.is_current(source, entry["record"])):
             patient = _patient(read_patient_key(source.path, options), source_sha256)
             return Prepared(Case(**entry, patient=patient), reused=True)
         volume = read_volume(source.path, options)
         if content_hash(source.path) != source_sha256:
             raise InputRejected("it was modified while being read; run again when it is at rest")
-        conformed = conform(volume, preset, size)
+        conformed = _conformed(volume, preset, size, labels, source)
         patient = _patient(volume.metadata.get(PATIENT_KEY), source_sha256)
     except (InputRejected, MemoryLimit, NumericalError) as error:
         return Refused(str(error))
@@ -71,8 +81,26 @@ def prepare_scan(
     return Prepared(finish(folder, case), reused=False)
 
 
+def _conformed(
+    volume: Volume, preset: Preset, size: int, labels: LabelFolder | None, source: ScanSource
+) -> Conformed:
+    """The scan as a cube, with its label map where there are any."""
+    if labels is None:
+        return conform(volume, preset, size)
+    paired, record = labels.read(source, volume)
+    made = conform(volume, preset, size, paired)
+    notes = made.notes if paired.any() else (*made.notes, "its label map is empty")
+    return replace(made, record={**made.record, **record}, notes=notes)
+
+
 def prepare_phantom(
-    folder: Path, region: str, modality: str, size: int, seed: int, index: int
+    folder: Path,
+    region: str,
+    modality: str,
+    preset: Preset,
+    size: int,
+    seed: int,
+    index: int,
 ) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
@@ -81,7 +109,6 @@ def prepare_phantom(
     case_id = phantom_id(region, seed, index)
     if entry := finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    preset = phantom_preset(region, modality)
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region, modality=modality)
     conformed = conform(phantom.volume, preset, size, phantom.labels)

@@ -179,7 +179,7 @@ class _Job:
             "codec": self.encoder.header.digest,
             "data_sha256": self.data.digest,
             "geometry": self.geometry.model_dump(mode="json"),
-            "latents": [network.states, *grid],
+            "latents": [network.latent_channels, *grid],
         }
 
     def encoded(self, case: Case) -> tuple[Case, bool]:

@@ -165,7 +165,7 @@ def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) 
     name = config.model or ("small" if largest < 128 else "paper")
     ratio = codec.geometry.shape[0] // codec.model.grid(codec.geometry.shape)[0]
     more = {
-        "channels": codec.model.states,
+        "channels": codec.model.latent_channels,
         "patch": 2 if ratio == 4 else 1,
         "classes": classes,
         "intra": config.flows == "both",
