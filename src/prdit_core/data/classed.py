@@ -23,6 +23,7 @@ from prdit_core.files import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from prdit_core.data.manifest import Case
