@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from prdit_core.config import NetworkConfig
+
 # Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
 CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 
@@ -67,9 +69,9 @@ def makes(name: str, edge: int | None = None) -> str:
     return f"{_subject(header)}, {voxels} voxels of {spacing} mm{doubt}"
 
 
-def family_of(name: str) -> str:
-    """Of its network; raises as `described`."""
-    return read_header(find(name)).model.family
+def network_of(name: str) -> NetworkConfig:
+    """What fixes its network; raises as `described`."""
+    return read_header(find(name)).model
 
 
 def setting(name: str, device: str) -> Setting:
