@@ -92,6 +92,18 @@ class Header(BaseModel):
         """Classes of volumes that the model holds; none where all are of one kind."""
         return self.model.trained_on
 
+    def grids(self, label: str | None = None) -> tuple[Geometry, ...]:
+        """Grids of the volumes that it makes, that of fewest voxels first; None: its first class.
+
+        As `Prior.grids` has them.
+        """
+        first = self.classes[0].name if self.classes else None
+        return self.model.grids(self.geometry, label or first)
+
+    def finest(self, label: str | None = None) -> Geometry:
+        """The grid that a class has unless another is chosen; None: what the header has."""
+        return self.geometry if label is None else self.grids(label)[-1]
+
     def _check_grid(self, volume: tuple[int, int, int]) -> None:
         shape = volume if self.codec is None else self.codec.grid(self.codec.padded(volume))
         if any(edge % self.model.edge_multiple for edge in shape):
