@@ -198,6 +198,6 @@ def _starts(edge: int, part: int, overlap: int) -> list[int]:
 
 
 def _ramp(count: int, like: Tensor) -> Tensor:
-    """Rises evenly from the ends of a window to its middle, never 0."""
+    """Rises from the ends of a window to its middle, never 0; slowly first, against seams."""
     places = torch.arange(count, device=like.device, dtype=like.dtype)
-    return torch.minimum(places + 1, count - places)
+    return torch.minimum(places + 1, count - places) ** 2
