@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
     from prdit_core.data.classed import ClassedData
     from prdit_core.data.datasets import PreparedData
+    from prdit_core.data.deformation import Deformation
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
+    from prdit_core.data.labelled_pairs import PairFolder
     from prdit_core.data.transforms import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
+    from prdit_core.verbs.augment import augment_steps
     from prdit_core.verbs.calibrate import calibrate, calibrate_steps
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
@@ -57,11 +60,13 @@ _HOMES = {
     "ClassedData": "data.classed",
     "Coupling": "inverse.couplings",
     "Decomposition": "models.contracts",
+    "Deformation": "data.deformation",
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
     "ExportedSeries": "verbs.export",
     "ModelConfig": "config",
     "PRESETS": "data.transforms",
+    "PairFolder": "data.labelled_pairs",
     "PrditError": "errors",
     "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
@@ -77,6 +82,7 @@ _HOMES = {
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
     "astra_geometry": "inverse.astra",
+    "augment_steps": "verbs.augment",
     "branch_steps": "verbs.generate",
     "calibrate": "verbs.calibrate",
     "calibrate_steps": "verbs.calibrate",
@@ -120,10 +126,12 @@ __all__ = [
     "ClassedData",
     "Coupling",
     "Decomposition",
+    "Deformation",
     "Evaluation",
     "ExportedSeries",
     "Measurement",
     "ModelConfig",
+    "PairFolder",
     "PrditError",
     "Prediction",
     "PreparedData",
@@ -138,6 +146,7 @@ __all__ = [
     "Volume",
     "VolumeSet",
     "astra_geometry",
+    "augment_steps",
     "branch_steps",
     "calibrate",
     "calibrate_steps",
