@@ -141,6 +141,19 @@ class NetworkConfig(BaseModel, ABC):
     def summary(self) -> str:
         """What the network is made of, in words."""
 
+    @property
+    def latent_channels(self) -> int:
+        """Of a codec: channels of what it makes of a volume."""
+        return self.channels
+
+    def check_grid(self, shape: tuple[int, int, int]) -> None:
+        """Raise `ValueError` unless it can predict states (D, H, W)."""
+        if any(edge % self.edge_multiple for edge in shape):
+            raise ValueError(
+                f"a grid of {shape} does not fit the model: edges must be multiples of "
+                f"{self.edge_multiple}"
+            )
+
     def sizes(self, edge: int) -> tuple[int, ...]:
         """Edges of the volumes at every resolution it makes, lowest first."""
         return (edge,)
