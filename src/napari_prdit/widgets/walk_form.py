@@ -58,8 +58,8 @@ class WalkForm(Form):
         self.device.currentTextChanged.connect(lambda _text: self.changed.emit())
         self.take_preset("balanced")
 
-    def request(self, checkpoint: str, size: int | None) -> Request:
-        """What the controls say, for this model at this size."""
+    def request(self, checkpoint: str, size: int | None, label: str | None = None) -> Request:
+        """What the controls say, for this model at this size and this class."""
         return Request(
             checkpoint=checkpoint,
             size=size,
@@ -68,6 +68,7 @@ class WalkForm(Form):
             config=self.config(),
             device=self.device.currentText(),
             family=self._family,
+            label=label,
         )
 
     def config(self) -> SamplingConfig:
