@@ -25,6 +25,7 @@ from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
 from napari_prdit.widgets.raw_form import FileField, RawForm
 from napari_prdit.widgets.source_choice import SourceChoice
+from prdit_core.config import SamplingConfig, words_of
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class SamplesForm(Form):
         self.coupling.currentTextChanged.connect(self._offer_calibration)
         self.calibration = FileField("Error of the network", CALIBRATION, lambda: None)
         self.way = way = Form("From noise to a volume")
-        way.add("steps", self.steps, "More steps take longer and give finer detail")
+        way.add("steps", self.steps, words_of(SamplingConfig, "steps"))
         way.add("coupling", self.coupling, f"What makes it fit the data. {_lines(COUPLINGS)}")
         way.add(
             "calibration",
