@@ -31,7 +31,7 @@ Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
 Shows = Literal["voxels", "averages"]
 Heads = Literal["apart", "agree"]
-RateName = Literal["constant", "cosine"]
+RateName = Literal["constant", "cosine", "polynomial"]
 WeightsName = Literal["ema", "model"]
 ReleaseName = Literal["prdit", "3d-meddiffusion"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
@@ -416,7 +416,8 @@ class TrainingConfig(BaseModel):
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """Learning rate. [the paper's]"""
     lr_schedule: RateName | None = None
-    """cosine falls to zero over the iterations, which then must not change. [constant]"""
+    """cosine and polynomial (power 0.9) fall to zero over the iterations, which then must not
+    change. [constant]"""
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient. [the paper's]"""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)

@@ -35,9 +35,11 @@ VOLUMES = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 8)).astype(np.float3
 @dataclass(frozen=True)
 class Source:
     names: tuple[str, ...] = ("a", "b", "c", "d", "e")
+    labels: tuple[int, ...] = (0,) * 5
+    shapes: tuple[tuple[int, int, int], ...] = ((8, 8, 8),) * 5
 
     def read(self, number: int) -> NDArray[np.float32]:
-        return VOLUMES[number]
+        return VOLUMES[number][None]
 
 
 def batches(seed: int = 0, size: int = 2, rank: int = 0, world: int = 1) -> Batches:

@@ -97,7 +97,7 @@ def preprocess(
         seed=seed,
         workers=workers,
     )
-    _drain(events, "scans", json)
+    drain(events, "scans", json)
 
 
 @door
@@ -129,7 +129,7 @@ def phantoms(
         validation_fraction=validation,
         workers=workers,
     )
-    _drain(events, "phantoms", json)
+    drain(events, "phantoms", json)
 
 
 @door
@@ -198,7 +198,8 @@ def _voxels(preset: Preset, size: int) -> str:
     return f"{size}^3" if len(set(shape)) == 1 else by(shape)
 
 
-def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+def drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+    """Show what becomes of each case, and the whole at the end; stop after one if asked to."""
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 VOLUMES, LABELS, CASES = "volumes", "labels", "cases"
+LATENTS = "latents"  # kind of a set whose files are no volumes but made of such
 DTYPES: dict[str, np.dtype[Any]] = {VOLUMES: np.dtype("<i2"), LABELS: np.dtype("u1")}
 
 
@@ -67,11 +68,21 @@ class PreparedData:
         InputRejected
             If the folder is no prepared data set, or a file is missing, damaged or outside it.
         """
-        data = cls(Path(folder), read_manifest(Path(folder)))
+        manifest = read_manifest(Path(folder))
+        cls._check_kind(Path(folder), manifest)
+        data = cls(Path(folder), manifest)
         for case in data.cases:
             data.volume(case)
             data.labels(case)
         return data
+
+    @classmethod
+    def _check_kind(cls, folder: Path, manifest: Manifest) -> None:
+        """Refuse what is no set of volumes."""
+        if manifest.settings.get("kind") == LATENTS:
+            raise InputRejected(
+                f"{shown(folder)} holds latents, not volumes; they are for train --stage latent"
+            )
 
     @property
     def train(self) -> tuple[Case, ...]:
@@ -108,8 +119,8 @@ class PreparedData:
         """SHA-256 that changes with any voxel, any setting and the split."""
         return self.manifest.digest
 
-    def volume(self, case: Case) -> NDArray[np.int16]:
-        """HU of a case, (D, H, W), memory-mapped and read-only.
+    def volume(self, case: Case) -> NDArray[Any]:
+        """HU of a case, (D, H, W) int16, memory-mapped and read-only.
 
         Raises
         ------
@@ -118,7 +129,7 @@ class PreparedData:
         """
         return self._mapped(VOLUMES, case)
 
-    def checked(self, case: Case) -> NDArray[np.int16]:
+    def checked(self, case: Case) -> NDArray[Any]:
         """As `volume`, once the bytes of the file proved to be those of the manifest.
 
         Raises
@@ -127,6 +138,10 @@ class PreparedData:
             If the file is missing, damaged or was changed since.
         """
         return self._proved(VOLUMES, case, case.sha256)
+
+    def model_units(self, case: Case) -> NDArray[np.float32]:
+        """What a network sees of a case, (C, D, H, W); errors as `checked`."""
+        return self.intensity.to_model(self.checked(case))[None]
 
     def labels(self, case: Case) -> NDArray[np.uint8] | None:
         """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
@@ -174,7 +189,11 @@ class PreparedData:
             raise InputRejected(
                 f"{shown(path)} leads outside the data set; put the file itself there"
             )
-        return map_array(path, DTYPES[kind], self.geometry.shape)
+        return map_array(path, *self._layout(kind))
+
+    def _layout(self, kind: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Number format and shape of the files of a kind."""
+        return DTYPES[kind], self.geometry.shape
 
 
 def case_path(folder: Path, kind: str, case_id: str) -> Path:

@@ -62,7 +62,7 @@ def prepare_scan(
     try:
         source_sha256 = content_hash(source.path)
         case_id = f"case-{source_sha256[:16]}"
-        entry = _finished(folder, case_id)
+        entry = finished(folder, case_id)
         if entry and (labels is None or labels.is_current(source, entry["record"])):
             patient = _patient(read_patient_key(source.path, options), source_sha256)
             return Prepared(Case(**entry, patient=patient), reused=True)
@@ -78,7 +78,7 @@ def prepare_scan(
     except OSError as error:
         return Refused(f"it cannot be read: {error.strerror}; check the file")
     case = write_case(folder, case_id, conformed, patient=patient, source_sha256=source_sha256)
-    return Prepared(_finish(folder, case), reused=False)
+    return Prepared(finish(folder, case), reused=False)
 
 
 def _conformed(
@@ -107,7 +107,7 @@ def prepare_phantom(
     It is rendered with half the voxels of the cube, at the finest 256 along each edge.
     """
     case_id = phantom_id(region, seed, index)
-    if entry := _finished(folder, case_id):
+    if entry := finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region, modality=modality)
@@ -115,7 +115,7 @@ def prepare_phantom(
     scanned = "" if modality == CT else f"{modality} of "
     source_sha256 = hashlib.sha256(f"{scanned}{case_id} at {spacing_mm} mm".encode()).hexdigest()
     case = write_case(folder, case_id, conformed, patient=case_id, source_sha256=source_sha256)
-    return Prepared(_finish(folder, case), reused=False)
+    return Prepared(finish(folder, case), reused=False)
 
 
 def phantom_id(region: str, seed: int, index: int) -> str:
@@ -158,7 +158,7 @@ def _patient(key: str | None, source_sha256: str) -> str:
     return hashlib.sha256(f"prdit patient {key}".encode()).hexdigest()[:16]
 
 
-def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
+def finished(folder: Path, case_id: str) -> dict[str, Any] | None:
     """The entry, without patient, of a case that an earlier run finished, its files intact."""
     try:
         entry = dict(json.loads(_entry_path(folder, case_id).read_bytes()))
@@ -168,7 +168,7 @@ def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
     return entry if case.id == case_id and is_intact(folder, case) else None
 
 
-def _finish(folder: Path, case: Case) -> Case:
+def finish(folder: Path, case: Case) -> Case:
     """Keep the entry of a case whose files are written."""
     entry = case.model_dump(mode="json", exclude={"patient"})
     write_json(_entry_path(folder, case.id), entry)

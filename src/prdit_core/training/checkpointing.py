@@ -38,11 +38,19 @@ KEPT = 2
 
 
 def save(
-    folder: RunFolder, trainer: Trainer, header: Header, averaged: Mapping[str, Tensor]
+    folder: RunFolder,
+    trainer: Trainer,
+    header: Header,
+    averaged: Mapping[str, Tensor],
+    codec: Mapping[str, Tensor] | None,
 ) -> Path:
     """Write averaged weights, raw weights and optimisers; all processes must call.
 
     The newest `KEPT` checkpoints stay, and the one with the lowest validation loss.
+
+    Parameters
+    ----------
+    codec : weights of what decodes the network's states; None: they are voxels
     """
     raw, moments = trainer.weights(), trainer.moments()
     path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
@@ -55,7 +63,7 @@ def save(
         for file in (folder.metrics, folder.history):  # before what says that they are whole
             if file.exists():
                 sync(file)
-        save_checkpoint(path, header, averaged, add)
+        save_checkpoint(path, header, averaged, add, codec=codec)
         _prune(folder.path)
         return path
 

@@ -193,7 +193,7 @@ class Trainer:
         self.clip = clip
         self.micro_batch = micro_batch
         self.turns = [Turn(player, fabric, rate.peak) for player in task.players]
-        self.ema = Ema(task.network, decay)
+        self.ema = Ema(task.network, decay, task.pace)
 
     def advance(self, batch: Batch, stop_requested: bool = False) -> tuple[Tally, float]:
         """One step of every player that plays, on this process's share of a batch.

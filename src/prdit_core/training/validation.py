@@ -42,11 +42,12 @@ def validate(
     terms, times = [], []
     device = next(judge.parameters()).device
     for number, case in enumerate(held_out.names[:CASES]):
-        x0 = torch.from_numpy(held_out.read(number))[None, None].to(device)
+        x0 = torch.from_numpy(held_out.read(number))[None].to(device)
+        label = (held_out.labels[number],)
         for level in range(levels):
             noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
             t = torch.tensor([T * (level + 0.5) / levels], device=device)
-            batch = Batch(x0, noise.to(device), t, (case,), level, (number,))
+            batch = Batch(x0, noise.to(device), t, (case,), level, (number,), label)
             terms.append(judge(batch).terms)
             times.append(t)
     sums = sums_by_level(joined(terms), torch.cat(times)).cpu()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.machine import BF16_WRONG_DEPTH, choose_device
 from prdit_core.models.families import parameter_count
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.models.contracts import Shape
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
@@ -101,7 +101,7 @@ def _start(config: PatchConfig, stream: torch.Generator) -> Shape:
     return depth, height, width
 
 
-class PatchRecipe(Recipe[PatchTraining]):
+class PatchRecipe(Recipe[PatchTraining, PreparedData]):
     """The stage "patch"."""
 
     def plan(self, config: PatchTraining, data: PreparedData, start: Header | None) -> Plan:
