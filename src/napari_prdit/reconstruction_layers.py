@@ -101,7 +101,7 @@ def measured_layer(measurement: Measurement) -> LayerData:
     Projections, (slices, views, bins), are a sinogram for each slice: views run down and bins to
     the right, both stretched to the edges of the volume, so their mm mean nothing.
     """
-    from prdit_core.verbs.reconstruct import place_of
+    from prdit_core.verbs.classical import place_of
 
     sinogram = measurement.sinogram
     rays, spec = sinogram is not None, measurement.spec
