@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prdit_core import Measurement, SampleStep
     from prdit_core.config import CouplingName, LastStepName, SamplingConfig
     from prdit_core.verbs.assess import Assessment
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
     from prdit_core.volume import Volume
 
 # Keys of the volumes of a reconstruction.

@@ -25,6 +25,7 @@ from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
 from napari_prdit.widgets.raw_form import FileField, RawForm
 from napari_prdit.widgets.source_choice import SourceChoice
+from prdit_core.config import SamplingConfig, words_of
 from prdit_core.errors import UsageError
 from prdit_core.presets import paper_reconstruction
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.components import ViewerModel
-
-    from prdit_core.config import SamplingConfig
 
 PATTERN = "Measurements (*.npz *.h5 *.hdf5 *.hdf *.nxs *.tif *.tiff);;All files (*)"
 CALIBRATION = "Calibration (*.json);;All files (*)"
@@ -201,7 +200,7 @@ class SamplesForm(Form):
         way.add(
             "walk", self.walk, "As the model's own paper reconstructs: slow, and with fresh noise"
         )
-        way.add("steps", self.steps, "More steps take longer and give finer detail")
+        way.add("steps", self.steps, words_of(SamplingConfig, "steps"))
         way.add("coupling", self.coupling, f"What makes it fit the data. {_lines(COUPLINGS)}")
         way.add(
             "calibration",

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from napari_prdit.measuring import MeasuredSource, ScanTask
     from napari_prdit.widgets.generation_forms import ModelForm
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
 
 TIPS: dict[ClassicalMethod, str] = {
     "fbp": "Filtered backprojection; done at once",
