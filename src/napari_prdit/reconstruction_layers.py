@@ -11,6 +11,7 @@ from napari_prdit.layer_set import LayerSet
 from napari_prdit.layers import CHEST_WINDOW_HU, OURS, SINOGRAM, image_layer, placement
 from napari_prdit.reconstruction import DETERMINED, IMAGINED, MEAN, MODEL, SPREAD, TRUTH
 from napari_prdit.split_layers import SIGNED
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +67,7 @@ LOOKS: Mapping[str, Shown] = {
     ),
     "fbp": Shown("FBP", "Filtered backprojection: what scanners have long done."),
     "sirt": Shown("SIRT", "200 algebraic iterations. It knows no anatomy."),
+    "zero-filling": Shown("zero filling", "The k-space that was sampled, and 0 for the rest."),
     "cg": Shown("CG", "20 steps of conjugate gradients, of least squares. It knows no anatomy."),
     "tv": Shown("TV", "Total variation: few edges. The one to beat; it knows no anatomy."),
 }
@@ -87,9 +89,17 @@ class ReconstructionLayers(LayerSet):
         self.update(key, _layer_data(key, volume))
 
     def show_measured(self, measured: MeasuredData) -> None:
-        """The data in the place of the volume; projections are stretched to it."""
-        if measured.measurement.values.ndim == 3:  # known voxels of a mask are a list
-            self.put(MEASURED, measured_layer(measured.measurement))
+        """The data in the place of the volume; projections are stretched to it.
+
+        Of k-space, which nobody looks at, what it shows by itself.
+        """
+        measurement = measured.measurement
+        if measurement.spec.kind == "kspace":
+            from prdit_core import reconstruct_classically
+
+            self.show(MEASURED, reconstruct_classically(measurement, "zero-filling"))
+        elif measurement.values.ndim == 3:  # known voxels of a mask are a list
+            self.put(MEASURED, measured_layer(measurement))
         if measured.truth is not None:
             self.show(TRUTH, measured.truth)
 
@@ -111,9 +121,10 @@ def measured_layer(measurement: Measurement) -> LayerData:
     place["translate"] = np.asarray(place["translate"]) + (scale - place["scale"]) / 2
     place["scale"] = scale
     look = LOOKS[MEASURED]
-    what = {"axes": ["slice", "view", "bin"], "unit": "line integrals"} if rays else {"unit": "HU"}
+    unit = "line integrals" if rays else measurement.units
+    what = {"axes": ["slice", "view", "bin"], "unit": unit} if rays else {"unit": unit}
     low, high = np.percentile(values, (0, _SHOWN_PERCENTILE)).tolist()
-    limits = (low, max(high, low + 1e-6)) if rays else CHEST_WINDOW_HU
+    limits = CHEST_WINDOW_HU if unit == HU else (low, max(high, low + 1e-6))
     attributes: dict[str, Any] = {
         "name": "sinogram" if rays else look.layer,
         "colormap": "gray",
