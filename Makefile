@@ -41,6 +41,16 @@ DEMO_REFINED_128 ?= 1200
 PATCH_WORK ?= work/patch
 PATCH_ITERATIONS ?= 40000
 PATCH_PUBLISHED ?= src/prdit_core/bundled/demo-patch
+# Phantoms of each region at 64^3, and of chests at 128^3; iterations of both stages of the autoencoder (and
+# that from which its discriminator plays), and of BiFlowNet.
+LATENT_WORK ?= work/latent
+LATENT_COUNTS ?= 240 60
+LATENT_CODEC ?= 8000
+LATENT_RIVAL ?= 6000
+LATENT_JOINT ?= 1500
+LATENT_ITERATIONS ?= 30000
+LATENT_PUBLISHED ?= src/prdit_core/bundled/demo-latent
+LATENT_TRAIN = --seed 0 --save-every 500 --preview-every 1000 --resume --device $(DEVICE)
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
 DEMO_TRAIN = --seed 0 --save-every 500 --resume --device $(DEVICE)
@@ -70,7 +80,7 @@ GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model \
-	demo-patch gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
+	demo-patch demo-latent gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -181,6 +191,26 @@ demo-patch: .venv/.base  ## train the bundled patch prior (hours; as demo-model)
 		--batch-size 8 --iterations $(PATCH_ITERATIONS) --lr 1e-3 --lr-schedule cosine \
 		--save-every 500 --preview-every 2000 --resume
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(PATCH_WORK)/run $(PATCH_PUBLISHED)
+
+# The codec is rounded as it will be published before anything is encoded with it.
+demo-latent: .venv/.base  ## train the bundled model in latents (hours; as demo-model)
+	for region in chest head legs; do $(PRDIT) phantoms --region $$region --count $(word 1,$(LATENT_COUNTS)) \
+		--size 64 --seed $(DEMO_SEED) --out $(LATENT_WORK)/$$region-64 || exit; done
+	$(PRDIT) phantoms --region chest --count $(word 2,$(LATENT_COUNTS)) --size 128 --seed 2 \
+		--out $(LATENT_WORK)/chest-128
+	echo '{"chest": ["chest-64", "chest-128"], "head": ["head-64"], "legs": ["legs-64"]}' \
+		> $(LATENT_WORK)/classes.json
+	$(PRDIT) train --stage autoencoder --model demo-8x --run $(LATENT_WORK)/patches --data $(LATENT_WORK)/classes.json \
+		$(LATENT_TRAIN) --batch-size 4 --iterations $(LATENT_CODEC) --discriminator-from $(LATENT_RIVAL) \
+		--lr 1e-3 --lr-schedule cosine
+	$(PRDIT) train --stage autoencoder-joint --from $(LATENT_WORK)/patches --run $(LATENT_WORK)/joint \
+		--data $(LATENT_WORK)/classes.json $(LATENT_TRAIN) --iterations $(LATENT_JOINT) --lr 1e-4 --lr-schedule cosine
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(LATENT_WORK)/joint $(LATENT_WORK)/codec
+	$(PRDIT) latents --data $(LATENT_WORK)/classes.json --codec $(LATENT_WORK)/codec --out $(LATENT_WORK)/latents
+	$(PRDIT) train --stage latent --model demo --codec $(LATENT_WORK)/codec --run $(LATENT_WORK)/run \
+		--data $(LATENT_WORK)/latents/classes.json $(LATENT_TRAIN) --batch-size 8 \
+		--iterations $(LATENT_ITERATIONS) --lr 1e-3 --lr-schedule cosine
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(LATENT_WORK)/run $(LATENT_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

@@ -31,6 +31,7 @@ from prdit_core.machine import use_threads
 from prdit_core.metrics.spectrum import octaves
 from prdit_core.metrics.tissues import TISSUES, tissue_masks
 from prdit_core.models.families import parameter_count
+from prdit_core.runs.metrics import LEVELS
 from prdit_core.training.families.prdit.objective import JointError
 from prdit_core.training.validation import validate
 from prdit_core.training.volumes import Volumes
@@ -161,7 +162,8 @@ def held_out_losses(prior: prdit_core.Prior, data: PreparedData, file: Path) -> 
     if file.exists():
         return json.loads(file.read_text())
     judge = JointError(prior.network.module, prior.schedule)
-    event = validate(judge, Volumes(data, data.validation, prior.intensity), 0, 0)
+    judged = Volumes(data, data.validation, prior.intensity)
+    event = validate(judge, judged, 0, seed=0, levels=LEVELS)
     found = {**event.levels, "all": [event.losses["x0"], event.losses["eps"]]}
     file.write_text(json.dumps(found))
     return found

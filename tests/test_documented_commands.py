@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
-from prdit_core.data.io import write_volume
+from prdit_core.data.io import read_volume, write_labels, write_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.verbs.preprocess import phantoms
 from prdit_core.volume import Volume
@@ -166,6 +167,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages take for granted: scans, held-out phantoms, finer data, models."""
     shelf = tmp_path_factory.mktemp("shelf")
     save(chests(TRAINING, 4), shelf / "SCANS")
+    (shelf / "LABELS").mkdir()
+    for path in sorted((shelf / "SCANS").iterdir()):
+        scan = read_volume(path)
+        write_labels(replace(scan, voxels_hu=scan.voxels_hu > 0), shelf / "LABELS" / path.name)
     save(chests(HELD_OUT, 1), shelf / "SCAN")
     (shelf / "MR-SCANS").mkdir()
     for index in range(2):  # as of strangers, whose files do not say that they are MR

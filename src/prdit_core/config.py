@@ -31,7 +31,7 @@ Activations = Literal["keep", "recompute"]
 Sees = Literal["noise", "below"]
 Shows = Literal["voxels", "averages"]
 Heads = Literal["apart", "agree"]
-RateName = Literal["constant", "cosine"]
+RateName = Literal["constant", "cosine", "polynomial"]
 WeightsName = Literal["ema", "model"]
 ReleaseName = Literal["prdit", "3d-meddiffusion"]
 GenerationPrecision = Literal["32-true", "bf16-mixed"]
@@ -140,6 +140,19 @@ class NetworkConfig(BaseModel, ABC):
     @abstractmethod
     def summary(self) -> str:
         """What the network is made of, in words."""
+
+    @property
+    def latent_channels(self) -> int:
+        """Of a codec: channels of what it makes of a volume."""
+        return self.channels
+
+    def check_grid(self, shape: tuple[int, int, int]) -> None:
+        """Raise `ValueError` unless it can predict states (D, H, W)."""
+        if any(edge % self.edge_multiple for edge in shape):
+            raise ValueError(
+                f"a grid of {shape} does not fit the model: edges must be multiples of "
+                f"{self.edge_multiple}"
+            )
 
     def sizes(self, edge: int) -> tuple[int, ...]:
         """Edges of the volumes at every resolution it makes, lowest first."""
@@ -403,7 +416,8 @@ class TrainingConfig(BaseModel):
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """Learning rate. [the paper's]"""
     lr_schedule: RateName | None = None
-    """cosine falls to zero over the iterations, which then must not change. [constant]"""
+    """cosine and polynomial (power 0.9) fall to zero over the iterations, which then must not
+    change. [constant]"""
     clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient. [the paper's]"""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)

@@ -43,6 +43,7 @@ class Draw(Enum):
     BATCH = 7, "torch"
     WEIGHTS = 8, "torch"
     ORDER = 3, "numpy"
+    ROTA = 40, "numpy"
     # Encoder of our own.
     ENCODER_WEIGHTS = 9, "torch"
     SPOILT = 4, "numpy"
@@ -88,6 +89,9 @@ class Draw(Enum):
     DISCRIMINATOR_WEIGHTS = 41, "torch"
     CODEC_PATCH = 42, "torch"
     CODES = 43, "torch"
+    # BiFlowNet: its weights, and which volumes are shown without their class.
+    FLOW_WEIGHTS = 44, "torch"
+    UNNAMED = 45, "torch"
     # Numbers on which two backends are compared.
     BACKENDS = 12, "torch"
 

@@ -15,6 +15,7 @@ from prdit_core.data.classed import ClassedData, one_grid, open_data
 from prdit_core.data.datasets import Manifest, PreparedData, case_path, write_case, write_manifest
 from prdit_core.data.transforms import PRESETS, Conformed
 from prdit_core.errors import InputRejected, UsageError
+from prdit_core.training.families.latent.settings import AutoencoderTraining
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def test_what_knows_one_grid_refuses_several_sets_by_name(file, tmp_path):
 
 def test_a_run_does_not_lie_in_one_of_the_sets(file, tmp_path):
     with pytest.raises(UsageError, match="lies in input"):
-        train(settings(file, tmp_path / "chest-16" / "run"))
+        train(AutoencoderTraining(data=file, run=tmp_path / "chest-16" / "run"))
 
 
 def test_info_tells_classes_and_grids(file):

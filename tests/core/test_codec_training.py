@@ -334,7 +334,7 @@ def test_the_scale_clips_one_in_five_hundred_and_the_picture_is_the_best_linear_
     prepared = PreparedData.open(data)
     volumes = Volumes(prepared, prepared.train, prepared.intensity)
     codec = PatchVolume(network)
-    x = torch.stack([torch.from_numpy(volumes.read(n)) for n in range(len(volumes.names))])[:, None]
+    x = torch.stack([torch.from_numpy(volumes.read(n)) for n in range(len(volumes.names))])
     z = codec.encode(x)
     beyond = (z.abs() > 1).float().mean((0, 2, 3, 4))
     assert header.record["latents"]["clipped"] == pytest.approx(float(beyond.mean()), abs=1e-5)
@@ -358,7 +358,7 @@ def test_whole_decoding_is_judged_in_stage_two_and_patches_in_stage_one(
     network.load_state_dict(read_weights(last(config.run), read_header(last(config.run))))
     prepared = PreparedData.open(data)
     held_out = Volumes(prepared, prepared.validation, prepared.intensity)
-    x = torch.from_numpy(held_out.read(0))[None, None]
+    x = torch.from_numpy(held_out.read(0))[None]
     codec = PatchVolume(network)
     with torch.no_grad():
         z = codec.encode(x)

@@ -46,9 +46,11 @@ class Numbers:
     """Eight cases of one voxel each."""
 
     names = tuple("abcdefgh")
+    labels = (0,) * 8
+    shapes = ((1, 1, 1),) * 8
 
     def read(self, number: int) -> np.ndarray:
-        return np.full((1, 1, 1), number, np.float32)
+        return np.full((1, 1, 1, 1), number, np.float32)
 
 
 def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str:

@@ -479,9 +479,11 @@ def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
 
 class Source:
     names = ("a", "b", "c")
+    labels = (0, 0, 0)
+    shapes = ((8, 8, 8),) * 3
 
     def read(self, number: int) -> NDArray[np.float32]:
-        return np.random.default_rng(number).uniform(-1, 1, (8, 8, 8)).astype(np.float32)
+        return np.random.default_rng(number).uniform(-1, 1, (1, 8, 8, 8)).astype(np.float32)
 
 
 @pytest.mark.slow

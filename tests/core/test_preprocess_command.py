@@ -100,8 +100,17 @@ def test_geometry_and_range_of_npz_are_options(tmp_path: Path) -> None:
 
 
 def test_options_not_given_are_those_of_reading() -> None:
-    assert read_options(None, None, None, None, 0.0, None, None, None) == AS_STATED
-    given = read_options("1.2.3", 0, "lps", (1, -1024), 5, -1000, (1, 2, 3), (-9, 9))
+    assert read_options(series=None, frame=None, hu_offset=0.0) == AS_STATED
+    given = read_options(
+        series="1.2.3",
+        frame=0,
+        assume_orientation="lps",
+        assume_rescale=(1, -1024),
+        hu_offset=5,
+        nan_fill=-1000,
+        npz_spacing_mm=(1, 2, 3),
+        npz_clip_hu=(-9, 9),
+    )
     assert given == ReadOptions(
         series="1.2.3",
         frame=0,

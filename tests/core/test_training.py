@@ -35,9 +35,11 @@ VOLUMES = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 8)).astype(np.float3
 @dataclass(frozen=True)
 class Source:
     names: tuple[str, ...] = ("a", "b", "c", "d", "e")
+    labels: tuple[int, ...] = (0,) * 5
+    shapes: tuple[tuple[int, int, int], ...] = ((8, 8, 8),) * 5
 
     def read(self, number: int) -> NDArray[np.float32]:
-        return VOLUMES[number]
+        return VOLUMES[number][None]
 
 
 def batches(seed: int = 0, size: int = 2, rank: int = 0, world: int = 1) -> Batches:
@@ -69,7 +71,7 @@ def run(
     work: Trainer, total: int, size: int = 4, asked: Callable[[], bool] = lambda: False
 ) -> list[TrainStep]:
     drawn = batches(size=size).between(0, total, workers=0)
-    return list(run_loop(work, drawn, start=0, total=total, asked=asked))
+    return list(run_loop(work, drawn, start=0, total=total, stop_requested=asked))
 
 
 def test_a_batch_depends_on_seed_and_iteration_only() -> None:

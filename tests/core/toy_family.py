@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prdit_core.config import NetworkConfig, TrainingConfig
+from prdit_core.data.datasets import PreparedData
 from prdit_core.models.contracts import Denoiser, Network, Prediction
 from prdit_core.models.families import Family
 from prdit_core.schedule import CosineSchedule, Schedule
@@ -60,7 +61,7 @@ class Error(nn.Module):
         return Losses({"total": error}, error)
 
 
-class MeanRecipe(Recipe[TrainingConfig]):
+class MeanRecipe(Recipe[TrainingConfig, PreparedData]):
     memory = lambda *_: 12  # type: ignore[assignment]  # noqa: E731
 
     def plan(self, config: TrainingConfig, data: Any, start: Any) -> Plan:

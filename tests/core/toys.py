@@ -113,7 +113,7 @@ def patch_checkpoint(
     path: Path, config: PatchConfig = TINY_PATCH, spacing_mm: tuple[float, float, float] = (3, 2, 1)
 ) -> Path:
     """A patch prior with random weights."""
-    extent = spacing_mm[0] * config.shape[0]
+    extent = spacing_mm[1] * config.shape[1]
     geometry = Geometry(shape=config.shape, spacing_mm=spacing_mm, field_of_view_mm=extent)
     header = Header(
         model=config, schedule=VPLinearSchedule(), intensity=Intensity(), geometry=geometry

@@ -102,7 +102,8 @@ def last(run: Path) -> Path:
 def content(run: Path) -> dict[str, bytes]:
     """Payloads of the newest checkpoint by name, and the metrics."""
     payloads = {file.name: file.read_bytes() for file in last(run).glob("*.safetensors")}
-    assert set(payloads) == {"weights.safetensors", "raw.safetensors", "optimizer.safetensors"}
+    needed = {"weights.safetensors", "raw.safetensors", "optimizer.safetensors"}
+    assert needed <= set(payloads) <= needed | {"codec.safetensors"}
     return {last(run).name: b"", **payloads, "metrics.jsonl": (run / "metrics.jsonl").read_bytes()}
 
 

@@ -154,7 +154,7 @@ class MeasurementForm(QWidget):
             signal.connect(lambda _value: self.changed.emit())
         self.beam = choice(WHOLE_ARC)
         self.beam.currentTextChanged.connect(self._take_arc)
-        beams = Form("Scanner")
+        beams = Form("How its rays go")
         beams.add(
             "beam",
             self.beam,

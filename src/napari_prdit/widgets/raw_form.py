@@ -59,7 +59,7 @@ class RawForm(Form):
     changed = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Raw projections")
+        super().__init__("What the files do not say")
         self.flats = FileField("Flats: pictures without object", PICTURES, self.changed.emit)
         self.darks = FileField("Darks: pictures without beam", PICTURES, self.changed.emit)
         self.scanner = FileField("Geometry of ASTRA as JSON", GEOMETRY, self.changed.emit)

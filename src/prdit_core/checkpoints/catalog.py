@@ -172,9 +172,10 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
         raise UsageError(f"{name} is a codec ({title}): it makes no volumes of its own")
     module = _filled(header.model, read_weights(path, header))
     decoder = read_codec(path, header)
+    codec = Identity() if decoder is None else codec_of(header, decoder)
     return Prior(
         network=face(module),
-        codec=Identity() if decoder is None else _codec(header, decoder).of(header.geometry.shape),
+        codec=codec.of(header.geometry.shape),
         schedule=header.schedule,
         intensity=header.intensity,
         geometry=header.geometry,
@@ -184,6 +185,25 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
     )
 
 
+def load_codec(name_or_path: str | Path, device: str = "cpu") -> tuple[Codec, Header]:
+    """Load a codec that is a checkpoint of its own, verified, and its header.
+
+    Raises
+    ------
+    UsageError, CheckpointError
+        If there is no such checkpoint, it is no codec, or cannot be trusted.
+    """
+    path = find(name_or_path)
+    header = read_header(path)
+    codec = family_of(header.model).codec
+    if codec is None:
+        raise UsageError(
+            f"{shown(name_or_path)} is no codec but {family_of(header.model).title}; train one "
+            "with --stage autoencoder"
+        )
+    return codec(_filled(header.model, read_weights(path, header))).to(device), header
+
+
 def _filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:
     """Network in evaluation mode; its weights were read first, for a header may lie about sizes."""
     module = family_of(config).build(config)
@@ -191,9 +211,10 @@ def _filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def _codec(header: Header, weights: dict[str, Tensor]) -> Codec:
+def codec_of(header: Header, weights: dict[str, Tensor], device: str = "cpu") -> Codec:
+    """The codec beside a model, of its weights."""
     assert header.codec is not None  # else it has no weights
     codec = family_of(header.codec).codec
     if codec is None:
         raise CheckpointError(f"family {header.codec.family} is no codec")
-    return codec(_filled(header.codec, weights))
+    return codec(_filled(header.codec, weights)).to(device)

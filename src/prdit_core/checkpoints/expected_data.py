@@ -12,7 +12,7 @@ from prdit_core.checkpoints.store import read_header
 from prdit_core.data.transforms import Preset, check_size
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
-from prdit_core.geometry import cubic
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ExpectedData:
     Attributes
     ----------
     preset : window, field of view and grid rule
-    size : voxels along each edge
+    size : voxels along each edge of the cube
     exact : False where the authors' release does not record its window or its spacing
     """
 
@@ -55,12 +55,12 @@ def expected_data(
     UsageError
         If no preset has this window, or the geometry is no cube that scans can become.
     """
-    _check_cube(geometry)
-    fitted = _fitted(intensity, geometry)
+    fitted, size = _fitted(intensity, geometry), geometry.shape[1]
+    _check_grid(geometry, fitted)
     recorded = _recorded(record)
     if recorded is None or _extent(recorded) != _extent(fitted):
         recorded = fitted
-    return ExpectedData(recorded, geometry.shape[0], intensity.exact and geometry.exact)
+    return ExpectedData(recorded, size, intensity.exact and geometry.exact)
 
 
 def expected_by(checkpoint: str | Path, size: int | None = None) -> ExpectedData:
@@ -96,7 +96,7 @@ def sizes_for(checkpoint: str | Path) -> tuple[int, ...]:
 
 
 def _sizes(header: Header) -> tuple[int, ...]:
-    edge = header.geometry.shape[0]
+    edge = header.geometry.shape[1]
     return (*header.model.sizes(edge), 2 * edge)
 
 
@@ -109,13 +109,15 @@ def _checked(header: Header, size: int) -> int:
     return size
 
 
-def _check_cube(geometry: Geometry) -> None:
-    size, field_of_view = geometry.shape[0], geometry.field_of_view_mm
-    if geometry != cubic(size, field_of_view, exact=geometry.exact):
-        grid = " x ".join(str(edge) for edge in geometry.shape)
+def _check_grid(geometry: Geometry, preset: Preset) -> None:
+    size, field_of_view = geometry.shape[1], geometry.field_of_view_mm
+    if geometry.shape[0] > size or geometry != preset.geometry(size).model_copy(
+        update={"exact": geometry.exact}
+    ):
         spacing = " x ".join(f"{mm:g}" for mm in geometry.spacing_mm)
         raise UsageError(
-            f"{grid} voxels of {spacing} mm are no cube of {field_of_view:g} mm; use another model"
+            f"{by(geometry.shape)} voxels of {spacing} mm are no cube of {field_of_view:g} mm, nor "
+            "a slab of one; use another model"
         )
     check_size(size)
 
@@ -129,6 +131,9 @@ def _fitted(intensity: Intensity, geometry: Geometry) -> Preset:
         "centre": "body" if intensity.units == HU else "volume",
         "units": intensity.units,
     }
+    depth, height, _ = geometry.shape
+    if depth < height:
+        settings["slab_mm"] = depth * geometry.spacing_mm[0]
     try:
         return Preset.model_validate(settings)
     except ValidationError as error:
@@ -147,5 +152,5 @@ def _recorded(record: Mapping[str, Any]) -> Preset | None:
         return None
 
 
-def _extent(preset: Preset) -> tuple[tuple[int, int], float, str]:
-    return preset.window_hu, preset.field_of_view_mm, preset.units
+def _extent(preset: Preset) -> tuple[tuple[int, int], float, str, float | None]:
+    return preset.window_hu, preset.field_of_view_mm, preset.units, preset.slab_mm

@@ -103,22 +103,21 @@ class Header(BaseModel):
         for one in self.classes[:1]:
             if self.intensity != one.intensity or self.geometry not in one.geometries:
                 raise ValueError(f"units and grid are not those of the first class, {one.name}")
+        if self.codec is not None and self.codec.latent_channels != self.model.channels:
+            raise ValueError(
+                f"the codec makes {self.codec.latent_channels} channels, the model takes "
+                f"{self.model.channels}"
+            )
         for geometry in (self.geometry, *(grid for one in self.classes for grid in one.geometries)):
-            self._check_grid(geometry.shape)
+            volume = geometry.shape
+            codec = self.codec
+            self.model.check_grid(volume if codec is None else codec.grid(codec.padded(volume)))
         return self
 
     @property
     def classes(self) -> tuple[VolumeClass, ...]:
         """Classes of volumes that the model holds; none where all are of one kind."""
         return self.model.trained_on
-
-    def _check_grid(self, volume: tuple[int, int, int]) -> None:
-        shape = volume if self.codec is None else self.codec.grid(self.codec.padded(volume))
-        if any(edge % self.model.edge_multiple for edge in shape):
-            raise ValueError(
-                f"volumes of {volume} do not fit the model: edges must be multiples "
-                f"of {self.model.edge_multiple}"
-            )
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

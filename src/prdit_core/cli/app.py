@@ -16,6 +16,7 @@ from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
 from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.latents import latents
 from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
 from prdit_core.cli.reconstructing import reconstruct
@@ -57,6 +58,7 @@ app.command()(export)
 app.command()(preprocess)
 app.command()(phantoms)
 app.command()(remove_cases)
+app.command()(latents)
 app.command()(train)
 app.command()(simulate)
 app.command()(calibrate)

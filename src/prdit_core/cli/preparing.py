@@ -12,6 +12,7 @@ from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
+from prdit_core.geometry import by
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
@@ -25,6 +26,13 @@ SIZES = "Voxels along each edge: 8, 16, 32, 64, 128 or 256."
 Size = Annotated[int, typer.Option(help=SIZES)]
 Validation = Annotated[float, typer.Option(help="Share of the patients held out, above 0 to 0.5.")]
 Workers = Annotated[int, typer.Option(help="Processes, 1 to 61; the result is the same.")]
+Slab = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM",
+        help="Keep the middle along z only, so many mm, for models of volumes that are no cubes.",
+    ),
+]
 DEFAULT_PRESETS, DEFAULT_SIZE = {"ct": "chest-320", "mr": "head-256-mr"}, 128
 
 
@@ -46,12 +54,19 @@ def preprocess(
     field_of_view: Annotated[
         float | None, typer.Option(help="Edge of the cube in mm, in place of the preset's.")
     ] = None,
+    slab: Slab = None,
     like: Annotated[
         str | None,
         typer.Option(
             help="Checkpoint to prepare data for (name, folder or run): takes its window, field "
             "of view and size, or with --size another of its resolutions, or twice the highest for "
             "a refiner."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Label maps, each NIfTI of its scan's name and on its scan's grid."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split by patient.")] = 0,
@@ -69,19 +84,20 @@ def preprocess(
     """
     from prdit_core.verbs.preprocess import preprocess_steps
 
-    default = DEFAULT_PRESETS[options.modality]
-    chosen, edge = _chosen(preset, size, field_of_view, like, default)
+    changes = {"field_of_view_mm": field_of_view, "slab_mm": slab}
+    chosen, edge = _chosen(preset, size, changes, like, DEFAULT_PRESETS[options.modality])
     events = preprocess_steps(
         source,
         preset=chosen,
         size=edge,
         out=out,
         read_options=options,
+        labels=labels,
         validation_fraction=validation,
         seed=seed,
         workers=workers,
     )
-    _drain(events, "scans", json)
+    drain(events, "scans", json)
 
 
 @door
@@ -92,6 +108,7 @@ def phantoms(
     modality: Annotated[
         str, typer.Option(help="ct; or t1 or t2, MR of the head in arbitrary units.")
     ] = "ct",
+    slab: Slab = None,
     size: Size = 64,
     seed: Annotated[int, typer.Option(min=0, help="Phantom i depends on (seed, i) only.")] = 0,
     validation: Validation = 0.1,
@@ -108,10 +125,11 @@ def phantoms(
         out=out,
         region=region,
         modality=modality,
+        slab_mm=slab,
         validation_fraction=validation,
         workers=workers,
     )
-    _drain(events, "phantoms", json)
+    drain(events, "phantoms", json)
 
 
 @door
@@ -132,30 +150,33 @@ def remove_cases(
 def _chosen(
     preset: str | None,
     size: int | None,
-    field_of_view_mm: float | None,
+    changes: dict[str, float | None],
     like: str | None,
     default: str,
 ) -> tuple[Preset, int]:
     """Preset and size, as named or as a checkpoint has them."""
-    rivals = {"--preset": preset, "--field-of-view": field_of_view_mm}
+    rivals = {
+        "--preset": preset,
+        "--field-of-view": changes["field_of_view_mm"],
+        "--slab": changes["slab_mm"],
+    }
     given = [option for option, value in rivals.items() if value is not None]
     if like is not None and given:
         raise UsageError(f"--like takes them from the checkpoint; leave out {', '.join(given)}")
     if like is not None:
         return _like(like, size)
-    named = _preset(default if preset is None else preset, field_of_view_mm)
+    named = _preset(default if preset is None else preset, changes)
     return named, DEFAULT_SIZE if size is None else size
 
 
-def _preset(name: str, field_of_view_mm: float | None) -> Preset:
+def _preset(name: str, changes: dict[str, float | None]) -> Preset:
     from prdit_core.data.transforms import PRESETS
 
     if name not in PRESETS:
         raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}")
     preset = PRESETS[name]
-    if field_of_view_mm is None:
-        return preset
-    return type(preset).model_validate(preset.model_dump() | {"field_of_view_mm": field_of_view_mm})
+    own = {field: value for field, value in changes.items() if value is not None}
+    return type(preset).model_validate(preset.model_dump() | own) if own else preset
 
 
 def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
@@ -165,14 +186,20 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
     say(
-        f"note: like {shown(checkpoint)}: {preset.intensity}, {size}^3 voxels, "
+        f"note: like {shown(checkpoint)}: {preset.intensity}, {_voxels(preset, size)} voxels, "
         f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
         + ("" if expected.exact else " (approximate: not recorded by its authors)")
     )
     return preset, size
 
 
-def _drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+def _voxels(preset: Preset, size: int) -> str:
+    shape = preset.geometry(size).shape
+    return f"{size}^3" if len(set(shape)) == 1 else by(shape)
+
+
+def drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:
+    """Show what becomes of each case, and the whole at the end; stop after one if asked to."""
     from prdit_core.verbs.preprocess import DataSetWritten
 
     written: DataSetWritten | None = None

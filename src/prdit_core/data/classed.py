@@ -88,8 +88,8 @@ class ClassedCase:
         """Between the units of the voxels and the model's."""
         return self.home.data.intensity
 
-    def checked(self) -> NDArray[np.int16]:
-        """Voxels (D, H, W), once the bytes of the file proved to be those of the manifest.
+    def checked(self) -> NDArray[Any]:
+        """As `PreparedData.checked`: voxels (D, H, W), or latents (C, d, h, w), proved sound.
 
         Raises
         ------
@@ -97,6 +97,10 @@ class ClassedCase:
             If the file is missing, damaged or was changed since.
         """
         return self.home.data.checked(self.case)
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Label map (D, H, W), numbers as the set's `label_names`; see `PreparedData.labels_of`."""
+        return self.home.data.labels_of(self.case)
 
 
 class ClassedData:
@@ -121,8 +125,17 @@ class ClassedData:
         self.classes = tuple(dict.fromkeys(one.label for one in sets))
 
     @classmethod
-    def open(cls, path: str | Path) -> ClassedData:
+    def alone(cls, data: PreparedData, label: str) -> ClassedData:
+        """One data set, all of it of one class."""
+        return cls(data.folder, [ClassedSet(label, 0, data.folder.name, data)])
+
+    @classmethod
+    def open(cls, path: str | Path, kind: type[PreparedData] = PreparedData) -> ClassedData:
         """Read the file and open every set, as `PreparedData.open` does.
+
+        Parameters
+        ----------
+        kind : what the sets hold
 
         Raises
         ------
@@ -134,7 +147,7 @@ class ClassedData:
         path = Path(path)
         named = _read(path)
         sets = [
-            ClassedSet(label, number, place, PreparedData.open(path.parent / place))
+            ClassedSet(label, number, place, kind.open(path.parent / place))
             for number, (label, places) in enumerate(named.items())
             for place in places
         ]

@@ -17,12 +17,12 @@ from prdit_core.data.manifest import MANIFEST, Case, Manifest, read_manifest, wr
 from prdit_core.data.npy import map_array, write_array
 from prdit_core.errors import InputRejected
 from prdit_core.files import sha256_of, shown
-from prdit_core.geometry import Geometry, cubic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from prdit_core.data.transforms import Conformed
+    from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 VOLUMES, LABELS, CASES = "volumes", "labels", "cases"
+LATENTS = "latents"  # kind of a set whose files are no volumes but made of such
 DTYPES: dict[str, np.dtype[Any]] = {VOLUMES: np.dtype("<i2"), LABELS: np.dtype("u1")}
 
 
@@ -67,11 +68,21 @@ class PreparedData:
         InputRejected
             If the folder is no prepared data set, or a file is missing, damaged or outside it.
         """
-        data = cls(Path(folder), read_manifest(Path(folder)))
+        manifest = read_manifest(Path(folder))
+        cls._check_kind(Path(folder), manifest)
+        data = cls(Path(folder), manifest)
         for case in data.cases:
             data.volume(case)
             data.labels(case)
         return data
+
+    @classmethod
+    def _check_kind(cls, folder: Path, manifest: Manifest) -> None:
+        """Refuse what is no set of volumes."""
+        if manifest.settings.get("kind") == LATENTS:
+            raise InputRejected(
+                f"{shown(folder)} holds latents, not volumes; they are for train --stage latent"
+            )
 
     @property
     def train(self) -> tuple[Case, ...]:
@@ -95,8 +106,8 @@ class PreparedData:
 
     @property
     def geometry(self) -> Geometry:
-        """Size and field of view of every cube."""
-        return cubic(self.manifest.size, self.manifest.preset.field_of_view_mm)
+        """Grid of every volume."""
+        return self.manifest.preset.geometry(self.manifest.size)
 
     @property
     def label_names(self) -> dict[str, int]:
@@ -108,8 +119,8 @@ class PreparedData:
         """SHA-256 that changes with any voxel, any setting and the split."""
         return self.manifest.digest
 
-    def volume(self, case: Case) -> NDArray[np.int16]:
-        """HU of a case, (D, H, W), memory-mapped and read-only.
+    def volume(self, case: Case) -> NDArray[Any]:
+        """HU of a case, (D, H, W) int16, memory-mapped and read-only.
 
         Raises
         ------
@@ -118,7 +129,7 @@ class PreparedData:
         """
         return self._mapped(VOLUMES, case)
 
-    def checked(self, case: Case) -> NDArray[np.int16]:
+    def checked(self, case: Case) -> NDArray[Any]:
         """As `volume`, once the bytes of the file proved to be those of the manifest.
 
         Raises
@@ -126,15 +137,30 @@ class PreparedData:
         InputRejected
             If the file is missing, damaged or was changed since.
         """
-        voxels = self.volume(case)
-        path = case_path(self.folder, VOLUMES, case.id)
-        if sha256_of(path) != case.sha256:
-            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
-        return voxels
+        return self._proved(VOLUMES, case, case.sha256)
+
+    def model_units(self, case: Case) -> NDArray[np.float32]:
+        """What a network sees of a case, (C, D, H, W); errors as `checked`."""
+        return self.intensity.to_model(self.checked(case))[None]
 
     def labels(self, case: Case) -> NDArray[np.uint8] | None:
         """Label map of a case, (D, H, W), memory-mapped; None where it has none."""
         return None if case.labels_sha256 is None else self._mapped(LABELS, case)
+
+    def labels_of(self, case: Case) -> NDArray[np.uint8]:
+        """Label map of a case, (D, H, W), once its bytes proved to be those of the manifest.
+
+        Raises
+        ------
+        InputRejected
+            If it has none, or the file is missing, damaged or was changed since.
+        """
+        if case.labels_sha256 is None:
+            raise InputRejected(
+                f"case {case.id} in {shown(self.folder)} has no labels; prepare the data with "
+                "preprocess --labels"
+            )
+        return self._proved(LABELS, case, case.labels_sha256)
 
     def verify(self) -> None:
         """Compare the hash of every file with the manifest.
@@ -151,13 +177,23 @@ class PreparedData:
                     "prepare the data again"
                 )
 
+    def _proved(self, kind: str, case: Case, digest: str) -> NDArray[Any]:
+        array, path = self._mapped(kind, case), case_path(self.folder, kind, case.id)
+        if sha256_of(path) != digest:
+            raise InputRejected(f"{shown(path)} was damaged or changed; prepare the data again")
+        return array
+
     def _mapped(self, kind: str, case: Case) -> NDArray[Any]:
         path = case_path(self.folder, kind, case.id)
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise InputRejected(
                 f"{shown(path)} leads outside the data set; put the file itself there"
             )
-        return map_array(path, DTYPES[kind], self.geometry.shape)
+        return map_array(path, *self._layout(kind))
+
+    def _layout(self, kind: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Number format and shape of the files of a kind."""
+        return DTYPES[kind], self.geometry.shape
 
 
 def case_path(folder: Path, kind: str, case_id: str) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.builder import check_settings, locked, read_settings, write_data_set
 from prdit_core.data.datasets import MANIFEST, read_manifest
+from prdit_core.data.paired_labels import names_found
 from prdit_core.data.patients import Register, is_known
 from prdit_core.data.preparing import files_of
 from prdit_core.errors import InputRejected, OutputError, UsageError
@@ -53,12 +54,19 @@ def cases_in(folder: Path) -> tuple[Case, ...]:
 
 
 def add_cases(
-    folder: Path, cases: Sequence[Case], settings: dict[str, Any], label_names: dict[str, int]
+    folder: Path,
+    cases: Sequence[Case],
+    settings: dict[str, Any],
+    label_names: dict[str, int] | None,
 ) -> Membership:
     """Write the manifest of the cases that are in the data set and of these, each cube once.
 
     The result is the same as if all were prepared by one command. Other commands may do the
     same at the same time: they take turns.
+
+    Parameters
+    ----------
+    label_names : label name to number; None: the numbers that the cases have
 
     Raises
     ------
@@ -81,7 +89,8 @@ def add_cases(
             cases = register.enter(cases)
             register.write(folder)
         kept = without_doubles([*cases, *others])
-        manifest = write_data_set(folder, kept, settings, label_names)
+        names = names_found(kept) if label_names is None else label_names
+        manifest = write_data_set(folder, kept, settings, names)
     return Membership(manifest, tuple(kept), len(others), _seen(before, manifest))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.datasets import CASES, LABELS, VOLUMES, Case, case_path, is_intact, write_case
@@ -23,6 +23,10 @@ from prdit_core.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from prdit_core.data.paired_labels import LabelFolder
+    from prdit_core.data.transforms import Conformed
+    from prdit_core.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,14 @@ class Refused:
 
 
 def prepare_scan(
-    folder: Path, preset: Preset, size: int, options: ReadOptions, source: ScanSource
+    folder: Path,
+    preset: Preset,
+    size: int,
+    options: ReadOptions,
+    labels: LabelFolder | None,
+    source: ScanSource,
 ) -> Prepared | Refused:
-    """Read a scan and write its case, unless that was done before.
+    """Read a scan, and its label map if there are any, and write its case, unless that was done.
 
     Raises
     ------
@@ -53,13 +62,14 @@ def prepare_scan(
     try:
         source_sha256 = content_hash(source.path)
         case_id = f"case-{source_sha256[:16]}"
-        if entry := _finished(folder, case_id):
+        entry = finished(folder, case_id)
+        if entry and (labels is None or labels.is_current(source, entry["record"])):
             patient = _patient(read_patient_key(source.path, options), source_sha256)
             return Prepared(Case(**entry, patient=patient), reused=True)
         volume = read_volume(source.path, options)
         if content_hash(source.path) != source_sha256:
             raise InputRejected("it was modified while being read; run again when it is at rest")
-        conformed = conform(volume, preset, size)
+        conformed = _conformed(volume, preset, size, labels, source)
         patient = _patient(volume.metadata.get(PATIENT_KEY), source_sha256)
     except (InputRejected, MemoryLimit, NumericalError) as error:
         return Refused(str(error))
@@ -68,27 +78,44 @@ def prepare_scan(
     except OSError as error:
         return Refused(f"it cannot be read: {error.strerror}; check the file")
     case = write_case(folder, case_id, conformed, patient=patient, source_sha256=source_sha256)
-    return Prepared(_finish(folder, case), reused=False)
+    return Prepared(finish(folder, case), reused=False)
+
+
+def _conformed(
+    volume: Volume, preset: Preset, size: int, labels: LabelFolder | None, source: ScanSource
+) -> Conformed:
+    """The scan as a cube, with its label map where there are any."""
+    if labels is None:
+        return conform(volume, preset, size)
+    paired, record = labels.read(source, volume)
+    made = conform(volume, preset, size, paired)
+    notes = made.notes if paired.any() else (*made.notes, "its label map is empty")
+    return replace(made, record={**made.record, **record}, notes=notes)
 
 
 def prepare_phantom(
-    folder: Path, region: str, modality: str, size: int, seed: int, index: int
+    folder: Path,
+    region: str,
+    modality: str,
+    preset: Preset,
+    size: int,
+    seed: int,
+    index: int,
 ) -> Prepared:
     """Make a phantom and write its case with labels, unless that was done before.
 
     It is rendered with half the voxels of the cube, at the finest 256 along each edge.
     """
     case_id = phantom_id(region, seed, index)
-    if entry := _finished(folder, case_id):
+    if entry := finished(folder, case_id):
         return Prepared(Case(**entry, patient=case_id), reused=True)
-    preset = phantom_preset(region, modality)
     spacing_mm = preset.field_of_view_mm / min(2 * size, WORKING_EDGE)
     phantom = make_phantom(seed, index, spacing_mm=spacing_mm, region=region, modality=modality)
     conformed = conform(phantom.volume, preset, size, phantom.labels)
     scanned = "" if modality == CT else f"{modality} of "
     source_sha256 = hashlib.sha256(f"{scanned}{case_id} at {spacing_mm} mm".encode()).hexdigest()
     case = write_case(folder, case_id, conformed, patient=case_id, source_sha256=source_sha256)
-    return Prepared(_finish(folder, case), reused=False)
+    return Prepared(finish(folder, case), reused=False)
 
 
 def phantom_id(region: str, seed: int, index: int) -> str:
@@ -131,7 +158,7 @@ def _patient(key: str | None, source_sha256: str) -> str:
     return hashlib.sha256(f"prdit patient {key}".encode()).hexdigest()[:16]
 
 
-def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
+def finished(folder: Path, case_id: str) -> dict[str, Any] | None:
     """The entry, without patient, of a case that an earlier run finished, its files intact."""
     try:
         entry = dict(json.loads(_entry_path(folder, case_id).read_bytes()))
@@ -141,7 +168,7 @@ def _finished(folder: Path, case_id: str) -> dict[str, Any] | None:
     return entry if case.id == case_id and is_intact(folder, case) else None
 
 
-def _finish(folder: Path, case: Case) -> Case:
+def finish(folder: Path, case: Case) -> Case:
     """Keep the entry of a case whose files are written."""
     entry = case.model_dump(mode="json", exclude={"patient"})
     write_json(_entry_path(folder, case.id), entry)

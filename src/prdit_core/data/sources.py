@@ -67,13 +67,13 @@ def links_left_out(places: Sequence[Path]) -> list[str]:
     return [f"links to folders are not followed: {', '.join(links)}"] if links else []
 
 
-def refuse_overlap(places: Iterable[Path], out: Path) -> None:
-    """Raise `UsageError` if `out` is one of `places` or lies inside one."""
+def refuse_overlap(places: Iterable[Path], out: Path, what: str = "output") -> None:
+    """Raise `UsageError` if `out`, which is `what`, is one of `places` or lies inside one."""
     target = out.resolve()
     for place in places:
         if target.is_relative_to(place.resolve()):
             raise UsageError(
-                f"output {shown(out)} lies in input {shown(place)}; choose a folder elsewhere"
+                f"{what} {shown(out)} lies in input {shown(place)}; choose a folder elsewhere"
             )
 
 

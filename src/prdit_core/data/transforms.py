@@ -28,6 +28,7 @@ from prdit_core.data.resampling import (
 )
 from prdit_core.data.signal import SIGNAL_WINDOW, windowed
 from prdit_core.errors import InputRejected, UsageError
+from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import ARBITRARY, HU, Intensity
 from prdit_core.provenance import RESEARCH, UNITS, notice_of
 from prdit_core.volume import Volume
@@ -62,6 +63,7 @@ class Preset(BaseModel):
         lungs where the scan is longer than the field of view; "volume" takes the scan's middle
     units : of the cubes; other than HU for MR, whose signal is brought to the window by the
         percentiles of each scan
+    slab_mm : extent along z that is kept, around the middle of the cube; None: all of it
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,6 +74,7 @@ class Preset(BaseModel):
     grid: Literal["fixed", "fitted"]
     centre: Literal["body", "volume"] = "body"
     units: str = HU
+    slab_mm: FiniteFloat | None = Field(default=None, gt=0, le=2000)
 
     @model_validator(mode="after")
     def _window_is_usable(self) -> Preset:
@@ -85,12 +88,32 @@ class Preset(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_hu(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of units where they are HU, as before there were others."""
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No word of units that are HU and of a slab that is none, as before there were others."""
         content: dict[str, Any] = dump(self)
-        if self.units == HU:
-            content.pop("units", None)
+        for name, usual in (("units", HU), ("slab_mm", None)):
+            if content.get(name) == usual:
+                content.pop(name, None)
         return content
+
+    def geometry(self, size: int) -> Geometry:
+        """Grid of what scans become, with `size` voxels along the edges of the cube.
+
+        Raises
+        ------
+        UsageError
+            If the slab is no whole number of voxels, or larger than the cube.
+        """
+        whole = cubic(size, self.field_of_view_mm)
+        if self.slab_mm is None:
+            return whole
+        slices = round(self.slab_mm / whole.spacing_mm[0], 6)
+        if slices > size or slices != int(slices):
+            raise UsageError(
+                f"a slab of {self.slab_mm:g} mm is not 1 to {size} voxels of "
+                f"{whole.spacing_mm[0]:g} mm; choose another"
+            )
+        return whole.model_copy(update={"shape": (int(slices), size, size)})
 
     @property
     def intensity(self) -> Intensity:
@@ -137,8 +160,8 @@ class Conformed:
 
     Attributes
     ----------
-    volume : int16 HU, or units of the preset, (size, size, size), axial, in its true place in the
-        patient
+    volume : int16 HU, or units of the preset, on the grid of `Preset.geometry`, axial, in its true
+        place in the patient
     labels : uint8 array of the same shape, or None
     record : JSON-serialisable account of what was done
     notes : what a user should know, one line each, those of reading first
@@ -173,12 +196,13 @@ def conform(
     Raises
     ------
     UsageError
-        If `size` does not divide the working grid.
+        If `size` does not divide the working grid, or the slab does not fit it.
     InputRejected
         If the volume holds NaN or infinity, is of other units than the preset, or `labels` are on
         another grid.
     """
     check_size(size)
+    slices = preset.geometry(size).shape[0]
     _check_input(volume, preset, labels)
     is_ct = volume.units == HU
     volume, signal = (volume, {}) if is_ct else windowed(volume)
@@ -204,13 +228,23 @@ def conform(
     }
     if (notice := notice_of(volume.metadata)) != RESEARCH:
         record["notice"] = notice  # a data set of synthetic volumes says so
-    voxels = np.rint(pool_mean(cube, factor)).astype(np.int16)
+    affine = grid.pooled(factor).affine
+    affine[:3, 3] += middle(size, slices).start * affine[:3, 2]  # columns are x, y, z
+    voxels = np.rint(pool_mean(cube, factor)).astype(np.int16)[middle(size, slices)]
     return Conformed(
-        Volume(voxels, grid.pooled(factor).affine, {} if is_ct else {UNITS: preset.units}),
-        None if labels is None else _conformed_labels(labels, volume, grid, factor),
+        Volume(voxels, affine, {} if is_ct else {UNITS: preset.units}),
+        None
+        if labels is None
+        else _conformed_labels(labels, volume, grid, factor)[middle(size, slices)],
         record,
         (*volume.metadata.get("notes", ()), *_notes(landmarks, grid, padded_fraction)),
     )
+
+
+def middle(size: int, slices: int) -> slice:
+    """The slices of a slab, of the `size` of the cube."""
+    first = (size - slices) // 2
+    return slice(first, first + slices)
 
 
 def check_size(size: int) -> None:

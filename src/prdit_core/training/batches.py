@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -27,18 +27,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+Shape = tuple[int, int, int]
+
 
 class Batch(NamedTuple):
     """Volumes of one iteration, or a part of them.
 
     Attributes
     ----------
-    x0 : (B, 1, D, H, W) clean
+    x0 : (B, C, D, H, W) clean
     unit_noise : of the same shape
     t : (B,) times
     cases : names of the volumes
     iteration : counted from 0
     places : of the volumes in the batch of all processes; with the iteration a key to draw by
+    labels : numbers of their classes
     """
 
     x0: Tensor
@@ -47,6 +50,7 @@ class Batch(NamedTuple):
     cases: tuple[str, ...]
     iteration: int
     places: tuple[int, ...]
+    labels: tuple[int, ...] = ()
 
 
 class Source(Protocol):
@@ -56,8 +60,16 @@ class Source(Protocol):
     def names(self) -> Sequence[str]:
         """What to call each volume."""
 
+    @property
+    def labels(self) -> Sequence[int]:
+        """Number of the class of each volume."""
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """Grid of each volume; those of one grid make a batch."""
+
     def read(self, number: int) -> NDArray[np.float32]:
-        """Volume (D, H, W) in model units."""
+        """Volume (C, D, H, W) in model units."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +97,17 @@ class Batches(Dataset[Batch | PrditError]):
             return error
 
     def _drawn(self, iteration: int, places: range) -> Batch:
-        """All cases are seen once before any is seen again."""
-        count = len(self.source.names)
-        cases = [_case(self.seed, count, iteration * self.size + place) for place in places]
-        x0 = torch.from_numpy(np.stack([self.source.read(case) for case in cases]))[:, None]
+        """All cases of a grid are seen once before any is seen again."""
+        bucket, turn = _turn(self.seed, tuple(self.source.shapes), self.size, iteration)
+        order = partial(_case, self.seed, bucket.number, len(bucket.cases))
+        cases = [bucket.cases[order(turn * self.size + place)] for place in places]
+        x0 = torch.from_numpy(np.stack([self.source.read(case) for case in cases]))
         draws = [_draws(x0.shape[1:], self.seed, iteration, place) for place in places]
         times, noises = zip(*draws, strict=True)
         names = tuple(self.source.names[case] for case in cases)
-        return Batch(x0, torch.stack(noises), torch.cat(times), names, iteration, tuple(places))
+        labels = tuple(self.source.labels[case] for case in cases)
+        noise, t = torch.stack(noises), torch.cat(times)
+        return Batch(x0, noise, t, names, iteration, tuple(places), labels)
 
     def between(self, start: int, total: int, workers: int) -> Iterator[Batch]:
         """Batches `start` to `total` - 1, prepared ahead by `workers` processes if there are any.
@@ -156,6 +171,7 @@ def split(batch: Batch, volumes: int) -> Iterator[Batch]:
             t=batch.t[part],
             cases=batch.cases[part],
             places=batch.places[part],
+            labels=batch.labels[part],
         )
 
 
@@ -166,11 +182,54 @@ def _draws(shape: Sequence[int], seed: int, iteration: int, place: int) -> tuple
     return t, torch.randn(tuple(shape), generator=stream)
 
 
-def _case(seed: int, count: int, position: int) -> int:
-    epoch, place = divmod(position, count)
-    return int(_order(seed, count, epoch)[place])
+class Bucket(NamedTuple):
+    """Cases of one grid, of which batches are made.
+
+    Attributes
+    ----------
+    number : of the bucket; with the epoch a key to draw by
+    cases : numbers in the source
+    """
+
+    number: int
+    cases: tuple[int, ...]
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
-    return numpy_generator(Draw.ORDER, seed, 0, epoch).permutation(count)
+def _buckets(shapes: tuple[Shape, ...]) -> tuple[Bucket, ...]:
+    """One for each grid, in the order of its first case."""
+    found: dict[Shape, list[int]] = {}
+    for case, shape in enumerate(shapes):
+        found.setdefault(shape, []).append(case)
+    return tuple(Bucket(number, tuple(cases)) for number, cases in enumerate(found.values()))
+
+
+def _turn(seed: int, shapes: tuple[Shape, ...], size: int, iteration: int) -> tuple[Bucket, int]:
+    """Whose turn it is at an iteration, and how many turns the bucket had before.
+
+    In an epoch every bucket has as many turns as its cases fill batches, at least one, in random
+    order.
+    """
+    buckets = _buckets(shapes)
+    turns = [max(1, round(len(bucket.cases) / size)) for bucket in buckets]
+    rota = [bucket for bucket, count in zip(buckets, turns, strict=True) for _ in range(count)]
+    epoch, place = divmod(iteration, len(rota))
+    order = _rota(seed, len(rota), epoch)
+    bucket = rota[order[place]]
+    earlier = sum(rota[other] is bucket for other in order[:place])
+    return bucket, epoch * turns[bucket.number] + earlier
+
+
+@lru_cache(maxsize=4)
+def _rota(seed: int, count: int, epoch: int) -> NDArray[np.int64]:
+    return numpy_generator(Draw.ROTA, seed, 0, epoch).permutation(count)
+
+
+def _case(seed: int, bucket: int, count: int, position: int) -> int:
+    epoch, place = divmod(position, count)
+    return int(_order(seed, bucket, count, epoch)[place])
+
+
+@lru_cache(maxsize=64)
+def _order(seed: int, bucket: int, count: int, epoch: int) -> NDArray[np.int64]:
+    return numpy_generator(Draw.ORDER, seed, bucket, epoch).permutation(count)

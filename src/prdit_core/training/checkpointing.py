@@ -38,11 +38,19 @@ KEPT = 2
 
 
 def save(
-    folder: RunFolder, trainer: Trainer, header: Header, averaged: Mapping[str, Tensor]
+    folder: RunFolder,
+    trainer: Trainer,
+    header: Header,
+    averaged: Mapping[str, Tensor],
+    codec: Mapping[str, Tensor] | None,
 ) -> Path:
     """Write averaged weights, raw weights and optimisers; all processes must call.
 
     The newest `KEPT` checkpoints stay, and the one with the lowest validation loss.
+
+    Parameters
+    ----------
+    codec : weights of what decodes the network's states; None: they are voxels
     """
     raw, moments = trainer.weights(), trainer.moments()
     path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
@@ -55,7 +63,7 @@ def save(
         for file in (folder.metrics, folder.history):  # before what says that they are whole
             if file.exists():
                 sync(file)
-        save_checkpoint(path, header, averaged, add)
+        save_checkpoint(path, header, averaged, add, codec=codec)
         _prune(folder.path)
         return path
 
@@ -64,14 +72,14 @@ def save(
 
 def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     """Take up the newest checkpoint that is whole; its iteration, and what to say of it."""
-    path, said = by_first(trainer.fabric, lambda: _newest_whole(folder.path))
+    path, notes = by_first(trainer.fabric, lambda: _newest_whole(folder.path))
     if path is None:
-        return 0, (*said, "nothing was saved yet: starting from the beginning")
+        return 0, (*notes, "nothing was saved yet: starting from the beginning")
     header = read_header(path)
     weights = read_weights(path, header)
     trainer.restore(load_tensors(path / RAW), weights, load_tensors(path / MOMENTS))
     iteration = int(header.record["iteration"])
-    return iteration, (*said, f"resumed from iteration {iteration}")
+    return iteration, (*notes, f"resumed from iteration {iteration}")
 
 
 def go_on(players: Sequence[Player], start: Path) -> None:
@@ -81,13 +89,13 @@ def go_on(players: Sequence[Player], start: Path) -> None:
     kept = load_tensors(start / RAW)
     for player in players[1:]:
         own = player.network.state_dict()
-        found = {name: kept.get(f"{player.name}.{name}") for name in own}
-        if all(w is not None and w.shape == own[name].shape for name, w in found.items()):
-            player.network.load_state_dict(found)
+        weights = {name: kept.get(f"{player.name}.{name}") for name in own}
+        if all(w is not None and w.shape == own[name].shape for name, w in weights.items()):
+            player.network.load_state_dict(weights)
 
 
 def _newest_whole(run: Path) -> tuple[Path | None, list[str]]:
-    said: list[str] = []
+    notes: list[str] = []
     for path in reversed(saved(run)):
         try:
             read_weights(path, read_header(path))  # which verifies all files of the folder
@@ -97,10 +105,10 @@ def _newest_whole(run: Path) -> tuple[Path | None, list[str]]:
             raise
         except CheckpointError as error:
             aside = set_aside(path)
-            said.append(f"damaged, set aside as {shown(aside.name)}: {error}")
+            notes.append(f"damaged, set aside as {shown(aside.name)}: {error}")
             continue
-        return path, said
-    return None, said
+        return path, notes
+    return None, notes
 
 
 def _prune(run: Path) -> None:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from prdit_core.config import TrainingConfig
+from prdit_core.data.classed import one_grid, open_data
 from prdit_core.runs.metrics import LEVELS
+from prdit_core.training.ema import EVERY_STEP, Pace
+from prdit_core.training.volumes import AnyData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.schedule import AnySchedule
     from prdit_core.training.batches import Source
 
 C = TypeVar("C", bound=TrainingConfig)
+D = TypeVar("D", bound=AnyData)
 
 
 def _nothing_moves(iteration: int) -> None:
@@ -33,11 +37,11 @@ class Losses(NamedTuple):
 
     Attributes
     ----------
-    told : what metrics and curves show, by the names of `Player.kinds`, each (B,)
+    terms : what metrics and curves show, by the names of `Player.kinds`, each (B,)
     objective : (B,) what is minimised, which may hold further terms
     """
 
-    told: dict[str, Tensor]
+    terms: dict[str, Tensor]
     objective: Tensor
 
 
@@ -52,7 +56,7 @@ class Player:
     objective : module that turns a `Batch` into `Losses`. Its forward is the only call in which
         engines set precision and exchange gradients. Weights of another player that it needs must
         not be among its own: hold that module in a tuple
-    kinds : names of the losses told, no two players' the same
+    kinds : names of the terms, no two players' the same
     optimiser : made of the weights and the peak of the learning rate
     begins : iteration from which it plays; before that it has no losses and nothing moves
     """
@@ -75,6 +79,7 @@ class Task:
     judge : the objective that a network is validated by; its losses are kinds of the first player,
         "total" among them, and depend on weights and batch only
     levels : spans of t that volumes are judged in; 1 where nothing is noised
+    pace : of the averaged weights
     after_step : what moves by no gradient, in all processes after all players have stepped; of
         the iteration
     fit : fills in what of an averaged network follows from the volumes trained on, before it is
@@ -84,6 +89,7 @@ class Task:
     players: tuple[Player, ...]
     judge: Callable[[Any], nn.Module]
     levels: int = LEVELS
+    pace: Pace = EVERY_STEP
     after_step: Callable[[int], None] = _nothing_moves
     fit: Callable[[Any, Source], dict[str, Any]] | None = None
 
@@ -108,6 +114,7 @@ class Plan:
     begun : what is taken of the checkpoint to go on from; None: there is none
     resolved : settings that were None, or are another family's way to say the same
     notes : what was decided for the user
+    codec : checkpoint of what decodes the network's states; None: they are voxels
     """
 
     network: NetworkConfig
@@ -115,9 +122,10 @@ class Plan:
     begun: Header | None
     resolved: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    codec: Path | None = None
 
 
-class Recipe(ABC, Generic[C]):
+class Recipe(ABC, Generic[C, D]):
     """One stage of a family: pure decisions first, the network last.
 
     Attributes
@@ -129,8 +137,18 @@ class Recipe(ABC, Generic[C]):
     needs_start: bool = False
     shards: tuple[type[nn.Module], ...] = ()
 
+    def opened(self, config: C) -> D:
+        """The data of a run: for most stages one set of one grid.
+
+        Raises
+        ------
+        UsageError, InputRejected
+            If they are of another kind, or cannot be trusted.
+        """
+        return cast("D", one_grid(open_data(config.data), f"stage {config.stage}"))
+
     @abstractmethod
-    def plan(self, config: C, data: PreparedData, start: Header | None) -> Plan:
+    def plan(self, config: C, data: D, start: Header | None) -> Plan:
         """Decide what is trained, and how long, fast and tightly clipped unless the user says.
 
         `Plan.resolved` holds at least "iterations", "lr" and "clip".

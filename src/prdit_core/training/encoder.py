@@ -76,8 +76,8 @@ class Lesson:
         drawn = rng.choice(len(self.examples), BATCH, replace=len(self.examples) < BATCH)
         pairs = [self._spoilt(self.examples[index], rng) for index in drawn]
         x = self.intensity.to_model(np.stack([voxels for voxels, _ in pairs]))
-        said = np.stack([said for _, said in pairs])
-        return torch.from_numpy(x[:, None]), torch.from_numpy(said)
+        answers = np.stack([answers for _, answers in pairs])
+        return torch.from_numpy(x[:, None]), torch.from_numpy(answers)
 
     def clean(self) -> Iterator[Tensor]:
         """All phantoms as they are, (1, 1, 64, 64, 64) each."""
@@ -154,9 +154,9 @@ class EncoderTrainer:
         for group in self.optimiser.param_groups:
             group["lr"] = PEAK_LR * learning(iteration, self.iterations)
         x, targets = self.lesson.batch(iteration)
-        said = self.answers(self.model(x))
+        predictions = self.answers(self.model(x))
         whole = targets[:, -1] == 0  # a shuffled chest has no anatomy to speak of
-        wrong = (said - targets).square()
+        wrong = (predictions - targets).square()
         where, faults = wrong[whole, : -len(FAULTS)], wrong[:, -len(FAULTS) :].mean()
         where = where.mean() if whole.any() else where.sum()  # all may be shuffled
         self.optimiser.zero_grad()

@@ -86,18 +86,18 @@ def of_all(fabric: Fabric, items: list[str]) -> list[str]:
     """Items of all processes, in their order."""
     if fabric.world_size == 1:
         return items
-    found: list[list[str]] = [[] for _ in range(fabric.world_size)]
-    torch.distributed.all_gather_object(found, items)
-    return [item for part in found for item in part]
+    parts: list[list[str]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def by_place(tensor: Tensor) -> Tensor:
     """Items (B, ...) of all processes, which have as many each, by their places in the batch."""
     if not torch.distributed.is_initialized():
         return tensor
-    found = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(found, tensor.contiguous())
-    return torch.stack(found, dim=1).flatten(0, 1)
+    gathered = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(gathered, tensor.contiguous())
+    return torch.stack(gathered, dim=1).flatten(0, 1)
 
 
 def whole(tensor: Tensor) -> Tensor:

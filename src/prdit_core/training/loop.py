@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prdit_core.training.events import Levels, Loss
     from prdit_core.training.rate import Rate
 
-Told = dict[str, torch.Tensor]  # losses by kind, each (B,)
+Terms = dict[str, torch.Tensor]  # losses by kind, each (B,)
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Tally:
     ----------
     kinds : names of the losses
     sums : (kinds + 1, LEVELS) float64: each loss, and the number of volumes
-    asked : how many processes were asked to stop
+    stop_requests : how many processes were asked to stop
     """
 
     kinds: tuple[str, ...]
     sums: Tensor
-    asked: int
+    stop_requests: int
 
     def loss(self) -> Loss:
         """Means over everything."""
@@ -61,15 +61,15 @@ class Tally:
         }
 
 
-def sums_by_level(told: Told, t: Tensor) -> Tensor:
+def sums_by_level(terms: Terms, t: Tensor) -> Tensor:
     """Sums as in `Tally`, from losses (B,) and times (B,)."""
     level = (t.double() / T * LEVELS).ceil().long().clamp(1, LEVELS) - 1
-    values = torch.stack([*told.values(), torch.ones_like(t)])
+    values = torch.stack([*terms.values(), torch.ones_like(t)])
     empty = torch.zeros(len(values), LEVELS, dtype=torch.float64, device=t.device)
     return empty.index_add_(1, level, values.double())
 
 
-def joined(parts: Sequence[Told]) -> Told:
+def joined(parts: Sequence[Terms]) -> Terms:
     """Losses of the parts of a batch as those of the whole."""
     return {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
 
@@ -114,12 +114,12 @@ class Turn:
             for weight in others:
                 weight.requires_grad_(True)
 
-    def backward(self, part: Batch, share: float, *, last: bool) -> Told:
+    def backward(self, part: Batch, share: float, *, last: bool) -> Terms:
         """Add a part's gradient; processes exchange theirs after the last part only."""
         with self.fabric.no_backward_sync(self.objective, enabled=not last):
             losses = self.objective(lambda: part)
             self.fabric.backward(losses.objective.mean() * share)
-        return {kind: losses.told[kind].detach() for kind in self.player.kinds}
+        return {kind: losses.terms[kind].detach() for kind in self.player.kinds}
 
     def clipped_norm(self, clip: float) -> Tensor:
         """Norm of the gradient before it is clipped."""
@@ -193,16 +193,16 @@ class Trainer:
         self.clip = clip
         self.micro_batch = micro_batch
         self.turns = [Turn(player, fabric, rate.peak) for player in task.players]
-        self.ema = Ema(task.network, decay)
+        self.ema = Ema(task.network, decay, task.pace)
 
-    def advance(self, batch: Batch, asked: bool = False) -> tuple[Tally, float]:
+    def advance(self, batch: Batch, stop_requested: bool = False) -> tuple[Tally, float]:
         """One step of every player that plays, on this process's share of a batch.
 
         All gradients are taken at the same weights.
 
         Parameters
         ----------
-        asked : whether this process was asked to stop, which all get to know
+        stop_requested : whether this process was asked to stop, which all get to know
 
         Returns
         -------
@@ -214,17 +214,17 @@ class Trainer:
         NumericalError
             If a loss or gradient is not finite; weights and average are left as they were.
         """
-        told: Told = {}
+        terms: Terms = {}
         turns = [turn for turn in self.turns if batch.iteration >= turn.player.begins]
         for turn in turns:
             with turn.alone(self.turns):
-                told |= self._backward(turn, batch)
-        tally = self._shared(told, batch, asked)
+                terms |= self._backward(turn, batch)
+        tally = self._shared(terms, batch, stop_requested)
         norms = torch.stack([turn.clipped_norm(self.clip) for turn in turns])
         if not (torch.isfinite(tally.sums).all() and torch.isfinite(norms).all()):
             for turn in turns:
                 turn.optimiser.zero_grad()
-            raise NumericalError(self._not_finite(told, batch))
+            raise NumericalError(self._not_finite(terms, batch))
         for turn in turns:
             turn.step(self.rate.at(batch.iteration))
         self.task.after_step(batch.iteration)
@@ -252,7 +252,7 @@ class Trainer:
         for turn in self.turns:
             turn.restore(raw, moments)
 
-    def _backward(self, turn: Turn, batch: Batch) -> Told:
+    def _backward(self, turn: Turn, batch: Batch) -> Terms:
         parts = list(split(batch, self.micro_batch))
         return joined(
             [
@@ -265,18 +265,18 @@ class Trainer:
             ]
         )
 
-    def _shared(self, told: Told, batch: Batch, asked: bool) -> Tally:
+    def _shared(self, terms: Terms, batch: Batch, stop_requested: bool) -> Tally:
         """What all processes must know of the iteration, in one exchange."""
-        own = sums_by_level(told, self.fabric.to_device(batch.t))
-        flag = torch.full((1,), float(asked), dtype=own.dtype, device=own.device)
+        own = sums_by_level(terms, self.fabric.to_device(batch.t))
+        flag = torch.full((1,), float(stop_requested), dtype=own.dtype, device=own.device)
         numbers = torch.cat([own.flatten(), flag])
         if self.fabric.world_size > 1:
             numbers = cast("Tensor", self.fabric.all_reduce(numbers, reduce_op="sum"))
-        return Tally(tuple(told), numbers[:-1].reshape(own.shape).cpu(), int(numbers[-1]))
+        return Tally(tuple(terms), numbers[:-1].reshape(own.shape).cpu(), int(numbers[-1]))
 
-    def _not_finite(self, told: Told, batch: Batch) -> str:
+    def _not_finite(self, terms: Terms, batch: Batch) -> str:
         """Names the cases whose own loss is not finite, else the whole batch."""
-        sound = torch.isfinite(torch.stack(list(told.values()))).all(dim=0).tolist()
+        sound = torch.isfinite(torch.stack(list(terms.values()))).all(dim=0).tolist()
         bad = [case for case, good in zip(batch.cases, sound, strict=True) if not good]
         cases = of_all(self.fabric, bad) or of_all(self.fabric, list(batch.cases))
         return (
@@ -292,18 +292,18 @@ def run_loop(
     *,
     start: int,
     total: int,
-    asked: Callable[[], bool],
+    stop_requested: Callable[[], bool],
 ) -> Iterator[TrainStep]:
     """Iterations `start` to `total` - 1; each is yielded once its weights are updated.
 
     Parameters
     ----------
     batches : from batch number `start` on
-    asked : whether to stop; the loop ends after the iteration in which any process says so
+    stop_requested : the loop ends after the iteration in which it is true in any process
     """
     for iteration in range(start, total):
         begun = time.monotonic()
-        tally, norm = trainer.advance(next(batches), asked())
+        tally, norm = trainer.advance(next(batches), stop_requested())
         yield TrainStep(
             index=iteration + 1,
             total=total,
@@ -312,7 +312,7 @@ def run_loop(
             grad_norm=norm,
             lr=trainer.rate.at(iteration),
             seconds=time.monotonic() - begun,
-            asked_to_stop=tally.asked > 0,
+            asked_to_stop=tally.stop_requests > 0,
         )
-        if tally.asked:
+        if tally.stop_requests:
             return

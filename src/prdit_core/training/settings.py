@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.machine import (
@@ -20,17 +21,28 @@ from prdit_core.noise import NOISE_KEYS
 from prdit_core.provenance import torch_version
 from prdit_core.training.rate import Rate
 from prdit_core.training.stages import stage_of
+from prdit_core.training.volumes import leading
 
 if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import TrainingConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.intensity import Intensity
     from prdit_core.training.contracts import Plan, Recipe
+    from prdit_core.training.volumes import AnyData
 
 N = TypeVar("N", int, float)
 # What may differ between a run and its continuation. Data and start are compared by their hashes.
-_FREE = {"run", "data", "start", "model", "iterations", "preview_every", "save_every", "workers"}
+_FREE = {
+    "run",
+    "data",
+    "start",
+    "codec",
+    "model",
+    "iterations",
+    "preview_every",
+    "save_every",
+    "workers",
+}
 # What may differ too, but then the result is not bit for bit that of one go.
 _NOTED = {"threads", "version", "torch", "device", "strategy", "processes", "micro_batch"}
 # What no --allow-change can change, since the checkpoint is made of it.
@@ -51,7 +63,7 @@ class Settings:
     """
 
     config: TrainingConfig
-    recipe: Recipe[Any]
+    recipe: Recipe[Any, Any]
     plan: Plan
     intensity: Intensity
     facts: dict[str, Any]
@@ -63,7 +75,7 @@ class Settings:
 
     def provenance(self) -> dict[str, Any]:
         """What checkpoints carry: everything but folders of this machine."""
-        private = ("run", "data", "start")
+        private = ("run", "data", "start", "codec")
         settings = {k: v for k, v in self.recorded()["settings"].items() if k not in private}
         return settings | self.facts
 
@@ -89,7 +101,7 @@ class Settings:
         return _resolved(self.config.micro_batch)
 
 
-def resolve(config: TrainingConfig, data: PreparedData, start: Header | None) -> Settings:
+def resolve(config: TrainingConfig, data: AnyData, start: Header | None) -> Settings:
     """Replace every None.
 
     Parameters
@@ -110,7 +122,11 @@ def resolve(config: TrainingConfig, data: PreparedData, start: Header | None) ->
             f"stage {config.stage} starts from a checkpoint: give the run or checkpoint with --from"
         )
     plan = recipe.plan(config, data, start)
-    intensity = data.intensity if start is None else _intensity(config, data, start)
+    first = leading(data)
+    if start is None or not isinstance(data, PreparedData):
+        intensity = first.intensity
+    else:
+        intensity = _intensity(config, data, start)
     batch, notes = _batch(config, cases, here.world)
     if not data.validation:
         notes.append("one patient only: nothing is held out, so there is no validation")
@@ -134,7 +150,7 @@ def resolve(config: TrainingConfig, data: PreparedData, start: Header | None) ->
         "network": plan.network.model_dump(mode="json"),
         "schedule": plan.schedule.model_dump(mode="json"),
         "intensity": intensity.model_dump(mode="json"),
-        "shape": list(data.geometry.shape),
+        "shape": list(first.geometry.shape),
         "processes": here.world,
         "noise_keys": NOISE_KEYS,
         "version": package_version(),

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.patch.config import PatchTraining
-from prdit_core.training.families.latent.settings import AutoencoderTraining, JointTraining
+from prdit_core.training.families.latent.settings import (
+    AutoencoderTraining,
+    FlowTraining,
+    JointTraining,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +35,11 @@ class Stage:
     name: str
     family: str
     settings: type[TrainingConfig]
-    recipe: Callable[[], Recipe[Any]]
+    recipe: Callable[[], Recipe[Any, Any]]
 
 
 def _prdit(name: str) -> Stage:
-    def recipe() -> Recipe[Any]:
+    def recipe() -> Recipe[Any, Any]:
         from prdit_core.training.families.prdit.recipe import PRDiTRecipe
         from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 
@@ -44,22 +48,28 @@ def _prdit(name: str) -> Stage:
     return Stage(name, "prdit", TrainConfig, recipe)
 
 
-def _patch() -> Recipe[Any]:
+def _patch() -> Recipe[Any, Any]:
     from prdit_core.training.families.patch import PatchRecipe
 
     return PatchRecipe()
 
 
-def _autoencoder() -> Recipe[Any]:
+def _autoencoder() -> Recipe[Any, Any]:
     from prdit_core.training.families.latent.autoencoder import AutoencoderRecipe
 
     return AutoencoderRecipe()
 
 
-def _joint() -> Recipe[Any]:
+def _joint() -> Recipe[Any, Any]:
     from prdit_core.training.families.latent.autoencoder import JointRecipe
 
     return JointRecipe()
+
+
+def _flow() -> Recipe[Any, Any]:
+    from prdit_core.training.families.latent.flow import FlowRecipe
+
+    return FlowRecipe()
 
 
 STAGES = {
@@ -72,6 +82,7 @@ STAGES = {
         Stage("patch", "patch", PatchTraining, _patch),
         Stage("autoencoder", "patch-volume", AutoencoderTraining, _autoencoder),
         Stage("autoencoder-joint", "patch-volume", JointTraining, _joint),
+        Stage("latent", "latent", FlowTraining, _flow),
     )
 }
 

@@ -39,18 +39,19 @@ def validate(
     NumericalError
         If a loss is not finite.
     """
-    told, times = [], []
+    terms, times = [], []
     device = next(judge.parameters()).device
     for number, case in enumerate(held_out.names[:CASES]):
-        x0 = torch.from_numpy(held_out.read(number))[None, None].to(device)
+        x0 = torch.from_numpy(held_out.read(number))[None].to(device)
+        label = (held_out.labels[number],)
         for level in range(levels):
             noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
             t = torch.tensor([T * (level + 0.5) / levels], device=device)
-            batch = Batch(x0, noise.to(device), t, (case,), level, (number,))
-            told.append(judge(batch).told)
+            batch = Batch(x0, noise.to(device), t, (case,), level, (number,), label)
+            terms.append(judge(batch).terms)
             times.append(t)
-    sums = sums_by_level(joined(told), torch.cat(times)).cpu()
+    sums = sums_by_level(joined(terms), torch.cat(times)).cpu()
     if not torch.isfinite(sums).all():
         raise NumericalError(f"iteration {iteration}: the validation loss is not finite")
-    tally = Tally(tuple(told[0]), sums, asked=0)
+    tally = Tally(tuple(terms[0]), sums, stop_requests=0)
     return Validated(iteration, tally.loss(), tally.levels())

@@ -26,6 +26,7 @@ from prdit_core.data.outcomes import (
     ScanTally,
     update_report,
 )
+from prdit_core.data.paired_labels import LabelFolder
 from prdit_core.data.patients import is_known
 from prdit_core.data.phantoms import CT, region_of
 from prdit_core.data.preparing import (
@@ -75,6 +76,7 @@ def preprocess_steps(
     size: int,
     out: str | Path,
     read_options: ReadOptions = AS_STATED,
+    labels: str | Path | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     workers: int = 1,
@@ -86,6 +88,9 @@ def preprocess_steps(
     takes them out. `report.json` in `out` says what became of each scan; it names files, so it is
     not for sharing, as `source` of the events and `patients.json`, which tells patients apart.
     All else names neither files nor patients.
+
+    `labels` is a folder of label maps, one of each scan and on its grid (see `LabelFolder`): they
+    are prepared with the scans, nearest neighbour, and lie beside them as those of phantoms do.
 
     Yields
     ------
@@ -101,15 +106,18 @@ def preprocess_steps(
     RunBusy
         If another command that changes `out` does not come to an end.
     InputRejected
-        If there is no scan, or none that can be used, or a folder cannot be listed.
+        If there is no scan, or none that can be used, a folder cannot be listed, or `labels` is no
+        folder of label maps.
     PartialFailure
         After DataSetWritten, if some scans were rejected.
     """
     folder, places = named(out), [named(source) for source in sources]
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
-    refuse_overlap(places, folder)
+    maps = _label_folder(labels, places)
+    refuse_overlap([*places, *([maps.folder] if maps else [])], folder)
     _check_modality(preset, read_options)
     scans = find_sources(places)
     if not scans:
@@ -123,12 +131,15 @@ def preprocess_steps(
         "seed": seed,
         "validation_fraction": validation_fraction,
     }
+    if maps:  # of which data sets without say nothing
+        settings["labels"] = maps.names or "numbers"
     claim_folder(folder, settings)
-    prepare = partial(prepare_scan, folder, preset, size, read_options)
+    prepare = partial(prepare_scan, folder, preset, size, read_options, maps)
     tally = ScanTally(scans, cases_in(folder))
     for result in in_order(prepare, scans, workers):
         yield tally.add(result)
-    members = add_cases(folder, tally.kept, settings, {}) if tally.kept else None
+    names = maps.names if maps else {}
+    members = add_cases(folder, tally.kept, settings, names) if tally.kept else None
     report = shown(update_report(folder, tally))
     if members is None:
         raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
@@ -148,6 +159,7 @@ def preprocess(
     size: int,
     out: str | Path,
     read_options: ReadOptions = AS_STATED,
+    labels: str | Path | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     workers: int = 1,
@@ -160,6 +172,7 @@ def preprocess(
             size=size,
             out=out,
             read_options=read_options,
+            labels=labels,
             validation_fraction=validation_fraction,
             seed=seed,
             workers=workers,
@@ -175,6 +188,7 @@ def phantom_steps(
     out: str | Path,
     region: str = "chest",
     modality: str = CT,
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> Iterator[PreparationEvent]:
@@ -183,6 +197,10 @@ def phantom_steps(
     The modality is ct, or t1 or t2 for MR of the head. Phantom i depends on region, seed and i
     alone, and its scan on the modality too. The same call goes on where it was stopped; a
     higher count adds to it, a lower one leaves it as it is.
+
+    Parameters
+    ----------
+    slab_mm : extent along z that is kept of each; None: all of the cube
 
     Yields
     ------
@@ -196,7 +214,9 @@ def phantom_steps(
         If `out` cannot be written or holds something else.
     """
     folder, preset = named(out), phantom_preset(region, modality)
+    preset = preset.model_copy(update={"slab_mm": slab_mm})
     check_size(size)
+    preset.geometry(size)
     check_fraction(validation_fraction)
     check_workers(workers)
     if not 1 <= count <= MAX_PHANTOMS or seed < 0:
@@ -215,7 +235,7 @@ def phantom_steps(
     if modality != CT:
         settings["modality"] = modality
     claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, region, modality, size, seed)
+    prepare = partial(prepare_phantom, folder, region, modality, preset, size, seed)
     cases = []
     for index, result in enumerate(in_order(prepare, range(count), workers)):
         cases.append(result.case)
@@ -233,6 +253,7 @@ def phantoms(
     out: str | Path,
     region: str = "chest",
     modality: str = CT,
+    slab_mm: float | None = None,
     validation_fraction: float = 0.1,
     workers: int = 1,
 ) -> DataSetWritten:
@@ -245,10 +266,19 @@ def phantoms(
             out=out,
             region=region,
             modality=modality,
+            slab_mm=slab_mm,
             validation_fraction=validation_fraction,
             workers=workers,
         )
     )
+
+
+def _label_folder(labels: str | Path | None, places: Sequence[Path]) -> LabelFolder | None:
+    """The label maps, which must not lie among the scans: they would be taken for some."""
+    if labels is None:
+        return None
+    refuse_overlap(places, named(labels), "label maps")
+    return LabelFolder.open(named(labels))
 
 
 def _check_modality(preset: Preset, options: ReadOptions) -> None:

@@ -17,36 +17,40 @@ from prdit_core.verbs.generate import DEFAULTS, generate_steps
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from prdit_core.data.datasets import PreparedData
     from prdit_core.models.codec import Codec
     from prdit_core.models.prior import Prior
-    from prdit_core.training.volumes import Volumes
 
 T_SHOWN = 600.0
 
 
-def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Path) -> Path:
+def preview(
+    prior: Prior, example: NDArray[np.float32], caption: str, *, seed: int, path: Path
+) -> Path:
     """Write four rows: a volume, its noisy state, its predicted x0, and a generated volume.
 
     A sum of parts with a refiner gets one more: what lies below it predicts, upsampled.
 
     Parameters
     ----------
-    example : the first of these is shown, called `caption`
+    example : a clean state (C, D, H, W) that is shown, called `caption`
     """
-    schedule = prior.schedule
-    x0 = torch.from_numpy(example.read(0))[None, None].to(prior.device)
+    schedule, codec = prior.schedule, prior.codec
+    x0 = torch.from_numpy(example)[None].to(prior.device)
     noise = unit_noise(prior.shape, Draw.PREVIEW, seed).to(prior.device) * schedule.noise_std
     x_t = add_noise(schedule, x0, noise, torch.tensor([T_SHOWN]))
     total, rough = _seen(prior, x_t)
     (last,) = deque(generate_steps(prior, seed=seed), maxlen=1)
     rows = [
-        (caption, x0),
-        (f"with noise, t = {T_SHOWN:g}", x_t),
+        (caption, codec.decode(x0)),
+        (f"with noise, t = {T_SHOWN:g}", codec.preview(x_t)),
         *(("x0 predicted by the base, upsampled", x0) for x0 in rough),
-        ("its predicted x0", total),
-        (f"generated, {DEFAULTS.steps} steps ({SYNTHETIC})", last.x0),
+        ("its predicted x0", codec.decode(total)),
+        (f"generated, {DEFAULTS.steps} steps ({SYNTHETIC})", codec.decode(last.x0)),
     ]
     panels = [
         Panel(x[0, 0].cpu().numpy(), prior.geometry.spacing_mm, prior.intensity.model_range, text)
@@ -56,17 +60,25 @@ def preview(prior: Prior, example: Volumes, caption: str, *, seed: int, path: Pa
 
 
 def preview_codec(
-    codec: Codec, example: Volumes, caption: str, *, device: torch.device, name: str, path: Path
+    codec: Codec,
+    example: NDArray[np.float32],
+    data: PreparedData,
+    caption: str,
+    *,
+    device: torch.device,
+    name: str,
+    path: Path,
 ) -> Path:
     """Write four rows: a volume, what is decoded of it, how they differ, and the live view.
 
     Parameters
     ----------
-    example : the first of these is shown, called `caption`
+    example : a volume (C, D, H, W) that is shown, called `caption`
+    data : what it is of
     device : where the codec is
     """
-    window = low, high = example.intensity.model_range
-    x = torch.from_numpy(example.read(0))[None, None].to(device)
+    window = low, high = data.intensity.model_range
+    x = torch.from_numpy(example)[None].to(device)
     z = codec.encode(x)
     decoded = codec.decode(z)
     error = float((decoded - x).square().mean().sqrt())
@@ -78,7 +90,7 @@ def preview_codec(
         (f"difference, from {-tenth:g} to {tenth:g}", decoded - x, (-tenth, tenth), "signed"),
         ("live view: latents, linearly", codec.preview(z), window, "grey"),
     ]
-    spacing_mm = example.data.geometry.spacing_mm
+    spacing_mm = data.geometry.spacing_mm
     panels = [
         Panel(shown[0, 0].cpu().numpy(), spacing_mm, limits, text, palette)
         for text, shown, limits, palette in rows
@@ -88,7 +100,7 @@ def preview_codec(
 
 def _seen(prior: Prior, x_t: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Clean volume that is predicted, and without what a refiner adds to it where there is one."""
-    if len(prior.sizes) == 1:
+    if prior.parts is None or len(prior.sizes) == 1:
         return prior.denoise(x_t, T_SHOWN).x0, []
     decomposition = prior.decompose(x_t, T_SHOWN)
     rough = (

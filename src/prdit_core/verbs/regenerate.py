@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from prdit_core.checkpoints.expected_data import expected_data
 from prdit_core.data.resampling import WorkingGrid, averaged, image_of, pool_mean, resample
-from prdit_core.data.transforms import OUTSIDE, conform
+from prdit_core.data.transforms import OUTSIDE, conform, middle
 from prdit_core.errors import UsageError
 from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.provenance import SYNTHETIC
@@ -97,7 +97,7 @@ def forget(prior: Prior, scan: Volume, region: NDArray[Any]) -> Forgotten:
     grid = WorkingGrid(edge, expected.preset.field_of_view_mm / edge, centre)
     left = image_of((~region).astype(np.float32), scan.affine)
     share = pool_mean(resample(averaged(left, grid.spacing_mm), grid, 0.0), edge // expected.size)
-    known = share >= _KNOWN
+    known = share[middle(expected.size, conformed.volume.shape[0])] >= _KNOWN
     if not known.any():
         raise UsageError(
             f"the region leaves nothing that {prior.name} could go by; paint less, or generate a "
@@ -106,9 +106,11 @@ def forget(prior: Prior, scan: Volume, region: NDArray[Any]) -> Forgotten:
     seen = Volume(conformed.volume.voxels_hu.astype(np.float32), conformed.volume.affine)
     forgotten = Forgotten(scan, region, simulate(seen, mask_of(known)))
     if np.any(_on_scan(forgotten, seen)[region[forgotten.box]] == OUTSIDE):
+        slab = expected.preset.slab_mm
+        part = "" if slab is None else f"{slab:g} mm slab of the "
         raise UsageError(
-            f"the region reaches beyond the {prior.geometry.field_of_view_mm:g} mm cube around "
-            "the body that the model sees; paint nearer to the middle"
+            f"the region reaches beyond the {part}{prior.geometry.field_of_view_mm:g} mm cube "
+            "around the body that the model sees; paint nearer to the middle"
         )
     return forgotten
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.checkpoints.catalog import find, newest
+from prdit_core.checkpoints.catalog import codec_of, find, newest
 from prdit_core.checkpoints.store import Header, read_header, read_weights
-from prdit_core.data.classed import folders_of, one_grid, open_data
+from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
+from prdit_core.models.codec import Identity
 from prdit_core.models.families import expected_shapes, family_of
 from prdit_core.models.prior import Prior
 from prdit_core.provenance import SYNTHETIC
@@ -26,8 +28,9 @@ from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped
 from prdit_core.training.loop import Trainer, run_loop
 from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
+from prdit_core.training.stages import stage_of
 from prdit_core.training.validation import validate
-from prdit_core.training.volumes import Volumes
+from prdit_core.training.volumes import held_out, leading, shapes_of, trained_on
 from prdit_core.verbs.preview import preview, preview_codec
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prdit_core.config import TrainingConfig
-    from prdit_core.data.datasets import Case, PreparedData
+    from prdit_core.training.volumes import AnyData
 
 
 def never() -> bool:
@@ -64,9 +67,8 @@ def train_steps(
     UsageError, InputRejected, CheckpointError, OutputError, MemoryLimit, NumericalError, RunBusy
         One line each; what was saved stays.
     """
-    named = open_data(config.data)
-    refuse_overlap(folders_of(named), config.run)
-    data = one_grid(named, f"stage {config.stage}")
+    data = stage_of(config.stage).recipe().opened(config)
+    refuse_overlap(folders_of(data), config.run)
     start = None if config.start is None else find(config.start)
     settings = resolve(config, data, None if start is None else read_header(start))
     resolved = settings.config
@@ -101,7 +103,7 @@ class _Run:
     """Everything a run needs, made ready before the first iteration."""
 
     settings: Settings
-    data: PreparedData
+    data: AnyData
     trainer: Trainer
     folder: RunFolder
 
@@ -136,7 +138,7 @@ class _Run:
         done = saved_at = start
         batches = self._batches().between(start, total, config.workers)
         wished = lambda: asked() or self._stop_file()  # noqa: E731
-        steps = run_loop(self.trainer, batches, start=start, total=total, asked=wished)
+        steps = run_loop(self.trainer, batches, start=start, total=total, stop_requested=wished)
         try:
             for step in steps:
                 done, last = step.index, step.index == total
@@ -194,19 +196,21 @@ class _Run:
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
         judge = self.trainer.task.judge(self._averaged())
-        held_out = self._volumes(self.data.validation)
+        judged = held_out(self.data, self.settings.intensity)
         seed, levels = self.settings.config.seed, self.trainer.task.levels
         return by_first(
             self.trainer.fabric,
-            lambda: validate(judge, held_out, iteration, seed=seed, levels=levels),
+            lambda: validate(judge, judged, iteration, seed=seed, levels=levels),
         )
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
         module, _ = self._fitted()
-        held_out = self.data.validation
-        example = self._volumes(held_out or self.data.train)
-        caption = "held-out volume" if held_out else "training volume"
+        source = held_out if self.data.validation else trained_on
+        example = source(self.data, self.settings.intensity)
+        caption = "held-out volume" if self.data.validation else "training volume"
+        if self.settings.plan.codec is not None:
+            caption += ", decoded from its latents"
         name = f"stage {self.settings.config.stage}, iteration {iteration}"
         path = self.folder.previews / f"iteration-{iteration:08d}.png"
         family = family_of(self.settings.plan.network)
@@ -214,9 +218,15 @@ class _Run:
         def write() -> Path:
             if family.codec is not None:
                 codec, device = family.codec(module), self.trainer.fabric.device
-                return preview_codec(codec, example, caption, device=device, name=name, path=path)
+                first = leading(self.data)
+                return preview_codec(
+                    codec, example.read(0), first, caption, device=device, name=name, path=path
+                )
             prior, seed = self._prior(module, name), self.settings.config.seed
-            return preview(prior, example, caption, seed=seed, path=path)
+            if prior.classes:
+                named = prior.classes[example.labels[0]]
+                prior = prior.of_class(named).at_shape(example.shapes[0])
+            return preview(prior, example.read(0), caption, seed=seed, path=path)
 
         return by_first(self.trainer.fabric, write)
 
@@ -226,35 +236,40 @@ class _Run:
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
-            "preset": self.data.manifest.preset.model_dump(mode="json"),
+            "preset": leading(self.data).manifest.preset.model_dump(mode="json"),
             "notice": SYNTHETIC,
             "iteration": iteration,
             "validation_loss": None if validated is None else validated.losses["total"],
             **found,
         }
-        return save(self.folder, self.trainer, self._header(record), averaged)
+        return save(self.folder, self.trainer, self._header(record), averaged, self._decoder)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
-        source = self._volumes(self.data.train)
+        source = trained_on(self.data, self.settings.intensity)
         return Batches(
             source, config.seed, config.batch_size, fabric.global_rank, fabric.world_size
         )
-
-    def _volumes(self, cases: tuple[Case, ...]) -> Volumes:
-        return Volumes(self.data, cases, self.settings.intensity)
 
     def _stop_file(self) -> bool:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
 
     def _header(self, record: dict[str, Any]) -> Header:
+        codec = self.settings.plan.codec
         return Header(
             model=self.settings.plan.network,
             schedule=self.settings.plan.schedule,
             intensity=self.settings.intensity,
-            geometry=self.data.geometry,
+            geometry=leading(self.data).geometry,
+            codec=None if codec is None else read_header(codec).model,
             record=record,
         )
+
+    @cached_property
+    def _decoder(self) -> dict[str, Tensor] | None:
+        """Weights of the codec that comes with the network."""
+        codec = self.settings.plan.codec
+        return None if codec is None else read_weights(codec, read_header(codec))
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""
@@ -266,7 +281,8 @@ class _Run:
     def _fitted(self) -> tuple[nn.Module, dict[str, Any]]:
         """The same with what follows from the volumes, and what to record of that."""
         module, fit = self._averaged(), self.trainer.task.fit
-        return module, {} if fit is None else fit(module, self._volumes(self.data.train))
+        source = trained_on(self.data, self.settings.intensity)
+        return module, {} if fit is None else fit(module, source)
 
     def _written(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights that a checkpoint holds, and what to record of them."""
@@ -279,8 +295,10 @@ class _Run:
         header = self._header({})
         face = family_of(header.model).face
         assert face is not None  # else it is a codec
+        decoder, device = self._decoder, str(self.trainer.fabric.device)
         return Prior(
             network=face(module),
+            codec=Identity() if decoder is None else codec_of(header, decoder, device),
             schedule=header.schedule,
             intensity=header.intensity,
             geometry=header.geometry,
@@ -301,10 +319,10 @@ def _begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
     return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
-def _check_memory(settings: Settings, data: PreparedData) -> None:
+def _check_memory(settings: Settings, data: AnyData) -> None:
     """Refuse what cannot fit, and say what would."""
     config, network = settings.config, settings.plan.network
-    recipe, shape = settings.recipe, data.geometry.shape
+    recipe, (*_, shape) = settings.recipe, shapes_of(data)
     there = memory_of(config.device)
     fitting = (
         other

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,6 +13,7 @@ from torch.nn import functional
 from prdit_core.models.latent.intra import IntraPatchFlow
 from prdit_core.models.latent.layers import ChannelNorm, VoxelAttention
 from prdit_core.models.sinusoids import sinusoids
+from prdit_core.noise import Draw, generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -229,6 +232,24 @@ class BiFlowNet(BiFlowEncoder):
             x = level.second(torch.cat([x, one], dim=1), c)
             x = level.resample(x)
         return cast("Tensor", self.out(self.end(torch.cat([x, first], dim=1))))
+
+
+# What starts at zero: modulations of the intra-patch flow, and the linear maps of its heads.
+ZERO = re.compile(r"intra\.(.*\.modulation|.*_heads\.\d+)\.linear\.")
+
+
+def initialise(network: BiFlowNet, seed: int) -> None:
+    """First weights by key: linear maps by Xavier, convolutions as PyTorch has them, no biases."""
+    for number, (name, weight) in enumerate(network.named_parameters()):
+        stream = generator(Draw.FLOW_WEIGHTS, seed, 0, number)
+        if ZERO.match(name) or name.endswith("bias"):
+            nn.init.zeros_(weight)
+        elif name == "conditions.classes.weight":
+            nn.init.normal_(weight, std=0.02, generator=stream)
+        elif weight.ndim == 2:
+            nn.init.xavier_uniform_(weight, generator=stream)
+        elif weight.ndim == 5:
+            nn.init.kaiming_uniform_(weight, math.sqrt(5), generator=stream)
 
 
 def _plus(x: Tensor, more: Tensor | None) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from prdit_core.classes import VolumeClass
 from prdit_core.config import NetworkConfig
+
+Times = Annotated[int, Field(ge=1, le=64)]
 
 
 class AutoencoderConfig(NetworkConfig):
@@ -49,6 +51,11 @@ class AutoencoderConfig(NetworkConfig):
     def edge_multiple(self) -> int:
         """Whole patches."""
         return self.patch
+
+    @property
+    def latent_channels(self) -> int:
+        """Those of the codes."""
+        return self.code_size
 
     def padded(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Whole patches that hold a volume (D, H, W)."""
@@ -102,10 +109,10 @@ class BiFlowConfig(NetworkConfig):
     family: Literal["latent"] = "latent"
     channels: int = Field(default=8, ge=1, le=256)
     width: int = Field(default=72, ge=6, le=4096)
-    multipliers: tuple[int, ...] = Field(default=(1, 1, 2, 4, 8), min_length=3, max_length=8)
+    multipliers: tuple[Times, ...] = Field(default=(1, 1, 2, 4, 8), min_length=3, max_length=8)
     sub_volume: int = Field(default=8, ge=1, le=64)
     patch: int = Field(default=1, ge=1, le=8)
-    attention: tuple[int, ...] = (3, 4)
+    attention: tuple[int, ...] = Field(default=(3, 4), max_length=8)
     heads: int = Field(default=8, ge=1, le=128)
     intra_heads: int = Field(default=8, ge=1, le=128)
     groups: int = Field(default=24, ge=1, le=1024)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PatchTarget = Literal["noise", "v"]
 PatchInputs = Literal["all", "no-context", "no-coordinates", "tile"]
 PatchModel = Literal["paper", "small", "demo"]
+Edge = Annotated[int, Field(ge=1, le=1024)]
+Times = Annotated[int, Field(ge=1, le=64)]
+Units = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 
 
 class PatchConfig(NetworkConfig):
@@ -37,17 +40,17 @@ class PatchConfig(NetworkConfig):
 
     family: Literal["patch"] = "patch"
     channels: int = Field(default=1, ge=1, le=64)
-    tile: tuple[int, int, int]
+    tile: tuple[Edge, Edge, Edge]
     factor: int = Field(ge=1, le=64)
     width: int = Field(ge=4, le=1024)
-    multipliers: tuple[int, ...] = Field(min_length=1, max_length=6)
+    multipliers: tuple[Times, ...] = Field(min_length=1, max_length=6)
     blocks: int = Field(ge=1, le=8)
-    attention: tuple[int, ...] = ()
+    attention: tuple[int, ...] = Field(default=(), max_length=6)
     groups: int = Field(ge=1, le=64)
     target: PatchTarget = "noise"
     inputs: PatchInputs = "all"
-    air: float = -1.0
-    largest: float = 1.0
+    air: Units = -1.0
+    largest: Units = 1.0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -58,7 +61,16 @@ class PatchConfig(NetworkConfig):
             raise ValueError(f"widths {self.widths} must be multiples of {self.groups} groups")
         if any(not 0 <= level < len(self.multipliers) for level in self.attention):
             raise ValueError(f"attention {self.attention} names a level that is not there")
+        if self.air >= self.largest:
+            raise ValueError(f"air {self.air:g} must be below the largest value {self.largest:g}")
         return self
+
+    def check_grid(self, shape: Shape) -> None:
+        """Raise `ValueError` unless they are the only volumes that it knows."""
+        if shape != self.shape:
+            raise ValueError(
+                f"tiles of {self.tile}, {self.factor} an edge, make no grid of {shape}"
+            )
 
     @property
     def widths(self) -> tuple[int, ...]:

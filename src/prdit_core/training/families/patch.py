@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.machine import BF16_WRONG_DEPTH, choose_device
 from prdit_core.models.families import parameter_count
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.models.contracts import Shape
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
@@ -80,10 +80,10 @@ class TileError(nn.Module):
         times = times.to(eps.device).repeat_interleave(self.tiles)
         output = self.network(torch.cat(seen), times)
         error = mean_square(output.float() - torch.cat(wanted)).view(-1, self.tiles).mean(1)
-        return Losses(_told(error, alpha.flatten(), sigma.flatten(), config), error)
+        return Losses(_terms(error, alpha.flatten(), sigma.flatten(), config), error)
 
 
-def _told(error: Tensor, alpha: Tensor, sigma: Tensor, config: PatchConfig) -> dict[str, Tensor]:
+def _terms(error: Tensor, alpha: Tensor, sigma: Tensor, config: PatchConfig) -> dict[str, Tensor]:
     """Errors of image and noise that follow from that of the target (not those of clipped x0)."""
     if config.target == "v":
         parts = (sigma**2 * error, alpha**2 * error, error)
@@ -101,7 +101,7 @@ def _start(config: PatchConfig, stream: torch.Generator) -> Shape:
     return depth, height, width
 
 
-class PatchRecipe(Recipe[PatchTraining]):
+class PatchRecipe(Recipe[PatchTraining, PreparedData]):
     """The stage "patch"."""
 
     def plan(self, config: PatchTraining, data: PreparedData, start: Header | None) -> Plan:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prdit_core.data.classed import open_data
 from prdit_core.errors import UsageError
 from prdit_core.machine import choose_device
 from prdit_core.models.families import parameter_count
@@ -35,6 +36,7 @@ from prdit_core.training.families.latent.settings import (
     AutoencoderTraining,
     JointTraining,
 )
+from prdit_core.training.volumes import AnyData, shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig, TrainingConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.models.contracts import Shape
 
 CLIP = 1.0
@@ -54,14 +55,18 @@ JOINT_ITERATIONS, JOINT_LR = 20_000, 3e-5
 LARGEST, CROP = 256 * 256 * 128, 192
 
 
-class AutoencoderRecipe(Recipe[AutoencoderTraining]):
+class AutoencoderRecipe(Recipe[AutoencoderTraining, AnyData]):
     """The stage "autoencoder"."""
 
-    def plan(self, config: AutoencoderTraining, data: PreparedData, start: Header | None) -> Plan:
+    def opened(self, config: AutoencoderTraining) -> AnyData:
+        """One set or several: a patch shows neither class nor grid."""
+        return open_data(config.data)
+
+    def plan(self, config: AutoencoderTraining, data: AnyData, start: Header | None) -> Plan:
         """A new network, or that of the checkpoint to go on from."""
-        shape = data.geometry.shape
-        network = _new(config, shape) if start is None else _begun(start, config)
-        _check_grid(network, shape)
+        *_, largest = shapes_of(data)
+        network = _new(config, largest) if start is None else _begun(start, config)
+        _check_grids(network, data)
         resolved = {
             "iterations": config.iterations or PATCH_ITERATIONS,
             "lr": config.lr or PATCH_LR,
@@ -95,18 +100,22 @@ class AutoencoderRecipe(Recipe[AutoencoderTraining]):
         )
 
 
-class JointRecipe(Recipe[JointTraining]):
+class JointRecipe(Recipe[JointTraining, AnyData]):
     """The stage "autoencoder-joint"."""
 
     needs_start = True
 
-    def plan(self, config: JointTraining, data: PreparedData, start: Header | None) -> Plan:
+    def opened(self, config: JointTraining) -> AnyData:
+        """One set or several; a batch holds volumes of one grid."""
+        return open_data(config.data)
+
+    def plan(self, config: JointTraining, data: AnyData, start: Header | None) -> Plan:
         """The network of the checkpoint to go on from."""
         assert start is not None  # `needs_start`
-        network, shape = _codec(start), data.geometry.shape
-        _check_grid(network, shape)
+        network, (*_, largest) = _codec(start), shapes_of(data)
+        _check_grids(network, data)
         crop = config.crop
-        if crop is None and shape[0] * shape[1] * shape[2] > LARGEST:
+        if crop is None and largest[0] * largest[1] * largest[2] > LARGEST:
             crop = CROP - CROP % network.patch
         if crop is not None and crop % network.patch:
             raise UsageError(f"crop {crop} must be a multiple of the patch {network.patch}")
@@ -204,9 +213,10 @@ def _codec(start: Header) -> AutoencoderConfig:
     return start.model
 
 
-def _check_grid(network: AutoencoderConfig, shape: Shape) -> None:
+def _check_grids(network: AutoencoderConfig, data: AnyData) -> None:
     try:
-        network.grid(shape)
+        for shape in shapes_of(data):
+            network.grid(shape)
     except ValueError as error:
         raise UsageError(f"{error}, or choose a --patch that divides their edges") from error
 

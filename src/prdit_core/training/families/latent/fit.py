@@ -51,7 +51,7 @@ def _looks(network: Autoencoder, volumes: Source) -> Iterator[tuple[Tensor, Tens
     """Latents (N, code_size) and means of voxels (N, C) of some volumes."""
     count = len(volumes.names)
     for number in np.linspace(0, count - 1, min(count, _wanted(network, volumes))).round():
-        x = torch.from_numpy(volumes.read(int(number)))[None, None].to(network.low.device)
+        x = torch.from_numpy(volumes.read(int(number)))[None].to(network.low.device)
         z = encoded_by_patches(network, x).float()
         means = functional.avg_pool3d(x, network.config.ratio)
         yield z[0].flatten(1).T, means[0].flatten(1).T

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from prdit_core.config import TrainingConfig
 from prdit_core.models.latent.config import AutoencoderConfig
 
-AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x"]
+AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-8x"]
+FlowModel = Literal["paper", "small", "demo"]
+Flows = Literal["both", "inter"]
+FlowLoss = Literal["l1", "l2"]
 
 AUTOENCODERS: dict[AutoencoderModel, AutoencoderConfig] = {
     "paper-4x": AutoencoderConfig(ratio=4),
     "paper-8x": AutoencoderConfig(ratio=8),
     "small-4x": AutoencoderConfig(ratio=4, width=16, groups=8, codes=256, patch=32),
     "small-8x": AutoencoderConfig(ratio=8, width=16, groups=8, codes=256, patch=32),
+    "demo-8x": AutoencoderConfig(ratio=8, width=12, groups=6, codes=512, patch=32),
+}
+# Networks by name; "patch" is left to the ratio of the codec, classes and channels to the data.
+FLOWS: dict[FlowModel, dict[str, Any]] = {
+    "paper": {},
+    "small": {
+        "width": 24,
+        "multipliers": (1, 1, 2, 4),
+        "attention": (2, 3),
+        "heads": 4,
+        "intra_heads": 4,
+        "groups": 8,
+    },
+    "demo": {
+        "width": 24,
+        "multipliers": (1, 1, 2),
+        "sub_volume": 4,
+        "attention": (2,),
+        "heads": 4,
+        "intra_heads": 4,
+        "groups": 8,
+    },
 }
 
 
@@ -33,7 +58,7 @@ class AutoencoderTraining(TrainingConfig):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Final decay of the averaged weights; 0 averages nothing, since codes fit the newest."""
     model: AutoencoderModel | None = None
-    """paper or small, with latents 4 or 8 times smaller. [paper-8x, small-8x below 128^3]"""
+    """paper, small or demo, with latents 4 or 8 times smaller. [paper-8x, small-8x below 128^3]"""
     patch: int | None = Field(default=None, ge=8, le=512)
     """Edge of the patches in voxels. [64 of paper, 32 of small]"""
     discriminator_from: int | None = Field(default=None, ge=0, le=100_000_000)
@@ -57,3 +82,30 @@ class JointTraining(TrainingConfig):
     """Edge of the part that is decoded at once. [the whole; 192 above 256 x 256 x 128 voxels]"""
     discriminator_from: int | None = Field(default=None, ge=0, le=100_000_000)
     """Step from which the discriminator plays. [0]"""
+
+
+class FlowTraining(TrainingConfig):
+    """Settings of one training run of a BiFlowNet in latents (spec 4 and 5)."""
+
+    stage: Literal["latent"] = "latent"
+    """latent: noise in latents of several classes and grids at once."""
+    codec: str
+    """The autoencoder that made the latents; its weights become part of the checkpoints."""
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Optimiser steps. [200000; the paper says none]"""
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate. [1e-4]"""
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the averaged weights, each time they move."""
+    ema_every: int = Field(default=10, ge=1, le=100_000)
+    """Steps from one move of the averaged weights to the next."""
+    ema_from: int = Field(default=2000, ge=0, le=100_000_000)
+    """Step from which they are averaged; until then they are copies."""
+    model: FlowModel | None = None
+    """paper (158 million weights), small (5.1) or demo (1.7). [small below 128^3, else paper]"""
+    flows: Flows = "both"
+    """inter leaves out the intra-patch flow, an ablation of the paper (Table IV)."""
+    unnamed: float = Field(default=0.1, ge=0, lt=1)
+    """Share of volumes that are shown without their class, so that generation can be guided."""
+    loss: FlowLoss = "l1"
+    """Of the noise: l1 (the release) or l2 (the paper)."""

@@ -59,8 +59,8 @@ class JointError(nn.Module):
         box = None if self.crop is None else self.crop.box(batch.iteration, tuple(x0.shape[-3:]))
         outputs = self.network.pyramid(add_noise(schedule, x0, eps, t), times, box)
         outputs = [output.float() for output in outputs]
-        told = losses(outputs[-1], _within(x0, box), _within(eps, box), t, schedule, kind)
-        objective = told["total"]
+        terms = losses(outputs[-1], _within(x0, box), _within(eps, box), t, schedule, kind)
+        objective = terms["total"]
         if self.consistency and len(outputs) > 1:
             lower = _within(outputs[-2], _halved(box))
             objective = objective + self.consistency * inconsistency(outputs[-1], lower)
@@ -70,7 +70,7 @@ class JointError(nn.Module):
                 x0, eps = below(x0, eps, refiner.shows)
                 further = losses(output, x0, eps, t, schedule, kind)
                 objective = objective + self.lower_sizes * further["total"]
-        return Losses(told, objective)
+        return Losses(terms, objective)
 
 
 def inconsistency(output: Tensor, below: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from prdit_core.config import ModelConfig, TrainConfig
+from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.models.prdit.global_residual import Block
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.models.prdit.network import PRDiT
     from prdit_core.schedule import AnySchedule, Schedule
     from prdit_core.training.families.prdit.stages import PRDiTStage
@@ -36,7 +36,7 @@ NOISE_STD = 0.5
 CONSISTENCY = 0.1  # the paper gives none
 
 
-class PRDiTRecipe(Recipe[TrainConfig]):
+class PRDiTRecipe(Recipe[TrainConfig, PreparedData]):
     """A stage of PRDiT."""
 
     shards = (Block,)

@@ -1,0 +1,221 @@
+"""How BiFlowNet is trained: noise in latents of several classes and grids (spec 5)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from prdit_core.checkpoints.catalog import find
+from prdit_core.checkpoints.store import read_header
+from prdit_core.classes import VolumeClass
+from prdit_core.data.classed import ClassedData
+from prdit_core.data.latent_sets import PreparedLatents
+from prdit_core.errors import UsageError, first_fault
+from prdit_core.files import shown
+from prdit_core.machine import choose_device
+from prdit_core.models.families import parameter_count
+from prdit_core.models.latent.biflownet import BiFlowNet, initialise
+from prdit_core.models.latent.config import BiFlowConfig
+from prdit_core.models.latent.losses import mean_of_each
+from prdit_core.noise import Draw, generator
+from prdit_core.schedule import VPCosineSchedule
+from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task
+from prdit_core.training.ema import Pace
+from prdit_core.training.families.latent.settings import FLOWS, FlowLoss, FlowTraining
+from prdit_core.training.objective import add_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from prdit_core.checkpoints.store import Header
+    from prdit_core.config import NetworkConfig
+    from prdit_core.models.contracts import Shape
+    from prdit_core.schedule import Schedule
+    from prdit_core.training.batches import Batch
+
+ITERATIONS, LR, CLIP = 200_000, 1e-4, 1.0
+KINDS = ("total",)
+ALONE = "volume"  # class of a set that no file gives another
+
+
+class FlowError(nn.Module):
+    """Error of the predicted noise, of every volume by its class, or by none for some.
+
+    Parameters
+    ----------
+    unnamed : share of the volumes that are shown without their class
+    """
+
+    def __init__(
+        self,
+        network: BiFlowNet,
+        schedule: Schedule,
+        *,
+        seed: int,
+        unnamed: float = 0.0,
+        loss: FlowLoss = "l1",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.seed = seed
+        self.unnamed = unnamed
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> Losses:
+        """Mean over the latents of every volume."""
+        eps = batch.unit_noise * self.schedule.noise_std
+        x_t = add_noise(self.schedule, batch.x0, eps, batch.t)
+        times = torch.tensor([self.schedule.network_time(float(t)) for t in batch.t])
+        labels = torch.tensor([self._row(batch, number) for number in range(len(batch.cases))])
+        device = x_t.device
+        error = self.network(x_t, times.to(device), labels.to(device)).float() - eps
+        found = mean_of_each(error.abs() if self.loss == "l1" else error.square())
+        return Losses({"total": found}, found)
+
+    def _row(self, batch: Batch, number: int) -> int:
+        """Row of a volume's class; that of no class is the last."""
+        stream = generator(Draw.UNNAMED, self.seed, 0, batch.iteration, batch.places[number])
+        if float(torch.rand(1, generator=stream)) < self.unnamed:
+            return len(self.network.config.classes)
+        return batch.labels[number]
+
+
+class FlowRecipe(Recipe[FlowTraining, ClassedData]):
+    """The stage "latent"."""
+
+    def opened(self, config: FlowTraining) -> ClassedData:
+        """Latents of several classes, or of one."""
+        if config.data.is_file():
+            return ClassedData.open(config.data, PreparedLatents)
+        return ClassedData.alone(PreparedLatents.open(config.data), ALONE)
+
+    def plan(self, config: FlowTraining, data: ClassedData, start: Header | None) -> Plan:
+        """A new network for the classes and grids of the data, or that to go on from."""
+        codec = find(config.codec)
+        made_by = read_header(codec)
+        _check_codec(config, data, made_by)
+        classes = _classes(data)
+        if start is None:
+            network = _new(config, classes, made_by)
+        else:
+            network = _begun(start, classes, made_by)
+        _check_grids(network, data)
+        resolved: dict[str, Any] = {
+            "iterations": config.iterations or ITERATIONS,
+            "lr": config.lr or LR,
+            "clip": config.clip or CLIP,
+        }
+        if config.precision == "auto" and choose_device(config.device) == "cpu":
+            # In bf16 oneDNN's gradients of convolutions over few voxels are not finite.
+            resolved["precision"] = "32-true"
+        return Plan(network, VPCosineSchedule(), start, resolved, codec=codec)
+
+    def memory(self, config: FlowTraining, network: NetworkConfig, shape: Shape) -> int:
+        """Weights five times, and what the backward pass keeps of the largest latents."""
+        assert isinstance(network, BiFlowConfig)
+        codec = read_header(find(config.codec)).model
+        grid = codec.grid(codec.padded(shape))
+        volumes = config.micro_batch or config.batch_size
+        return 4 * (5 * parameter_count(network) + volumes * _kept(network, grid))
+
+    def task(self, config: FlowTraining, plan: Plan, weights: Mapping[str, Tensor] | None) -> Task:
+        """One player."""
+        assert isinstance(plan.network, BiFlowConfig)
+        network = BiFlowNet(plan.network)
+        initialise(network, config.seed)
+        if weights is not None:
+            network.load_state_dict(weights)
+        judge = partial(FlowError, schedule=plan.schedule, seed=config.seed, loss=config.loss)
+        objective = judge(network, unnamed=config.unnamed if plan.network.null else 0.0)
+        pace = Pace(config.ema_every, config.ema_from)
+        return Task((Player("", network, objective, KINDS, adam),), judge, pace=pace)
+
+
+def adam(weights: list[nn.Parameter], peak: float) -> torch.optim.Optimizer:
+    """The release's: AdamW without decay is Adam."""
+    return torch.optim.Adam(weights, lr=peak)
+
+
+def _classes(data: ClassedData) -> tuple[VolumeClass, ...]:
+    """Classes of the data in their order, each with its units and grids."""
+    found = []
+    for label in data.classes:
+        grids = {
+            one.data.geometry.shape: one.data.geometry for one in data.sets if one.label == label
+        }
+        order = sorted(grids, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
+        found.append(
+            VolumeClass(
+                name=label,
+                intensity=data.intensity(label),
+                geometries=tuple(grids[shape] for shape in order),
+            )
+        )
+    return tuple(found)
+
+
+def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
+    largest = max(max(grid.shape) for one in classes for grid in one.geometries)
+    name = config.model or ("small" if largest < 128 else "paper")
+    ratio = codec.geometry.shape[0] // codec.model.grid(codec.geometry.shape)[0]
+    more = {
+        "channels": codec.model.latent_channels,
+        "patch": 2 if ratio == 4 else 1,
+        "classes": classes,
+        "intra": config.flows == "both",
+    }
+    try:
+        return BiFlowConfig(**FLOWS[name] | more)
+    except ValueError as error:
+        fault = first_fault(error, {})  # type: ignore[arg-type]  # pydantic's is a ValueError
+        raise UsageError(f"the data do not fit {name}: {fault}") from error
+
+
+def _begun(start: Header, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
+    network = start.model
+    if not isinstance(network, BiFlowConfig):
+        raise UsageError(f"the checkpoint to start from is no BiFlowNet but {network.family}")
+    if network.names != tuple(one.name for one in classes):
+        raise UsageError(
+            f"the checkpoint to start from knows {', '.join(network.names)}; the data are of "
+            f"{', '.join(one.name for one in classes)}"
+        )
+    if start.codec != codec.model:
+        raise UsageError("the checkpoint to start from has another autoencoder than --codec")
+    return network.model_copy(update={"classes": classes})
+
+
+def _check_codec(config: FlowTraining, data: ClassedData, codec: Header) -> None:
+    """Latents of another autoencoder would be decoded to something else."""
+    for one in data.sets:
+        assert isinstance(one.data, PreparedLatents)
+        if one.data.codec != codec.digest:
+            raise UsageError(
+                f"{shown(one.place)} was encoded by autoencoder {one.data.codec[:12]}, --codec "
+                f"{shown(config.codec)} is {codec.digest[:12]}; give that which made the latents"
+            )
+
+
+def _check_grids(network: BiFlowConfig, data: ClassedData) -> None:
+    for one in data.sets:
+        assert isinstance(one.data, PreparedLatents)
+        grid = one.data.grid[1:]
+        if any(edge % network.edge_multiple for edge in grid):
+            raise UsageError(
+                f"latents of {tuple(grid)} in {shown(one.place)} do not fit the network: their "
+                f"edges must be multiples of {network.edge_multiple}"
+            )
+
+
+def _kept(network: BiFlowConfig, grid: Shape) -> int:
+    """Numbers that the backward pass keeps of one state, about (measured, with some room)."""
+    voxels = grid[0] * grid[1] * grid[2]
+    levels = sum(width / 8 ** max(level - 1, 0) for level, width in enumerate(network.widths))
+    tokens = 140 * network.width / network.patch**3 if network.intra else 0
+    return int(voxels * (46 * levels + tokens))
