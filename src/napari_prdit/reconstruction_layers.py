@@ -110,7 +110,7 @@ def measured_layer(measurement: Measurement) -> LayerData:
     Projections, (slices, views, bins), are a sinogram for each slice: views run down and bins to
     the right, both stretched to the edges of the volume, so their mm mean nothing.
     """
-    from prdit_core.verbs.reconstruct import place_of
+    from prdit_core.verbs.classical import place_of
 
     sinogram = measurement.sinogram
     rays, spec = sinogram is not None, measurement.spec
@@ -121,10 +121,13 @@ def measured_layer(measurement: Measurement) -> LayerData:
     place["translate"] = np.asarray(place["translate"]) + (scale - place["scale"]) / 2
     place["scale"] = scale
     look = LOOKS[MEASURED]
-    unit = "line integrals" if rays else measurement.units
-    what = {"axes": ["slice", "view", "bin"], "unit": unit} if rays else {"unit": unit}
+    what: dict[str, Any] = {"unit": measurement.units}
+    if rays:
+        what = {"axes": ["slice", "view", "bin"], "unit": "line integrals"}
     low, high = np.percentile(values, (0, _SHOWN_PERCENTILE)).tolist()
-    limits = CHEST_WINDOW_HU if unit == HU else (low, max(high, low + 1e-6))
+    limits = (low, max(high, low + 1e-6))
+    if not rays and measurement.units == HU:
+        limits = CHEST_WINDOW_HU
     attributes: dict[str, Any] = {
         "name": "sinogram" if rays else look.layer,
         "colormap": "gray",
