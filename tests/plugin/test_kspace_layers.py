@@ -16,7 +16,7 @@ from prdit_core.inverse.measurement import Measurement, write_measurement
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.inverse.sampling_patterns import FastScan
 from prdit_core.verbs.assess import assess
-from prdit_core.verbs.reconstruct import reconstruct_classically
+from prdit_core.verbs.classical import reconstruct_classically
 from prdit_core.verbs.simulate import simulate
 
 if TYPE_CHECKING:
