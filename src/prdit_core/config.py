@@ -195,6 +195,11 @@ class NetworkConfig(BaseModel, ABC):
         """Of a codec: grid of what it makes of a volume (D, H, W)."""
         return shape
 
+    def controls(self, model: NetworkConfig) -> bool:
+        """Whether it is of a control, and of one of such networks."""
+        del model
+        return False
+
     def stopped_at(self, number: int) -> NetworkConfig:
         """The configuration up to resolution `number`, 0 being the lowest."""
         del number  # there is one
