@@ -403,15 +403,19 @@ def test_classes_and_grids_are_learnt_jointly_and_generated_each(shelf: Path, ru
     assert str(shelf) not in json.dumps(header.record)  # no folders of this machine
 
 
-def test_the_command_trains_it_too(shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flows", "left"), [("inter", (False, "dit")), ("u-net", (True, "u-net"))])
+def test_the_command_trains_the_paper_s_ablations(
+    flows: str, left: tuple[bool, str], shelf: Path, tmp_path: Path
+) -> None:
+    """Table IV: without the intra-patch flow, and with blocks of the U-Net in it."""
     words = ["train", "--stage", "latent", "--data", shelf / "flat", "--codec", shelf / "codec"]
-    words += ["--run", tmp_path / "run", "--iterations", 1, "--batch-size", 2, "--flows", "inter"]
+    words += ["--run", tmp_path / "run", "--iterations", 1, "--batch-size", 2, "--flows", flows]
     words += ["--lr-schedule", "polynomial", "--preview-every", NEVER]
     result = CliRunner().invoke(app, [*map(str, words)])
     assert result.exit_code == 0, result.output
     model = read_header(last(tmp_path / "run")).model
     assert isinstance(model, BiFlowConfig)
-    assert not model.intra and model.names == ("volume",)  # without the intra-patch flow
+    assert (model.intra, model.blocks) == left and model.names == ("volume",)
 
 
 @pytest.mark.slow
