@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,14 +69,23 @@ def sample(model: str, sampler: str, steps: int) -> None:
     config = prdit_core.SamplingConfig(steps=steps, sampler=sampler)
     prior = make_chain() if model == "chain" else prdit_core.load(model)
     deque(prdit_core.generate_steps(prior, config), maxlen=1)
+    print_peak()
+
+
+def print_peak() -> None:
+    """Of this process so far, in MiB."""
     unit = 1024 if sys.platform != "darwin" else 1024 * 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
-def peak_mib(case: Case, steps: int) -> float:
-    words = [sys.executable, str(Path(__file__)), case.model, case.sampler, str(steps)]
-    found = subprocess.run(words, check=True, capture_output=True, text=True)
+def peak_mib(*words: str) -> float:
+    """What a script prints, run in a process of its own."""
+    found = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
     return float(found.stdout)
+
+
+def peak_of(case: Case, steps: int) -> float:
+    return peak_mib(__file__, case.model, case.sampler, str(steps))
 
 
 if __name__ == "__main__":
@@ -87,8 +95,8 @@ if __name__ == "__main__":
     print("| model | sampler | steps | peak memory, MiB | growth |")
     print("|---|---|---|---|---|")
     for case in CASES:
-        before = peak_mib(case, case.few)
+        before = peak_of(case, case.few)
         print(f"| {case.model} | {case.sampler} | {case.few} | {before:.0f} | |", flush=True)
-        after = peak_mib(case, case.many)
+        after = peak_of(case, case.many)
         growth = f"{100 * (after / before - 1):.1f} %"
         print(f"| {case.model} | {case.sampler} | {case.many} | {after:.0f} | {growth} |")

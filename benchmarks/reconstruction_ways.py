@@ -18,7 +18,8 @@ from prdit_core.files import write_atomically
 from prdit_core.inverse.couplings import Coupling
 from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.inverse.tv import contrast
-from prdit_core.verbs.reconstruct import prior_steps, prior_volume, problem_of, solved_classically
+from prdit_core.verbs.classical import solved_classically
+from prdit_core.verbs.reconstruct import prior_steps, prior_volume, problem_of
 from prdit_core.verbs.tv_strength import phantom_numbers, strength_for, strength_steps
 
 if TYPE_CHECKING:

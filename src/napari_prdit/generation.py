@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari_prdit.replay import Moment
@@ -16,11 +17,15 @@ from prdit_core.series import Sums
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
     from prdit_core import Prior, SampleStep, Volume
     from prdit_core.config import SamplingConfig
-    from prdit_core.intensity import Intensity
+
+    Seen = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Step(Protocol):
@@ -46,7 +51,8 @@ class Request:
     Attributes
     ----------
     family : of the checkpoint, which says what a preset means
-    size : one of a chain's, else None
+    size : one of the model's, else None
+    label : class of the volumes, of a model that has several
     index : of the first volume
     branches : where the walk goes on with other noise
     """
@@ -60,10 +66,12 @@ class Request:
     index: int = 0
     branches: tuple[Branch, ...] = ()
     family: str = "prdit"
+    label: str | None = None
 
     def command(self) -> str:
         """The same volumes by the command line."""
         words = ["prdit-core", "generate", "--checkpoint", self.checkpoint]
+        words += [] if self.label is None else ["--class", self.label]
         words += [] if self.size is None else ["--size", str(self.size)]
         words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
         words += ["--index", str(self.index)] if self.index else []
@@ -106,13 +114,14 @@ class PreparedWalk:
 
     Attributes
     ----------
+    seen : shows a recorded state
     edge : of the volumes that come, in voxels
     digest : of the checkpoint
     threads : CPU threads in use
     """
 
     request: Request
-    intensity: Intensity
+    seen: Seen
     edge: int
     digest: str
     threads: int
@@ -150,7 +159,7 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     """Load the checkpoint and make all volumes; where it is stopped the last one is partial."""
     from prdit_core import generate_steps
 
-    prior = loaded(request.checkpoint, request.size, request.device)
+    prior = loaded(request.checkpoint, request.size, request.device, request.label)
     watch.recording.forget_from(0)
     yield _prepared(prior, request)
     sums = Sums()
@@ -175,7 +184,7 @@ def branch_work(request: Request, watch: Watch) -> Generator[Any]:
     """Make the last of the request's branches, off the step that is recorded."""
     from prdit_core import branch_steps
 
-    prior = loaded(request.checkpoint, request.size, request.device)
+    prior = loaded(request.checkpoint, request.size, request.device, request.label)
     branch = request.branches[-1]
     moment = watch.recording.at(branch.step)
     watch.recording.forget_from(branch.step)
@@ -186,23 +195,23 @@ def branch_work(request: Request, watch: Watch) -> Generator[Any]:
     yield (yield from _made(walk, prior, watch, 0, request))
 
 
-def estimate_at(moment: Moment, finished: Volume, intensity: Intensity) -> Volume:
+def estimate_at(moment: Moment, finished: Volume, seen: Seen) -> Volume:
     """What the model thought at a step that the finished volume would be, and says so."""
     return replace(
         finished,
-        voxels_hu=intensity.to_hu(moment.x0[0, 0]),
+        voxels_hu=seen(moment.x0),
         metadata=estimate_stamp(finished.metadata, moment.index),
     )
 
 
-def loaded(checkpoint: str, size: int | None, device: str) -> Prior:
-    """Load and verify a checkpoint that makes HU, in the worker."""
+def loaded(checkpoint: str, size: int | None, device: str, label: str | None = None) -> Prior:
+    """Load and verify a checkpoint that makes volumes, in the worker."""
     from prdit_core import load
     from prdit_core.machine import choose_device, use_threads
 
     _warm_up()
     use_threads()
-    prior = load(checkpoint, choose_device(device)).at_size(size)
+    prior = load(checkpoint, choose_device(device)).of_class(label).at_size(size)
     prior.check_volume()
     return prior
 
@@ -217,9 +226,10 @@ def _warm_up() -> None:
 
 def _prepared(prior: Prior, request: Request) -> PreparedWalk:
     from prdit_core.machine import default_threads
+    from prdit_core.verbs.generate import previewer
 
     edge = prior.geometry.shape[0]
-    return PreparedWalk(request, prior.intensity, edge, prior.digest, default_threads())
+    return PreparedWalk(request, previewer(prior), edge, prior.digest, default_threads())
 
 
 def watched(
@@ -256,10 +266,10 @@ def _made(
     walk: Iterator[SampleStep], prior: Prior, watch: Watch, volume: int, request: Request
 ) -> Generator[Progress, None, Done]:
     """One volume of a series, recorded step by step."""
-    from prdit_core.verbs.generate import step_volume
+    from prdit_core.verbs.generate import step_preview, step_volume
 
-    def result(step: SampleStep) -> Volume:
-        return step_volume(
+    def result(make: Callable[..., Volume], step: SampleStep) -> Volume:
+        return make(
             prior,
             request.config,
             step,
@@ -268,9 +278,9 @@ def _made(
             branches=request.branches,
         )
 
-    steps = _recorded(walk, watch.recording)
-    last = yield from watched(steps, result, watch.control, watch.frames, volume, request.count)
-    return Done(volume, result(last))
+    steps, picture = _recorded(walk, watch.recording), partial(result, step_preview)
+    last = yield from watched(steps, picture, watch.control, watch.frames, volume, request.count)
+    return Done(volume, result(step_volume, last))
 
 
 def _recorded(walk: Iterator[SampleStep], recording: Recording) -> Iterator[SampleStep]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from napari_prdit.paces import Setting
 from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
 from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+from prdit_core.intensity import HU
 from prdit_core.machine import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from prdit_core.geometry import Geometry
 
 # Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
 CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
@@ -41,6 +44,7 @@ def described(name: str) -> str:
     lines = [
         _grid(header),
         _lower(header),
+        f"classes {', '.join(one.name for one in header.classes)}" if header.classes else "",
         f"{header.model.summary}, "
         f"{(path / WEIGHTS).stat().st_size / 2**20:.1f}\N{NO-BREAK SPACE}MB",
         _units(header),
@@ -51,20 +55,31 @@ def described(name: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def makes(name: str, edge: int | None = None) -> str:
-    """What volumes a checkpoint makes, in words for everybody; of one edge of a chain, if given.
+def classes(name: str) -> tuple[str, ...]:
+    """Classes of volumes that a checkpoint makes; none where all are of one kind.
+
+    Raises as `described`.
+    """
+    return tuple(one.name for one in read_header(find(name)).classes)
+
+
+def makes(name: str, edge: int | None = None, label: str | None = None) -> str:
+    """What volumes a checkpoint makes, in words for everybody.
+
+    Parameters
+    ----------
+    edge : of one of its grids; None: of the finest
+    label : a class; None: the first
 
     Raises as `described`.
     """
     header = read_header(find(name))
-    geometry = header.geometry
-    if edge is not None:
-        geometry = geometry.coarser(geometry.shape[0] // edge)
+    geometry = _edges(header, label)[edge] if edge is not None else header.finest(label)
     voxels = " x ".join(str(count) for count in geometry.shape)
     edges_mm = geometry.spacing_mm if len(set(geometry.spacing_mm)) > 1 else geometry.spacing_mm[:1]
     spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
     doubt = "" if geometry.exact else " (assumed)"
-    return f"{_subject(header)}, {voxels} voxels of {spacing} mm{doubt}"
+    return f"{_subject(header, label)}, {voxels} voxels of {spacing} mm{doubt}"
 
 
 def family_of(name: str) -> str:
@@ -77,26 +92,39 @@ def setting(name: str, device: str) -> Setting:
     return Setting(read_header(find(name)).digest, device, default_threads())
 
 
-def resolutions(name: str) -> dict[int, str]:
+def resolutions(name: str, label: str | None = None) -> dict[int, str]:
     """Edges of the volumes that a checkpoint makes and what they mean, the highest first.
 
-    Only chains have several. Raises as `described`.
+    Only chains and models of classes have several. Raises as `described`.
     """
-    return {edge: f"{edge}: voxels of {mm:g} mm" for edge, mm in edges_mm(name).items()}
+    return {edge: f"{edge}: voxels of {mm:g} mm" for edge, mm in edges_mm(name, label).items()}
 
 
-def edges_mm(name: str) -> dict[int, float]:
+def edges_mm(name: str, label: str | None = None) -> dict[int, float]:
     """The same edges with those of their voxels in mm; raises as `described`."""
-    header = read_header(find(name))
-    finest_mm = header.geometry.spacing_mm[0]
-    return {edge: finest_mm * 2**times for times, edge in enumerate(_sizes(header))}
+    found = _edges(read_header(find(name)), label)
+    return {edge: geometry.spacing_mm[0] for edge, geometry in found.items()}
 
 
 def _is_one(path: Path) -> bool:
     return (path / HEADER).is_file() or any((path / RUN_CHECKPOINTS).glob(f"*/{HEADER}"))
 
 
-def _subject(header: Header) -> str:
+def _edges(header: Header, label: str | None) -> dict[int, Geometry]:
+    """Grids by their first edge, the highest first; a cube where several have it, else the finest.
+
+    As `Prior.at_size` takes them.
+    """
+    grids = sorted(header.grids(label), key=lambda grid: len(set(grid.shape)) == 1)
+    found = {grid.shape[0]: grid for grid in grids}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _subject(header: Header, label: str | None) -> str:
+    for one in header.classes:
+        if label in (None, one.name):
+            units = one.intensity.units
+            return f"Class {one.name}" + ("" if units == HU else f", in {units}")
     preset = header.record.get("preset")
     of_chests = isinstance(preset, dict) and preset.get("name") in CHEST_PRESETS
     return "Chest CT" if of_chests else "CT"
@@ -116,7 +144,7 @@ def _lower(header: Header) -> str:
 
 def _sizes(header: Header) -> tuple[int, ...]:
     """Edges, the highest first."""
-    return header.model.sizes(header.geometry.shape[0])[::-1]
+    return tuple(_edges(header, None))
 
 
 def _units(header: Header) -> str:

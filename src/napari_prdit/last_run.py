@@ -47,7 +47,7 @@ class LastRun:
         assert self.last is not None  # there are steps to go back to
         if index == self.recording.indices[-1]:
             return self.last
-        return estimate_at(self.recording.at(index), self.last, self.prepared.intensity)
+        return estimate_at(self.recording.at(index), self.last, self.prepared.seen)
 
     def branched(self, step: int, seed: int) -> Request:
         """Another ending of the recorded volume, from the kept step nearest to `step`."""

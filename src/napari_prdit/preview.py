@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_prdit.layers import OURS, image_layer
-from prdit_core.provenance import ESTIMATE
+from prdit_core.provenance import CLASS, ESTIMATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,7 +132,8 @@ class ResultLayer:
 def kept_name(metadata: Mapping[str, Any]) -> str:
     """What a volume is, in a few words."""
     words = ["regenerated,"] if "region" in metadata else []
-    words += [f"PRDiT seed {metadata.get('seed', '?')}"]
+    words += [f"PRDiT {metadata[CLASS]}" if CLASS in metadata else "PRDiT"]
+    words += [f"seed {metadata.get('seed', '?')}"]
     words += [f"index {metadata['index']}"] if "index" in metadata else []
     words += [f"branch {text}" for text in metadata.get("branches", ())]
     words += [f"step {metadata[ESTIMATE]}"] if ESTIMATE in metadata else []

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.measuring import MeasuredSource
     from prdit_core import Measurement, SampleStep
-    from prdit_core.config import CouplingName, LastStepName
+    from prdit_core.config import CouplingName, LastStepName, SamplingConfig
     from prdit_core.verbs.assess import Assessment
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
     from prdit_core.volume import Volume
 
 # Keys of the volumes of a reconstruction.
@@ -58,6 +58,7 @@ class Reconstruction:
     iterations : of conjugate gradients at every step; None: as many as the coupling has
     calibration : file with the error of the network; empty: that beside the weights
     last_step : after the walk, of projections
+    paper : settings of the walk of the model's own paper; None: the usual ones
     seed : of the first sample; all have the same, and differ by their index
     """
 
@@ -70,6 +71,7 @@ class Reconstruction:
     iterations: int | None = None
     calibration: str = ""
     last_step: LastStepName = "tv"
+    paper: SamplingConfig | None = None
     seed: int = 0
     count: int = SAMPLES
 
@@ -132,7 +134,8 @@ def reconstruct_work(
     file = Path(request.calibration).expanduser() if request.calibration else None
     errors = calibration_for(request.coupling, file, request.checkpoint, prior)
     coupling = Coupling(request.coupling, request.iterations, errors, request.last_step)
-    config = coupling.walk(steps=request.steps)
+    paper = {} if request.paper is None else dict(request.paper)
+    config = coupling.walk(**{**paper, "steps": request.steps})
     # The last step takes as long as several of the walk, so pictures do without.
     bare = replace(coupling, last_step="none")
     finished: list[Volume] = []

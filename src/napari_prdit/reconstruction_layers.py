@@ -11,6 +11,7 @@ from napari_prdit.layer_set import LayerSet
 from napari_prdit.layers import CHEST_WINDOW_HU, OURS, SINOGRAM, image_layer, placement
 from napari_prdit.reconstruction import DETERMINED, IMAGINED, MEAN, MODEL, SPREAD, TRUTH
 from napari_prdit.split_layers import SIGNED
+from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,7 @@ def measured_layer(measurement: Measurement) -> LayerData:
     Projections, (slices, views, bins), are a sinogram for each slice: views run down and bins to
     the right, both stretched to the edges of the volume, so their mm mean nothing.
     """
-    from prdit_core.verbs.reconstruct import place_of
+    from prdit_core.verbs.classical import place_of
 
     sinogram = measurement.sinogram
     rays, spec = sinogram is not None, measurement.spec
@@ -111,9 +112,13 @@ def measured_layer(measurement: Measurement) -> LayerData:
     place["translate"] = np.asarray(place["translate"]) + (scale - place["scale"]) / 2
     place["scale"] = scale
     look = LOOKS[MEASURED]
-    what = {"axes": ["slice", "view", "bin"], "unit": "line integrals"} if rays else {"unit": "HU"}
+    what: dict[str, Any] = {"unit": measurement.units}
+    if rays:
+        what = {"axes": ["slice", "view", "bin"], "unit": "line integrals"}
     low, high = np.percentile(values, (0, _SHOWN_PERCENTILE)).tolist()
-    limits = (low, max(high, low + 1e-6)) if rays else CHEST_WINDOW_HU
+    limits = (low, max(high, low + 1e-6))
+    if not rays and measurement.units == HU:
+        limits = CHEST_WINDOW_HU
     attributes: dict[str, Any] = {
         "name": "sinogram" if rays else look.layer,
         "colormap": "gray",

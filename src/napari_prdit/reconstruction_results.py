@@ -82,10 +82,14 @@ class Results:
         return [self._row(key) for key in ORDER if key in keys]
 
     def _row(self, key: str) -> ResultRow:
+        from prdit_core.verbs.assess import suffixed
+
         look, model = LOOKS[key], self.assessments.get(MODEL)
         words = look.layer
         if key in PARTS and model is not None:
-            return ResultRow(key, words, look.says, f"{model.numbers['size_hu'][key]:.0f} HU")
+            units = model.volume.units
+            size = model.numbers[suffixed("size", units)][key]
+            return ResultRow(key, words, look.says, f"{size:.0f} {units}")
         if key == MEAN and model is not None:
             return _numbered(key, f"model, mean of {model.count}", model.numbers["volume"])
         if key == MODEL:

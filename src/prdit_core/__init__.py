@@ -38,16 +38,13 @@ if TYPE_CHECKING:
     from prdit_core.training.events import TrainStep
     from prdit_core.verbs.augment import augment_steps
     from prdit_core.verbs.calibrate import calibrate, calibrate_steps
+    from prdit_core.verbs.classical import reconstruct_classically
     from prdit_core.verbs.decompose import decompose, decompose_state
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.preprocess import phantoms, preprocess
-    from prdit_core.verbs.reconstruct import (
-        reconstruct,
-        reconstruct_classically,
-        reconstruct_steps,
-    )
+    from prdit_core.verbs.reconstruct import reconstruct, reconstruct_steps
     from prdit_core.verbs.regenerate import regenerate
     from prdit_core.verbs.report import write_report
     from prdit_core.verbs.shares import decompose_levels, energy_shares
@@ -107,7 +104,7 @@ _HOMES = {
     "read_measurement": "inverse.measurement",
     "read_volume": "data.io",
     "reconstruct": "verbs.reconstruct",
-    "reconstruct_classically": "verbs.reconstruct",
+    "reconstruct_classically": "verbs.classical",
     "reconstruct_steps": "verbs.reconstruct",
     "regenerate": "verbs.regenerate",
     "sampling_preset": "presets",

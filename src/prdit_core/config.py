@@ -60,6 +60,11 @@ SamplerName = Literal[
 WITHOUT_K: tuple[SamplerName, ...] = ("conventional-hot", "ddim", "ddim-even", "ddpm")
 
 
+def words_of(settings: type[BaseModel], name: str) -> str:
+    """What a setting says of itself, in one line: its option's help and its field's tooltip."""
+    return " ".join((settings.model_fields[name].description or "").split())
+
+
 class PatchGeometry(BaseModel):
     """How a volume is cut: edge of a patch, distance of patches, reflected border, in voxels."""
 

@@ -94,3 +94,8 @@ def sampling_preset(name: str, family: str = "prdit") -> SamplingConfig:
         if known == name:
             return preset.config
     raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(SAMPLING_PRESETS)}")
+
+
+def paper_reconstruction(family: str) -> SamplingConfig | None:
+    """How the paper of a family walks to fit data; None where it does not."""
+    return FAMILIES[family].rebuilds

@@ -32,7 +32,8 @@ from prdit_core.inverse.scans import RawOptions, open_measurement
 from prdit_core.inverse.tv import contrast
 from prdit_core.models.contracts import Prediction
 from prdit_core.noise import Draw, unit_noise
-from prdit_core.verbs.reconstruct import WALK, reconstruct, solved_classically
+from prdit_core.verbs.classical import solved_classically
+from prdit_core.verbs.reconstruct import WALK, reconstruct
 from prdit_core.verbs.simulate import simulate
 from prdit_core.verbs.tv_strength import strength_for
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from prdit_core.config import PatternName, PhaseName
     from prdit_core.inverse.problem import Problem
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
     from prdit_core.volume import Volume
 
 PATTERNS: tuple[PatternName, ...] = ("gaussian", "poisson")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -299,6 +300,59 @@ def test_windows_overlap_and_cover_a_latent(parity: Path) -> None:
     found = codec.decode(z)
     assert found.shape == (1, 1, 16, 48, 36)
     close(found, model.decoder.end[2].bias.detach().expand(found.shape).numpy(), atol=1e-6)
+
+
+def bordered(z: Tensor) -> Tensor:
+    """A decoder that draws its latents, and errs where they end, as zeros around them make it."""
+    x = torch.nn.functional.interpolate(z[:, :1], scale_factor=8, mode="trilinear")
+    for axis in (2, 3, 4):
+        places = torch.arange(x.shape[axis], dtype=x.dtype)
+        error = 0.3 * torch.exp(-torch.minimum(places, len(places) - 1 - places) / 4)
+        x = x + error.reshape([-1 if one == axis else 1 for one in range(5)])
+    return x
+
+
+def at_borders(x: Tensor, places: list[int]) -> float:
+    """Gradient energy along the last axis where windows end, by that elsewhere."""
+    energy = x.diff(dim=4).square().mean((0, 1, 2, 3))
+    ends = torch.zeros(len(energy), dtype=torch.bool)
+    ends[[place - 1 for place in places]] = True
+    return float(energy[ends].mean() / energy[~ends].mean())
+
+
+def test_windows_leave_no_seams() -> None:
+    """Defect 9: gradients where windows end are those of the whole within 5 %, not 60 times."""
+    drawn: Any = SimpleNamespace(
+        config=AutoencoderConfig(ratio=8, width=4, groups=2, patch=16),
+        decoder=bordered,
+        after=lambda z: z,
+        quantiser=SimpleNamespace(nearest=lambda z: z),
+        low=-torch.ones(8),
+        high=torch.ones(8),
+    )
+    whole = PatchVolume(drawn)
+    forced = PatchVolume(drawn, decoder_bytes=whole.memory((8, 8, 8)))
+    z = torch.randn(1, 8, 8, 8, 32, generator=torch.Generator().manual_seed(1))
+    assert forced.window(z) == (8, 8, 8) and whole.window(z) == (8, 8, 32)
+    ends = list(range(32, 256, 32))  # every half window
+    right = at_borders(whole.decode(z), ends)
+    assert at_borders(forced.decode(z), ends) == pytest.approx(right, rel=0.05)
+    naive = torch.cat([whole.decode(part) for part in z.split(8, dim=4)], dim=4)
+    assert at_borders(naive, [64, 128, 192]) > 30 * right
+
+
+@pytest.mark.parametrize(
+    ("edge", "gib", "window"), [(32, 40, (32, 32, 32)), (32, 5.5, (18, 18, 18)), (64, 5.5, None)]
+)
+def test_windows_are_as_large_as_fits(
+    edge: int, gib: float, window: tuple[int, int, int] | None
+) -> None:
+    """A decode of 256^3 within 5.5 GiB takes 8 windows of 144^3 that overlap by 32 voxels."""
+    published: Any = SimpleNamespace(config=AutoencoderConfig(ratio=8))
+    codec = PatchVolume(published, decoder_bytes=int(gib * 2**30))
+    found = codec.window(torch.empty(1, 8, edge, edge, edge, device="meta"))
+    assert codec.memory(found) <= codec.decoder_bytes
+    assert window in (found, None) and min(found) > 8
 
 
 # ---------------------------------------------------------------------------------------------

@@ -310,6 +310,24 @@ def test_its_derivative_is_that_of_differences(target: str) -> None:
     assert all(weight.grad is None for weight in network.parameters())
 
 
+def test_the_command_reconstructs_as_its_paper_does(tmp_path: Path) -> None:
+    flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})
+    checkpoint = patch_checkpoint(tmp_path / "flat", flat, (3, 2, 2))
+    spec = scanners.parallel_scan(BOX.shape, BOX.spacing_mm, 12, 180.0)
+    data = str(prdit_core.write_measurement(simulate(BOX, spec), tmp_path / "views.npz"))
+    words = ["reconstruct", data, "--preset", "paper", "--steps", "3", "--out"]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "a"), "--checkpoint", str(checkpoint)])
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "a" / "seed-0_index-0000.json").read_text())
+    used = {name: record[name] for name in ("steps", "sampler", "grid", "eta", "renoise", "k")}
+    assert used == {
+        **{"steps": 3, "sampler": "ddim-even", "grid": "exact"},
+        **{"eta": 0.8, "renoise": 2, "k": 1.0},
+    }
+    refused = CliRunner().invoke(app, [*words, str(tmp_path / "b")])
+    assert refused.exit_code == 2 and "the paper of demo reconstructs nothing" in refused.output
+
+
 @pytest.mark.parametrize("coupling", ["pigdm", "posterior"])
 def test_couplings_with_derivatives_bring_it_to_the_data(coupling: Any, tmp_path: Path) -> None:
     flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})

@@ -19,13 +19,8 @@ from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.inverse.problem import in_measured_unit
 from prdit_core.metrics.fidelity import fidelity
-from prdit_core.verbs.reconstruct import (
-    WALK,
-    determined_hu,
-    problem_of,
-    reconstruct,
-    reconstruct_classically,
-)
+from prdit_core.verbs.classical import reconstruct_classically
+from prdit_core.verbs.reconstruct import WALK, determined_hu, problem_of, reconstruct
 from prdit_core.verbs.simulate import coarser, simulate
 from prdit_core.volume import Volume
 

@@ -28,7 +28,7 @@ from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.time_travel import THROTTLE_MS
 from napari_prdit.widgets.walk_form import WalkForm
 from napari_prdit.writer import write_nifti
-from prdit_core.config import SamplingConfig
+from prdit_core.config import SamplingConfig, words_of
 from prdit_core.presets import sampling_preset
 
 if TYPE_CHECKING:
@@ -518,6 +518,8 @@ def test_every_control_explains_itself(dock: GenerateDock) -> None:
     for kind in (QAbstractButton, QAbstractSpinBox, QComboBox, QSlider):
         for control in dock.findChildren(kind):
             assert control.toolTip(), (kind, control)
+    for name in ("steps", "sampler", "k", "grid"):
+        assert getattr(dock.walk, name).toolTip() == words_of(SamplingConfig, name) != ""
 
 
 # --- messages and controls say what is true -----------------------------------------------------

@@ -389,6 +389,28 @@ def test_a_coupling_walks_its_own_way_and_is_recorded(
         assert layer(panel, MODEL).metadata[OURS]["calibration_sha256"] == expected
 
 
+def test_a_patch_prior_may_walk_as_its_paper_does(
+    qtbot: QtBot, dock: ReconstructDock, patch_prior: Path
+) -> None:
+    panel, rows = dock.samples, dock.samples.own.way.rows
+    assert not rows.isRowVisible(panel.own.walk) and panel.requested().paper is None
+    dock.model.checkpoint.choose(str(patch_prior))
+    assert rows.isRowVisible(panel.own.walk)
+    panel.own.walk.setCurrentText("paper")
+    assert panel.own.steps.value() == 200
+    panel.own.steps.setValue(3)
+    panel.reconstruct()
+    finish(qtbot, panel)
+    record = layer(panel, MODEL).metadata[OURS]
+    used = {name: record[name] for name in ("sampler", "grid", "eta", "renoise", "steps", "k")}
+    assert used == {
+        **{"sampler": "ddim-even", "grid": "exact", "eta": 0.8, "renoise": 2},
+        **{"steps": 3, "k": 1.0},
+    }
+    dock.model.checkpoint.choose("demo")
+    assert panel.own.steps.value() == 20 and panel.requested().paper is None
+
+
 def test_raw_projections_need_what_files_do_not_say(
     qtbot: QtBot, dock: ReconstructDock, tmp_path: Path
 ) -> None:

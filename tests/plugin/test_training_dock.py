@@ -30,7 +30,7 @@ from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
 from prdit_core.checkpoints.store import read_header
-from prdit_core.config import TrainConfig
+from prdit_core.config import TrainConfig, words_of
 from prdit_core.files import write_json
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
@@ -326,6 +326,12 @@ def test_every_control_has_a_tooltip(dock: TrainingDock) -> None:
         if not control.toolTip() and not isinstance(control.parent(), inner)
     ]
     assert len(controls) > 30 and without == []
+
+
+def test_tooltips_are_what_the_command_says_of_its_options(dock: TrainingDock) -> None:
+    form = dock.new.settings
+    for name in ("iterations", "batch_size", "lr", "seed", "micro_batch", "activations", "crop"):
+        assert getattr(form, name).toolTip() == words_of(TrainConfig, name) != ""
 
 
 def test_devices_are_those_the_child_names(dock: TrainingDock) -> None:

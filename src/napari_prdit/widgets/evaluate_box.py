@@ -19,7 +19,7 @@ from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
 from napari_prdit.widgets.parts import Form, Message, PathDrop, bring_into_view, button, number, row
 from prdit_core.checkpoints.catalog import newest
-from prdit_core.config import SamplingConfig
+from prdit_core.config import SamplingConfig, words_of
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.errors import PrditError, UsageError
 from prdit_core.files import shown
@@ -284,7 +284,7 @@ class EvaluateBox(QWidget):
         tip = "How many to make, of the size of the real scans; fewer than 200 tell little"
         form.add("generate", self.count, tip)
         self.steps = number(2, 1000, STEPS)
-        form.add("steps", self.steps, "Network evaluations of each volume; more is slower, better")
+        form.add("steps", self.steps, words_of(SamplingConfig, "steps"))
         self.made = PathDrop([""])
         self.made.changed.connect(self._need_none)
         edit = self.made.lineEdit()

@@ -91,7 +91,9 @@ class GenerateDock(WorkingDock):
 
     def request(self) -> Request:
         """What the controls say."""
-        return self.walk.request(self.model.checkpoint.text, self.model.size_choice.edge)
+        return self.walk.request(
+            self.model.checkpoint.text, self.model.size_choice.edge, self.model.label
+        )
 
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""

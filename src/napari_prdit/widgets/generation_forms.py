@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QComboBox, QLabel
+from superqt.utils import signals_blocked
 
-from napari_prdit.known_checkpoints import described, family_of, known, makes, resolutions
+from napari_prdit.known_checkpoints import classes, described, family_of, known, makes, resolutions
 from napari_prdit.paces import affordable
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.parts import Form, PathDrop, button, row
@@ -57,6 +58,9 @@ class ModelForm(Form):
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.rows.addRow(self.about)
+        self.class_choice = QComboBox()
+        self.class_choice.currentTextChanged.connect(self._take_class)
+        self.add("class", self.class_choice, "What to make: this model was trained on several")
         self.size_choice = SizeChoice()
         self.size_choice.currentIndexChanged.connect(self._say)
         self.add(
@@ -90,14 +94,33 @@ class ModelForm(Form):
         self._sizes, self._paces, self._seconds = {}, {}, {}
         try:
             self.about.setToolTip(described(name))
-            self._sizes = resolutions(name)
+            self._offer_classes(name)
+            self._sizes = resolutions(name, self.label)
             self.family = family_of(name)
         except PrditError as error:
             self.about.setToolTip("")
             why = str(error)
         self._offer()
+        self.rows.setRowVisible(self.class_choice, self.class_choice.count() > 0)
         self.rows.setRowVisible(self.size_choice, self.size_choice.count() > 0)
         self.refused.emit(why)
+
+    @property
+    def label(self) -> str | None:
+        """The class; None where there is nothing to choose."""
+        return self.class_choice.currentText() or None
+
+    def _offer_classes(self, name: str) -> None:
+        """Those of a checkpoint; the one that was chosen last stays so if it is among them."""
+        names, before = classes(name), self.label
+        with signals_blocked(self.class_choice):
+            self.class_choice.clear()
+            self.class_choice.addItems(names)
+            if before in names:
+                self.class_choice.setCurrentText(before)
+
+    def _take_class(self) -> None:
+        self._describe(self.checkpoint.text)
 
     def _offer(self) -> None:
         labels = {
@@ -114,7 +137,7 @@ class ModelForm(Form):
         text = ""
         if self._sizes:
             name, edge = self.checkpoint.text, self.size_choice.edge
-            text = f"<b>{makes(name, edge)}</b>"
+            text = f"<b>{makes(name, edge, self.label)}</b>"
             only = next(iter(self._seconds), None) if edge is None else None
             text += f", {_about(self._seconds[only])}" if only is not None else ""
             text += f"<br>{CATALOGUE[name].description}" if name in CATALOGUE else ""

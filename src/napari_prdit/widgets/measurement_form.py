@@ -25,7 +25,9 @@ from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
 from napari_prdit.widgets.raw_form import FileField, RawForm
 from napari_prdit.widgets.source_choice import SourceChoice
+from prdit_core.config import SamplingConfig, words_of
 from prdit_core.errors import UsageError
+from prdit_core.presets import paper_reconstruction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 PATTERN = "Measurements (*.npz *.h5 *.hdf5 *.hdf *.nxs *.tif *.tiff);;All files (*)"
 CALIBRATION = "Calibration (*.json);;All files (*)"
-USUAL = "usual"
+USUAL, PAPER = "usual", "paper"
 
 
 class MeasurementForm(QWidget):
@@ -192,7 +194,13 @@ class SamplesForm(Form):
         self.coupling.currentTextChanged.connect(self._offer_calibration)
         self.calibration = FileField("Error of the network", CALIBRATION, lambda: None)
         self.way = way = Form("From noise to a volume")
-        way.add("steps", self.steps, "More steps take longer and give finer detail")
+        self.walk = choice([USUAL, PAPER])
+        self.walk.currentTextChanged.connect(self._take_steps)
+        self._family = "prdit"
+        way.add(
+            "walk", self.walk, "As the model's own paper reconstructs: slow, and with fresh noise"
+        )
+        way.add("steps", self.steps, words_of(SamplingConfig, "steps"))
         way.add("coupling", self.coupling, f"What makes it fit the data. {_lines(COUPLINGS)}")
         way.add(
             "calibration",
@@ -212,7 +220,28 @@ class SamplesForm(Form):
             "vary as the model's do, take none",
         )
         self._offer_calibration(self.coupling.currentText())
+        self._offer_walk()
         self.rows.addRow(Fold("Advanced", "How it walks from noise to a volume", way))
+
+    @property
+    def paper(self) -> SamplingConfig | None:
+        """The walk of the model's paper, if that is chosen."""
+        return paper_reconstruction(self._family) if self.walk.currentText() == PAPER else None
+
+    def take_family(self, family: str) -> None:
+        """Offer what the paper of this family does."""
+        if family != self._family:
+            self._family = family
+            self._offer_walk()
+
+    def _offer_walk(self) -> None:
+        there = paper_reconstruction(self._family) is not None
+        self.way.rows.setRowVisible(self.walk, there)
+        if not there:
+            self.walk.setCurrentText(USUAL)
+
+    def _take_steps(self, _walk: str) -> None:
+        self.steps.setValue(STEPS if self.paper is None else self.paper.steps)
 
     def _offer_calibration(self, coupling: str) -> None:
         self.way.rows.setRowVisible(self.calibration, coupling in CALIBRATED)

@@ -19,7 +19,7 @@ from napari_prdit.widgets.data_form import DataForm
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import Form, button, choice, number
 from napari_prdit.widgets.stage_form import StageForm
-from prdit_core.config import Activations
+from prdit_core.config import Activations, TrainConfig, words_of
 from prdit_core.errors import PrditError, UsageError, first_fault
 from prdit_core.runs.folder import RunFolder
 from prdit_core.verbs.stages import settings_of_stage
@@ -139,16 +139,9 @@ class RunForm(Form):
         self.name = QLineEdit()
         self.add("name", self.name, "Of the folder of this run, below the runs folder")
         self.iterations = number(1, MOST, 1)
-        self.add(
-            "iterations",
-            self.iterations,
-            "Steps of learning. The paper takes 104,000 for the local part, 130,000 for the global "
-            "part, 250,000 for a refiner and 50,000 to fine-tune; a few thousand show whether it "
-            "works",
-        )
+        self.add("iterations", self.iterations, words_of(TrainConfig, "iterations"))
         self.batch_size = number(1, 65_536, 4)
-        tip = "Scans per step; more is steadier and slower. The paper takes 64"
-        self.add("batch size", self.batch_size, tip)
+        self.add("batch size", self.batch_size, words_of(TrainConfig, "batch_size"))
         self.device = choice(["auto", "cpu", "cuda", "mps"])
         self.device.setCurrentText(preferences().device)
         self.add("device", self.device, "Where to compute; auto takes a GPU if there is one")
@@ -219,20 +212,18 @@ class RunForm(Form):
         form = Form("")
         self.lr = QLineEdit()
         self.lr.setPlaceholderText("as in the paper")
-        form.add("learning rate", self.lr, "Such as 1e-4; empty takes the paper's for the stage")
+        form.add("learning rate", self.lr, words_of(TrainConfig, "lr"))
         self.seed = number(0, LARGEST_SEED, 0)
-        form.add("seed", self.seed, "Same seed, data and settings: the same model, bit for bit")
+        form.add("seed", self.seed, words_of(TrainConfig, "seed"))
         self.save_every = number(1, MOST, 500)
-        tip = "Iterations between checkpoints; each is checked on held-out scans"
-        form.add("save every", self.save_every, tip)
+        form.add("save every", self.save_every, words_of(TrainConfig, "save_every"))
         self.preview_every = number(1, MOST, 500)
-        form.add("picture every", self.preview_every, "Iterations between preview pictures")
+        form.add("picture every", self.preview_every, words_of(TrainConfig, "preview_every"))
         self.micro_batch = number(0, 65_536, 0)
         self.micro_batch.setSpecialValueText("all")
-        form.add("scans at once", self.micro_batch, "Fewer need less memory and take longer")
+        form.add("scans at once", self.micro_batch, words_of(TrainConfig, "micro_batch"))
         self.activations = choice(get_args(Activations))
-        tip = "recompute needs less memory, and a third more time"
-        form.add("activations", self.activations, tip)
+        form.add("activations", self.activations, words_of(TrainConfig, "activations"))
         self._refining(form)
         return form
 
@@ -240,13 +231,7 @@ class RunForm(Form):
         self._rows = form.rows
         self.consistency = QLineEdit()
         self.consistency.setPlaceholderText("0.1 with a refiner")
-        form.add(
-            "consistency",
-            self.consistency,
-            "How much it counts that the refined volume, made coarse again, is that of the model "
-            "below; 0 leaves it out",
-        )
+        form.add("consistency", self.consistency, words_of(TrainConfig, "consistency"))
         self.crop = number(0, 4096, 0)
         self.crop.setSpecialValueText("whole volume")
-        tip = "Edge in voxels of the box that each step learns from; smaller ones are much quicker"
-        form.add("crop", self.crop, tip)
+        form.add("crop", self.crop, words_of(TrainConfig, "crop"))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from napari_prdit.measuring import MeasuredSource, ScanTask
     from napari_prdit.widgets.generation_forms import ModelForm
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
 
 TIPS: dict[ClassicalMethod, str] = {
     "fbp": "Filtered backprojection; done at once",
@@ -94,6 +94,7 @@ class ReconstructionPanel(WorkPanel):
             iterations=self.own.iterations.value() or None,
             calibration=self.own.calibration.drop.text,
             last_step=list(LAST_STEPS)[self.own.last_step.currentIndex()],
+            paper=self.own.paper,
             seed=self.own.seed.value(),
             count=self.own.count.value(),
         )
@@ -258,6 +259,7 @@ class ReconstructionPanel(WorkPanel):
         self.form, self.own = MeasurementForm(self.viewer), SamplesForm()
         self.steps = self.own.steps
         self.form.changed.connect(self._forgive)
+        self.model.changed.connect(lambda: self.own.take_family(self.model.family))
         self.controls.wanted.connect(self.reconstruct)
         self.methods = {
             method: button(words, TIPS[method], partial(self.compare, method))

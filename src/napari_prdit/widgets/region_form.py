@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, number, row
 from napari_prdit.widgets.source_choice import RegionChoice, SourceChoice
+from prdit_core.config import SamplingConfig, words_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -47,7 +48,7 @@ class RegionForm(Form):
         dice = button("Dice", "Another seed by chance", self._roll)
         self.add("seed", row(self.seed, dice), "Same seed, region and model: the same proposals")
         self.steps = number(1, 1000, STEPS)
-        self.add("steps", self.steps, "More steps take longer and give finer detail")
+        self.add("steps", self.steps, words_of(SamplingConfig, "steps"))
 
     @property
     def scan(self) -> Image | None:

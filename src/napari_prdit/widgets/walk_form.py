@@ -12,7 +12,7 @@ from napari_prdit.generation import Request
 from napari_prdit.preferences import preferences, remember_advanced
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
-from prdit_core.config import WITHOUT_K, GridName, SamplerName, SamplingConfig
+from prdit_core.config import WITHOUT_K, GridName, SamplerName, SamplingConfig, words_of
 from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
 
 OWN, EVERY_STEP = "own", "every step"
@@ -58,8 +58,8 @@ class WalkForm(Form):
         self.device.currentTextChanged.connect(lambda _text: self.changed.emit())
         self.take_preset("balanced")
 
-    def request(self, checkpoint: str, size: int | None) -> Request:
-        """What the controls say, for this model at this size."""
+    def request(self, checkpoint: str, size: int | None, label: str | None = None) -> Request:
+        """What the controls say, for this model at this size and this class."""
         return Request(
             checkpoint=checkpoint,
             size=size,
@@ -68,6 +68,7 @@ class WalkForm(Form):
             config=self.config(),
             device=self.device.currentText(),
             family=self._family,
+            label=label,
         )
 
     def config(self) -> SamplingConfig:
@@ -128,15 +129,10 @@ class WalkForm(Form):
 
     def _way(self) -> Form:
         way = Form("From noise to a volume")
-        way.add("steps", self.steps, "More steps take longer and give finer volumes")
-        way.add("sampler", self.sampler, "How each step moves; euler is Algorithm 1 of the paper")
-        way.add(
-            "k",
-            self.k,
-            "1: no noise is added on the way. 2 to 3: every step goes further and adds some noise "
-            "back, which gives more natural texture. Samplers with a rule of their own have no k",
-        )
-        way.add("grid", self.grid, "Times visited; release replays the official sampler")
+        way.add("steps", self.steps, words_of(SamplingConfig, "steps"))
+        way.add("sampler", self.sampler, words_of(SamplingConfig, "sampler"))
+        way.add("k", self.k, words_of(SamplingConfig, "k"))
+        way.add("grid", self.grid, words_of(SamplingConfig, "grid"))
         way.add(
             "refresh",
             self.refresh,

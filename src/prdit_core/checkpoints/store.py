@@ -99,6 +99,18 @@ class Header(BaseModel):
         """Classes of volumes that the model holds; none where all are of one kind."""
         return self.model.trained_on
 
+    def grids(self, label: str | None = None) -> tuple[Geometry, ...]:
+        """Grids of the volumes that it makes, that of fewest voxels first; None: its first class.
+
+        As `Prior.grids` has them.
+        """
+        first = self.classes[0].name if self.classes else None
+        return self.model.grids(self.geometry, label or first)
+
+    def finest(self, label: str | None = None) -> Geometry:
+        """The grid that a class has unless another is chosen; None: what the header has."""
+        return self.geometry if label is None else self.grids(label)[-1]
+
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No word of a codec where there is none: digests of older checkpoints stay valid."""

@@ -18,10 +18,9 @@ from prdit_core.cli.options import (
     takes,
     those_given,
     walk_options,
-    walk_words,
 )
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Branch, SamplingConfig
+from prdit_core.config import Branch, SamplingConfig, words_of
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.geometry import shape_of
 from prdit_core.presets import PresetName, sampling_preset
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 OF_PRESETS = ("steps", "sampler", "k", "grid", "refresh_every", "refresh_change", "precision")
 WALK = walk_options(
     (*OF_PRESETS, "eta", "renoise", "guidance"),
-    {name: f"{walk_words(name)} [preset]" for name in OF_PRESETS},
+    {name: f"{words_of(SamplingConfig, name)} [preset]" for name in OF_PRESETS},
 )
 
 

@@ -179,13 +179,11 @@ def _holds_checkpoint(path: Path) -> bool:
 def _described(header: Header, name: str) -> dict[str, Any]:
     from prdit_core.models.families import parameter_count
 
-    first = header.classes[0].name if header.classes else None
-    grids = header.model.grids(header.geometry, first)
     codec = header.codec
     return {
         "checkpoint": name,
         "volume": _volume(header.geometry),
-        "sizes": sorted({grid.shape[0] for grid in grids}),
+        "sizes": sorted({grid.shape[0] for grid in header.grids()}),
         **_window(header.intensity, _exactness(header.intensity)),
         **{
             f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from prdit_core.config import SamplingConfig
+from prdit_core.config import SamplingConfig, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pydantic.fields import FieldInfo
+    from pydantic import BaseModel
 
     Command = Callable[..., None]
 
@@ -105,8 +105,8 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def option_of(
+    settings: type[BaseModel],
     name: str,
-    field: FieldInfo,
     *flags: str,
     words: str | None = None,
     kind: Any = None,
@@ -124,7 +124,8 @@ def option_of(
     least : that typer allows, for numbers whose range the help should show
     usual : where it is not given
     """
-    text = description(field) if words is None else words
+    field = settings.model_fields[name]
+    text = words_of(settings, name) if words is None else words
     option = typer.Option(*flags, help=text, metavar=metavar, min=least)
     bare = get_type_hints(SimpleNamespace(__annotations__={name: kind or field.annotation}))[name]
     return inspect.Parameter(
@@ -133,16 +134,6 @@ def option_of(
         default=usual,
         annotation=Annotated[Optional[bare], option],  # noqa: UP045  # `|` needs a type
     )
-
-
-def description(field: FieldInfo) -> str:
-    """What a setting says of itself."""
-    return " ".join((field.description or "").split())
-
-
-def walk_words(name: str) -> str:
-    """What a setting of a walk says of itself."""
-    return description(SamplingConfig.model_fields[name])
 
 
 def those_given(**values: Any) -> dict[str, Any]:
@@ -158,6 +149,5 @@ def walk_options(names: Iterable[str], words: Mapping[str, str]) -> Group:
     names : of fields of `SamplingConfig`
     words : in place of a setting's description
     """
-    fields = SamplingConfig.model_fields
-    options = (option_of(name, fields[name], words=words.get(name)) for name in names)
+    options = (option_of(SamplingConfig, name, words=words.get(name)) for name in names)
     return Group(tuple(options), those_given)

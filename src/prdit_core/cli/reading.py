@@ -100,14 +100,14 @@ def raw_options(
 _SCANS = Group(
     tuple(
         option_of(
+            ReadOptions,
             name,
-            field,
             *([FLAGS[name]] if name in FLAGS else []),
             metavar=METAVARS.get(name),
             least=0 if name == "frame" else None,
             usual=0.0 if name == "hu_offset" else None,
         )
-        for name, field in ReadOptions.model_fields.items()
+        for name in ReadOptions.model_fields
     ),
     read_options,
 )

@@ -13,10 +13,12 @@ from prdit_core.cli.reading import reads_projections
 from prdit_core.config import CouplingName, LastStepName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
+from prdit_core.presets import paper_reconstruction
 
 if TYPE_CHECKING:
     from prdit_core.cli.outputs import Outputs
     from prdit_core.inverse.scans import RawOptions
+    from prdit_core.models.prior import Prior
     from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
@@ -34,7 +36,7 @@ WALK = walk_options(
 FOR: dict[str, tuple[Method, ...]] = {
     **dict.fromkeys(("checkpoint", "size", "count", "index", "seed"), ("prior",)),
     **dict.fromkeys((option.name for option in WALK.options), ("prior",)),
-    **dict.fromkeys(("coupling", "calibration", "last-step"), ("prior",)),
+    **dict.fromkeys(("preset", "coupling", "calibration", "last-step"), ("prior",)),
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
@@ -76,6 +78,13 @@ def reconstruct(
     ] = None,
     *,
     ways: dict[str, Any],
+    preset: Annotated[
+        Literal["usual", "paper"] | None,
+        typer.Option(
+            help="paper: as the model's own paper reconstructs, where it does (patch priors). "
+            "[usual]"
+        ),
+    ] = None,
     coupling: Annotated[
         CouplingName | None,
         typer.Option(help="How its walk is brought to fit the data; see the documentation. [cg]"),
@@ -130,7 +139,12 @@ def reconstruct(
         "seed": seed,
     }
     given |= {**ways, "iterations": iterations, "tv-strength": tv_strength}
-    given |= {"coupling": coupling, "calibration": calibration, "last-step": last_step}
+    given |= {
+        "preset": preset,
+        "coupling": coupling,
+        "calibration": calibration,
+        "last-step": last_step,
+    }
     refuse_unheeded(method, given, FOR)
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, VolumeSettings, refuse_other_report
@@ -173,6 +187,8 @@ def reconstruct(
         how = coupling or "cg"
         errors = calibration_for(how, calibration, name, prior)
         coupled = Coupling(how, iterations, errors, last_step or "tv")
+        if preset == "paper":
+            ways = {**_paper(prior), **ways}
         config = coupled.walk(**ways)
         generation = VolumeSettings(
             config=config,
@@ -222,6 +238,14 @@ def reconstruct(
         ],
         json,
     )
+
+
+def _paper(prior: Prior) -> dict[str, Any]:
+    """The walk of the model's paper."""
+    config = paper_reconstruction(prior.network.config.family)
+    if config is None:
+        raise UsageError(f"the paper of {prior.name} reconstructs nothing; leave --preset out")
+    return dict(config)
 
 
 def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:

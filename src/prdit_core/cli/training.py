@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prdit_core.cli.console import door, progress, result, say, stoppable
-from prdit_core.cli.options import Group, description, option_of, takes, those_given
-from prdit_core.config import TrainingConfig
+from prdit_core.cli.options import Group, option_of, takes, those_given
+from prdit_core.config import TrainingConfig, words_of
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.machine import processes
@@ -23,8 +23,6 @@ from prdit_core.training.stages import STAGES, stage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from pydantic.fields import FieldInfo
 
     from prdit_core.training.board import Board
     from prdit_core.training.claim import Begin
@@ -39,13 +37,17 @@ def _options() -> Iterator[inspect.Parameter]:
     common = TrainingConfig.model_fields
     names = dict.fromkeys([*common, *(n for kind in kinds.values() for n in kind.model_fields)])
     for name in names:
-        fields = {t: k.model_fields[name] for t, k in kinds.items() if name in k.model_fields}
-        field = next(iter(fields.values()))
-        texts = {title: _text(one) for title, one in fields.items()}
-        of_all = len(fields) == len(kinds) and len(set(texts.values())) == 1
-        text = _text(field) if of_all else " ".join(f"{t}: {words}" for t, words in texts.items())
+        having = {title: kind for title, kind in kinds.items() if name in kind.model_fields}
+        first = next(iter(having.values()))
+        texts = {title: _text(kind, name) for title, kind in having.items()}
+        of_all = len(having) == len(kinds) and len(set(texts.values())) == 1
+        text = (
+            _text(first, name)
+            if of_all
+            else " ".join(f"{t}: {words}" for t, words in texts.items())
+        )
         flag = "--from" if name == "start" else f"--{name.replace('_', '-')}"
-        yield option_of(name, field, flag, words=text, kind=str if name == "stage" else None)
+        yield option_of(first, name, flag, words=text, kind=str if name == "stage" else None)
 
 
 def _kinds() -> dict[str, type[TrainingConfig]]:
@@ -59,9 +61,9 @@ def _kinds() -> dict[str, type[TrainingConfig]]:
     return named
 
 
-def _text(field: FieldInfo) -> str:
+def _text(settings: type[TrainingConfig], name: str) -> str:
     """What a setting says of itself, and its default unless it says that too."""
-    words = description(field)
+    words, field = words_of(settings, name), settings.model_fields[name]
     complete = field.default is None or field.is_required() or words.endswith("]")
     return words if complete else f"{words} [{field.default}]"
 

@@ -34,6 +34,7 @@ class Family:
     face : a bare network in evaluation mode as the house sees it; None: it predicts nothing
     codec : the same as a codec; None: it is none
     paper : how its paper walks; None: as PRDiT's
+    rebuilds : how its paper walks to fit data; None: it does not
     """
 
     name: str
@@ -43,6 +44,7 @@ class Family:
     face: Callable[[Any], Network] | None
     codec: Callable[[Any], Codec] | None = None
     paper: SamplingConfig | None = None
+    rebuilds: SamplingConfig | None = None
 
 
 def _build_prdit(config: ModelConfig) -> nn.Module:
@@ -110,6 +112,9 @@ FAMILIES = {
             _build_patch,
             _patch,
             paper=SamplingConfig(steps=200, sampler="ddim-even", grid="exact"),
+            rebuilds=SamplingConfig(
+                steps=200, sampler="ddim-even", grid="exact", eta=0.8, renoise=2
+            ),
         ),
         Family(
             "latent",

@@ -127,10 +127,23 @@ class Prior:
         UsageError
             If the model is no sum of parts.
         """
+        return self.checked_parts().decompose(x_t, t)
+
+    def checked_parts(self) -> Parts:
+        """Its parts.
+
+        Raises
+        ------
+        UsageError
+            If the model is no sum of parts.
+        """
         parts = self.parts
         if parts is None:
-            raise UsageError(f"{self.name} has no local and global part to look into")
-        return parts.decompose(x_t, t)
+            raise UsageError(
+                f"{self.name} has no local and global part to look into: models of family "
+                f"{self.network.config.family!r} are no sum of such"
+            )
+        return parts
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -257,6 +270,12 @@ class Prior:
         self.check_volume()
         affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
         return Volume(self._hu(self.codec.decode(x0)), affine, dict(metadata))
+
+    def to_preview(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
+        """As `to_volume`, but cheaply and roughly where states are latents."""
+        self.check_volume()
+        affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
+        return Volume(self.preview_hu(x0), affine, dict(metadata))
 
     def preview_hu(self, x0: Tensor) -> NDArray[np.float32]:
         """Voxels (D, H, W) in HU that show what a state holds, cheaply."""

@@ -17,7 +17,8 @@ from prdit_core.metrics.fidelity import fidelity, grey_fidelity
 from prdit_core.pictures import WINDOW_HU, Panel
 from prdit_core.provenance import MAKER, SYNTHETIC
 from prdit_core.series import Sums
-from prdit_core.verbs.reconstruct import determined_hu, solved_classically
+from prdit_core.verbs.classical import solved_classically
+from prdit_core.verbs.reconstruct import determined_hu
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

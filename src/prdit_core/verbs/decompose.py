@@ -139,6 +139,7 @@ def decompose_state(prior: Prior, x_t: NDArray[np.float32], t: float) -> Decompo
         If `t` is out of range, or the prior has another grid or more than one channel.
     """
     check_level(t)
+    prior.checked_parts()
     prior.check_hu()
     prior = prior.at_size(x_t.shape[0]) if x_t.shape[0] in prior.sizes else prior
     if x_t.shape != prior.geometry.shape:
@@ -155,6 +156,7 @@ def decompose_state(prior: Prior, x_t: NDArray[np.float32], t: float) -> Decompo
 
 def prepare(prior: Prior, volume: Volume, seed: int) -> Subject:
     """Bring a scan to the prior's grid and draw noise for it; errors as of `decompose`."""
+    prior.checked_parts()
     prior.check_hu()
     expected = expected_data(prior.intensity, prior.geometry, prior.record)
     _check_memory(prior)

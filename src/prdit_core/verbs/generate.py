@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,7 @@ from prdit_core.sampling.grid import time_grid
 from prdit_core.sampling.sampler import SAMPLERS, sample_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -208,10 +208,47 @@ def step_volume(
     index: int,
     branches: Sequence[Branch] = (),
 ) -> Volume:
-    """HU volume of a step of a walk, stamped with how it was made.
+    """Volume of a step of a walk, stamped with how it was made.
 
     That of the last step is the finished one; that of any other is an estimate, and says so.
     """
+    metadata = _step_stamp(prior, config, step, seed, index, branches)
+    return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
+
+
+def step_preview(
+    prior: Prior,
+    config: SamplingConfig,
+    step: SampleStep,
+    *,
+    seed: int,
+    index: int,
+    branches: Sequence[Branch] = (),
+) -> Volume:
+    """As `step_volume`, cheaply: latents are not decoded, but shown by a linear picture of them."""
+    metadata = _step_stamp(prior, config, step, seed, index, branches)
+    return prior.to_preview(SAMPLERS[config.sampler].result(step), metadata)
+
+
+def previewer(prior: Prior) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """What shows recorded states (1, C, D, H, W) as voxels, cheaply; it keeps no network."""
+    codec, intensity, device = prior.codec, prior.intensity, prior.device
+
+    def seen(state: NDArray[np.float32]) -> NDArray[np.float32]:
+        x = codec.preview(torch.from_numpy(state).to(device))
+        return intensity.to_hu(x[0, 0].cpu().numpy())
+
+    return seen
+
+
+def _step_stamp(
+    prior: Prior,
+    config: SamplingConfig,
+    step: SampleStep,
+    seed: int,
+    index: int,
+    branches: Sequence[Branch],
+) -> dict[str, Any]:
     metadata = stamp(
         seed=seed,
         index=index,
@@ -231,9 +268,7 @@ def step_volume(
     if padded != prior.geometry.shape:  # and cropped after decoding
         metadata["padded_to"] = list(padded)
     metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
-    if not step.finished:
-        metadata = estimate_stamp(metadata, step.index)
-    return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
+    return metadata if step.finished else estimate_stamp(metadata, step.index)
 
 
 def _check(seed: int, index: int) -> None:

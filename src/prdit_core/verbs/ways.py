@@ -9,14 +9,8 @@ from prdit_core.errors import UsageError
 from prdit_core.inverse.calibration import calibration_beside, read_calibration
 from prdit_core.inverse.couplings import COUPLINGS
 from prdit_core.inverse.problem import in_measured_unit
-from prdit_core.verbs.reconstruct import (
-    classical_settings,
-    classical_steps,
-    classical_volume,
-    prior_settings,
-    prior_steps,
-    prior_volume,
-)
+from prdit_core.verbs.classical import classical_settings, classical_steps, classical_volume
+from prdit_core.verbs.reconstruct import prior_settings, prior_steps, prior_volume
 from prdit_core.verbs.tv_strength import Strength, strength_for
 
 if TYPE_CHECKING:
@@ -29,7 +23,7 @@ if TYPE_CHECKING:
     from prdit_core.inverse.measurement import Measurement
     from prdit_core.inverse.problem import Problem
     from prdit_core.models.prior import Prior
-    from prdit_core.verbs.reconstruct import ClassicalMethod
+    from prdit_core.verbs.classical import ClassicalMethod
     from prdit_core.volume import Volume
 
 

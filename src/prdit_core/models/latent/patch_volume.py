@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Patches that are encoded at once, and bytes that a decoder may take: matters of memory only.
 PATCHES_AT_ONCE = 4
-DECODER_BYTES = 4 * 2**30
+DECODER_BYTES = 11 * 2**29
+OVERLAP = 32  # of neighbouring windows of a decoder, in voxels; half of those that are small
 AIR = -1.0  # in model units
 
 
@@ -70,7 +71,7 @@ class PatchVolume:
     def decode(self, z: Tensor) -> Tensor:
         """Volumes (B, C, D, H, W) of scaled latents, by their nearest codes."""
         codes = self.module.after(self.module.quantiser.nearest(self.unscaled(z)))
-        window = self._window(z)
+        window = self.window(z)
         whole = window == tuple(z.shape[2:])
         return self._cropped(self.module.decoder(codes) if whole else self._blended(codes, window))
 
@@ -94,7 +95,8 @@ class PatchVolume:
     def memory(self, grid: Shape) -> int:
         """Bytes that decoding latents of a grid at once takes, about.
 
-        The last level holds six volumes of its width and as many again of twice that.
+        Where the last level begins, its input of twice the width is there several times (measured
+        in `benchmarks/decoding.py`: nine widths).
         """
         config = self.module.config
         voxels = grid[0] * grid[1] * grid[2] * config.ratio**3
@@ -121,24 +123,33 @@ class PatchVolume:
         places = (slice(None), None, None, None)
         return self.module.low[places], self.module.high[places]
 
-    def _window(self, z: Tensor) -> Shape:
-        """The largest window that fits: the longest edge is halved until it does."""
-        edges = [int(edge) for edge in z.shape[2:]]
+    def window(self, z: Tensor) -> Shape:
+        """The largest window that fits: along its longest edge comes one more until it does."""
+        whole, counts = [int(edge) for edge in z.shape[2:]], [1, 1, 1]
+        edges = list(whole)
         while len(z) * self.memory((edges[0], edges[1], edges[2])) > self.decoder_bytes:
             longest = max(range(3), key=edges.__getitem__)
             if edges[longest] <= 4:
                 break
-            edges[longest] = -(-edges[longest] // 2)
+            counts[longest] += 1
+            edges[longest] = _window_edge(whole[longest], counts[longest], self._overlap)
         return edges[0], edges[1], edges[2]
 
+    @property
+    def _overlap(self) -> int:
+        """Of windows, in latent voxels."""
+        return OVERLAP // self.module.config.ratio
+
     def _blended(self, codes: Tensor, window: Shape) -> Tensor:
-        """Windows that overlap by half, each weighed by how far its voxels are from its border."""
+        """Windows that overlap, each weighed by how far its voxels are from its border."""
         ratio, grid = self.module.config.ratio, codes.shape[2:]
         shape = (len(codes), self.module.config.channels, *(ratio * edge for edge in grid))
         total, weights = codes.new_zeros(shape), codes.new_zeros(shape[2:])
         ramps = [_ramp(ratio * edge, codes) for edge in window]
         weight = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
-        starts = [_starts(edge, part) for edge, part in zip(grid, window, strict=True)]
+        starts = [
+            _starts(edge, part, self._overlap) for edge, part in zip(grid, window, strict=True)
+        ]
         for corner in product(*starts):
             part, place = codes, (total, weights)
             for axis, (start, edge) in enumerate(zip(corner, window, strict=True)):
@@ -174,13 +185,19 @@ def joined(patches: Tensor, grid: Shape) -> Tensor:
     return whole
 
 
-def _starts(edge: int, part: int) -> list[int]:
-    """Where windows begin: half a window apart at most, the last one at the end."""
-    count = 1 + -(-2 * (edge - part) // part) if edge > part else 1
+def _window_edge(edge: int, count: int, overlap: int) -> int:
+    """Of so many windows that overlap by this much, or by half if they are small."""
+    return min(-(-(edge + (count - 1) * overlap) // count), -(-2 * edge // (count + 1)))
+
+
+def _starts(edge: int, part: int, overlap: int) -> list[int]:
+    """Where windows begin, the last one at the end."""
+    step = part - min(overlap, part // 2)
+    count = 1 + -(-(edge - part) // step)
     return [round(number * (edge - part) / max(count - 1, 1)) for number in range(count)]
 
 
 def _ramp(count: int, like: Tensor) -> Tensor:
-    """Rises evenly from the ends of a window to its middle, never 0."""
+    """Rises from the ends of a window to its middle, never 0; slowly first, against seams."""
     places = torch.arange(count, device=like.device, dtype=like.dtype)
-    return torch.minimum(places + 1, count - places)
+    return torch.minimum(places + 1, count - places) ** 2
