@@ -108,7 +108,8 @@ def assert_nearly(one: Path, other: Path) -> None:
         assert a.keys() == b.keys()
         for key, tensor in a.items():
             if not re.match(IDLE, key):
-                assert float((b[key] - tensor).norm()) <= 1e-3 * float(tensor.norm()), key
+                apart = (b[key] - tensor).float().norm()
+                assert float(apart) <= 1e-3 * float(tensor.float().norm()), key
 
 
 @pytest.mark.slow
