@@ -114,25 +114,23 @@ def assert_nearly(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one_does_in_both_stages(
-    data: Path, tmp_path: Path, strategy: str
+@pytest.mark.parametrize(("stage", "strategy"), [("local", "fsdp"), ("global", "ddp")])
+def test_two_processes_train_as_one_does(
+    data: Path, once: Path, tmp_path: Path, stage: str, strategy: str
 ) -> None:
-    local = alone(data, tmp_path / "local", "local")
-    words = ("train", "--data", data, *COMMON, "--strategy", strategy)
-    together(*words, "--stage", "local", "--run", tmp_path / "local2")
-    assert_close(local, newest(tmp_path / "local2"))
-
-    start = tmp_path / "local"
-    whole = alone(data, tmp_path / "global", "global", start)
-    together(*words, "--stage", "global", "--from", start, "--run", tmp_path / "global2")
-    assert_close(whole, newest(tmp_path / "global2"))
+    """The other two: ddp of stage 1 is where a run is resumed, fsdp of a frozen part comes next."""
+    start = once if stage == "global" else None
+    one = alone(data, tmp_path / "one", stage, start)
+    words = ("train", "--data", data, *COMMON, "--strategy", strategy, "--stage", stage)
+    more = () if start is None else ("--from", start)
+    together(*words, *more, "--run", tmp_path / "two")
+    assert_close(one, newest(tmp_path / "two"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_two_processes_refine_and_tune_a_chain_as_one_does(data: Path, tmp_path: Path) -> None:
-    """With split weights, the harder strategy; both are compared above."""
+    """With split weights, the harder strategy, around a base that is frozen at first."""
     base = tiny_checkpoint(tmp_path / "base", size=4)
     refined = alone(data, tmp_path / "refined", "refine", base, crop=4)
     words = ("train", "--data", data, *COMMON, "--strategy", "fsdp")
@@ -203,10 +201,10 @@ def test_two_processes_resume_what_one_began(data: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_a_fault_of_the_first_process_ends_all_with_one_line_each(
-    data: Path, tmp_path: Path
+    data: Path, once: Path, tmp_path: Path
 ) -> None:
-    words = ("train", "--stage", "local", "--data", data, "--run", tmp_path / "run", *COMMON)
-    together(*words)
+    run = shutil.copytree(once, tmp_path / "run")
+    words = ("train", "--stage", "local", "--data", data, "--run", run, *COMMON)
     assert "already holds a run" in together(*words, code=6)
 
 
