@@ -28,7 +28,13 @@ TRUTH, SAMPLE, MEAN, SPREAD = "truth", "sample", "mean", "spread"
 DETERMINED, IMAGINED = "determined", "imagined"
 MODEL = "model"
 PARTS = (SPREAD, DETERMINED, IMAGINED)
-METHODS: dict[ClassicalMethod, str] = {"fbp": "FBP", "sirt": "SIRT", "cg": "CG", "tv": "TV"}
+METHODS: dict[ClassicalMethod, str] = {
+    "fbp": "FBP",
+    "sirt": "SIRT",
+    "zero-filling": "Zero filling",
+    "cg": "CG",
+    "tv": "TV",
+}
 STEPS, SAMPLES = 20, 4
 COUPLINGS: dict[CouplingName, str] = {
     "cg": "conjugate gradients from what the model predicts",
@@ -44,8 +50,9 @@ LAST_STEPS: dict[LastStepName, str] = {
     "tv": "a little total variation, which takes grain away",
     "none": "samples as they are",
 }
-# Methods that only make sense of rays.
+# Methods that only make sense of rays, and of k-space, which no task has yet.
 OF_RAYS: tuple[ClassicalMethod, ...] = ("fbp", "sirt")
+OF_KSPACE: tuple[ClassicalMethod, ...] = ("zero-filling",)
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,6 +67,7 @@ LOOKS: Mapping[str, Shown] = {
     ),
     "fbp": Shown("FBP", "Filtered backprojection: what scanners have long done."),
     "sirt": Shown("SIRT", "200 algebraic iterations. It knows no anatomy."),
+    "zero-filling": Shown("zero filling", "The k-space that was sampled, and 0 for the rest."),
     "cg": Shown("CG", "20 steps of conjugate gradients, of least squares. It knows no anatomy."),
     "tv": Shown("TV", "Total variation: few edges. The one to beat; it knows no anatomy."),
 }
@@ -88,9 +89,17 @@ class ReconstructionLayers(LayerSet):
         self.update(key, _layer_data(key, volume))
 
     def show_measured(self, measured: MeasuredData) -> None:
-        """The data in the place of the volume; projections are stretched to it."""
-        if measured.measurement.values.ndim == 3:  # known voxels of a mask are a list
-            self.put(MEASURED, measured_layer(measured.measurement))
+        """The data in the place of the volume; projections are stretched to it.
+
+        Of k-space, which nobody looks at, what it shows by itself.
+        """
+        measurement = measured.measurement
+        if measurement.spec.kind == "kspace":
+            from prdit_core import reconstruct_classically
+
+            self.show(MEASURED, reconstruct_classically(measurement, "zero-filling"))
+        elif measurement.values.ndim == 3:  # known voxels of a mask are a list
+            self.put(MEASURED, measured_layer(measurement))
         if measured.truth is not None:
             self.show(TRUTH, measured.truth)
 

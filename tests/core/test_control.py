@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from recorded_latent import named
 from torch import Tensor
 
-from prdit_core.errors import InputRejected
+from prdit_core.checkpoints.catalog import load
+from prdit_core.checkpoints.store import (
+    CONTROL_WEIGHTS,
+    HEADER,
+    ControlPart,
+    Header,
+    read_control,
+    read_header,
+    read_weights,
+    save_checkpoint,
+)
+from prdit_core.errors import CheckpointError, InputRejected
+from prdit_core.intensity import Intensity
 from prdit_core.models.families import configuration, expected_shapes, parameter_count
 from prdit_core.models.initial import draw_weights
 from prdit_core.models.latent.biflownet import BiFlowNet
@@ -17,7 +31,10 @@ from prdit_core.models.latent.config import BiFlowConfig, ControlConfig
 from prdit_core.models.latent.control import ControlledNet, ControlNet, control_of, label_hint
 from prdit_core.models.latent.denoiser import LatentDenoiser
 from prdit_core.noise import Draw, generator, unit_noise
-from prdit_core.schedule import CosineSchedule
+from prdit_core.schedule import CosineSchedule, VPCosineSchedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE = BiFlowConfig(
     channels=4,
@@ -113,7 +130,7 @@ def test_training_moves_the_control_alone_and_every_part_of_it(variant: str) -> 
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
     assert all(torch.equal(weight, before[name]) for name, weight in base.state_dict().items())
     still = [n for n, weight in control.named_parameters() if torch.equal(weight, begun[n])]
@@ -171,3 +188,74 @@ def test_a_configuration_survives_its_header_and_says_what_it_is() -> None:
         control_of(
             base_net(), config.model_copy(update={"base": BASE.model_copy(update={"null": False})})
         )
+
+
+# --- beside its base ----------------------------------------------------------------------------
+
+
+def header_of(base: str = "", **changes: Any) -> Header:
+    part = ControlPart(config=control_config("A, both"), base=base) if base else None
+    grid = BASE.classes[0].geometries[0]
+    given: dict[str, Any] = {"model": BASE, "schedule": VPCosineSchedule(), "geometry": grid}
+    return Header(**given | {"intensity": Intensity(), "control": part} | changes)
+
+
+def saved(folder: Path, base: str, seed: int = 1) -> Path:
+    net = BiFlowNet(BASE)
+    draw_weights(net, Draw.WEIGHTS, seed)
+    control = None
+    if base:
+        control = trained(control_of(net, control_config("A, both"))).state_dict()
+    return save_checkpoint(folder, header_of(base), net.state_dict(), control=control)
+
+
+def test_a_control_lies_beside_its_base_and_names_it(tmp_path: Path) -> None:
+    alone = read_header(saved(tmp_path / "base", ""))
+    both = saved(tmp_path / "both", alone.digest)
+    header = read_header(both)
+    assert (both / CONTROL_WEIGHTS).is_file() and header.control is not None
+    assert header.control.config == control_config("A, both")
+    # The base generates as before; what the control takes part in is something else.
+    assert header.base_digest == alone.digest == alone.base_digest != header.digest
+    assert "control" not in json.loads((tmp_path / "base" / HEADER).read_text())
+    weights = read_control(both, header)
+    assert weights is not None and read_control(tmp_path / "base", alone) is None
+    net = ControlNet(control_config("A, both"))
+    net.load_state_dict(weights, strict=True)
+    x, t, label = state()
+    base = BiFlowNet(BASE)
+    base.load_state_dict(read_weights(both, header))
+    hint = hint_of(control_config("A, both"))
+    again = ControlledNet(base, net, hint)(x, t, label)
+    first = ControlledNet(base_net(), trained(control_of(base_net(), net.config)), hint)
+    assert torch.equal(again, first(x, t, label))
+    assert load(both).digest == alone.digest
+
+
+@pytest.mark.parametrize("fault", ["another base", "no file", "damaged", "names none", "no base's"])
+def test_a_control_that_is_not_its_base_s_is_refused(fault: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "both", read_header(saved(tmp_path / "base", "")).digest)
+    file = folder / CONTROL_WEIGHTS
+    content = json.loads((folder / HEADER).read_text())
+    match fault:
+        case "another base":
+            shutil.copytree(saved(tmp_path / "other", "", seed=2), folder, dirs_exist_ok=True)
+            other = json.loads((folder / HEADER).read_text())
+            content["files"]["weights.safetensors"] = other["files"]["weights.safetensors"]
+            words = "its control was trained on the base .*, which is not the one here"
+        case "no file":
+            file.unlink()
+            words = "control.safetensors"
+        case "damaged":
+            file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+            words = "damaged"
+        case "names none":
+            del content["files"][CONTROL_WEIGHTS]
+            words = "names no control.safetensors"
+        case _:
+            content["control"]["config"]["base"]["width"] = 24
+            words = "its control is none of its model"
+    (folder / HEADER).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=words) as refusal:
+        read_control(folder, read_header(folder))
+    assert "\n" not in str(refusal.value)

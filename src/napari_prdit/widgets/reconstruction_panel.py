@@ -20,6 +20,7 @@ from napari_prdit.reconstruction import (
     MEAN,
     METHODS,
     MODEL,
+    OF_KSPACE,
     OF_RAYS,
     PARTS,
     Assessed,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 TIPS: dict[ClassicalMethod, str] = {
     "fbp": "Filtered backprojection; done at once",
     "sirt": "Algebraic iterations; seconds",
+    "zero-filling": "Of k-space: what was not sampled is 0; done at once",
     "cg": "Conjugate gradients, least squares; seconds",
     "tv": "Total variation; half a minute or so, of which tuning it to the views may be the most",
 }
@@ -81,6 +83,8 @@ class ReconstructionPanel(WorkPanel):
         self.form.take(task)
         for method in OF_RAYS:
             self.methods[method].setVisible(task is None or task.has_rays)
+        for method in OF_KSPACE:
+            self.methods[method].setVisible(task is None)
 
     def requested(self) -> Reconstruction:
         """What the controls say, with the scan as it is now; raises as `MeasurementForm`."""
@@ -259,7 +263,7 @@ class ReconstructionPanel(WorkPanel):
         self.form, self.own = MeasurementForm(self.viewer), SamplesForm()
         self.steps = self.own.steps
         self.form.changed.connect(self._forgive)
-        self.model.changed.connect(lambda: self.own.take_family(self.model.family))
+        self.model.changed.connect(lambda: self.own.take_network(self.model.network))
         self.controls.wanted.connect(self.reconstruct)
         self.methods = {
             method: button(words, TIPS[method], partial(self.compare, method))

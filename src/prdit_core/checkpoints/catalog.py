@@ -180,7 +180,7 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
         intensity=header.intensity,
         geometry=header.geometry,
         name=name,
-        digest=header.digest,
+        digest=header.base_digest,  # without a condition, the control has no say
         record=header.record,
     )
 

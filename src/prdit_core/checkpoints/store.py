@@ -46,12 +46,28 @@ if TYPE_CHECKING:
 HEADER = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 CODEC_WEIGHTS = "codec.safetensors"
+CONTROL_WEIGHTS = "control.safetensors"
 FORMAT_VERSION = 1
 AnyNetworkConfig = Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(configuration)]
 
 
 class OtherFormat(CheckpointError):
     """A checkpoint of another format version; it may be whole."""
+
+
+class ControlPart(BaseModel):
+    """A network that steers another by conditions, and which one.
+
+    Attributes
+    ----------
+    config : of the control
+    base : `Header.base_digest` of what it was trained on
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: AnyNetworkConfig
+    base: str
 
 
 class Header(BaseModel):
@@ -61,6 +77,7 @@ class Header(BaseModel):
     ----------
     model : the network that predicts, or a codec alone
     codec : what the model's states are decoded by; None: they are voxels
+    control : what steers the model by conditions; None: nothing
     intensity, geometry : of its volumes; of a model with classes those of the first one
     record : how it came about (stage, iterations, data, versions) or where it was imported from
     files : SHA-256 of each payload
@@ -75,11 +92,14 @@ class Header(BaseModel):
     intensity: Intensity
     geometry: Geometry
     codec: AnyNetworkConfig | None = None
+    control: ControlPart | None = None
     record: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits(self) -> Header:
+        if self.control is not None and not self.control.config.controls(self.model):
+            raise ValueError("its control is none of its model; take the base it was trained on")
         for one in self.classes[:1]:
             if self.intensity != one.intensity or self.geometry not in one.geometries:
                 raise ValueError(f"units and grid are not those of the first class, {one.name}")
@@ -113,10 +133,11 @@ class Header(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """No word of a codec where there is none: digests of older checkpoints stay valid."""
+        """No word of a codec or control where there is none: older digests stay valid."""
         content: dict[str, Any] = dump(self)
-        if self.codec is None:
-            content.pop("codec", None)
+        for part in ("codec", "control"):
+            if getattr(self, part) is None:
+                content.pop(part, None)
         return content
 
     def stopped_at(self, number: int) -> Header:
@@ -129,12 +150,30 @@ class Header(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that changes what the model generates: weights, process, units, grid."""
-        decisive = self.model_dump(mode="json", exclude={"record", "files"})
+        """SHA-256 over all that changes what it generates: weights, process, units, grid."""
+        if self.control is None:
+            return self.base_digest
+        control = self.control.model_dump(mode="json")
+        return _sha256({"control": control, "control weights": self.files[CONTROL_WEIGHTS]})
+
+    @property
+    def base_digest(self) -> str:
+        """The same of all but the control: walks without a condition have nothing else."""
+        decisive = self.model_dump(mode="json", exclude={"record", "files", "control"})
         decisive["weights"] = self.files[WEIGHTS]
         if self.codec is not None:
             decisive["codec weights"] = self.files[CODEC_WEIGHTS]
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return _sha256(decisive)
+
+    @property
+    def payloads(self) -> list[str]:
+        """Files of weights that it needs."""
+        parts = [(CODEC_WEIGHTS, self.codec), (CONTROL_WEIGHTS, self.control)]
+        return [WEIGHTS, *(name for name, part in parts if part is not None)]
+
+
+def _sha256(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def save_checkpoint(
@@ -144,20 +183,23 @@ def save_checkpoint(
     add: Callable[[Path], None] = lambda _: None,
     *,
     codec: Mapping[str, Tensor] | None = None,
+    control: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all.
 
     Parameters
     ----------
     header : its `files` are filled in here
-    weights, codec : in the number format they shall have on disk; `codec` if the header has one
+    weights, codec, control : in the number format they shall have on disk; the latter two if the
+        header has them
     add : writes further payloads into the folder, which are hashed as well
     """
 
     def fill(folder: Path) -> None:
         save_tensors(weights, folder / WEIGHTS)
-        if codec is not None:
-            save_tensors(codec, folder / CODEC_WEIGHTS)
+        for part, name in ((codec, CODEC_WEIGHTS), (control, CONTROL_WEIGHTS)):
+            if part is not None:
+                save_tensors(part, folder / name)
         add(folder)
         files = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
         content = header.model_copy(update={"files": files}).model_dump(mode="json")
@@ -172,7 +214,8 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     CheckpointError
-        If it is missing, too large, of another format or version, or not valid.
+        If it is missing, too large, of another format or version, or not valid, or has a control
+        that was trained on another base.
     """
     file = path / HEADER
     try:
@@ -191,9 +234,14 @@ def read_header(path: Path) -> Header:
         raise invalid(file, error) from error
     except (ValueError, RecursionError, AttributeError) as error:
         raise CheckpointError(f"{shown(file)} is damaged: {error}") from error
-    for name in (WEIGHTS, *([] if header.codec is None else [CODEC_WEIGHTS])):
+    for name in header.payloads:
         if name not in header.files:
             raise CheckpointError(f"{shown(file)} names no {name}")
+    if header.control is not None and header.control.base != header.base_digest:
+        raise CheckpointError(
+            f"{shown(file)}: its control was trained on the base {header.control.base[:12]}, which "
+            f"is not the one here, {header.base_digest[:12]}; take the control with its own base"
+        )
     return header
 
 
@@ -240,6 +288,18 @@ def read_codec(path: Path, header: Header) -> dict[str, Tensor] | None:
         As `read_weights`.
     """
     return None if header.codec is None else _read(path, header, header.codec, CODEC_WEIGHTS)
+
+
+def read_control(path: Path, header: Header) -> dict[str, Tensor] | None:
+    """Verified weights of the control in a checkpoint folder, float32; None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_weights`.
+    """
+    control = header.control
+    return None if control is None else _read(path, header, control.config, CONTROL_WEIGHTS)
 
 
 def _read(path: Path, header: Header, config: NetworkConfig, name: str) -> dict[str, Tensor]:

@@ -193,6 +193,7 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
         **({} if codec is None else {"codec": codec.model_dump(mode="json")}),
+        **({} if header.control is None else {"control": header.control.config.summary}),
         "schedule": header.schedule.model_dump(mode="json"),
         "record": header.record,
         "sha256": header.digest,

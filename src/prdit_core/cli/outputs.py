@@ -12,6 +12,7 @@ from prdit_core.data.nifti import read_nifti
 from prdit_core.data.records import recorded
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.files import check_writable, read_json, sha256_of, shown, write_json
+from prdit_core.intensity import HU
 from prdit_core.machine import package_version
 from prdit_core.pictures import WINDOW_HU, Panel, save_picture
 from prdit_core.provenance import CLASS, SYNTHETIC, UNITS, torch_version, volume_record
@@ -192,6 +193,8 @@ def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collecti
 def _caption(metadata: Mapping[str, Any], index: int) -> str:
     """One line above a picture."""
     notice = metadata.get("notice", SYNTHETIC)
+    if (units := metadata.get(UNITS, HU)) != HU:
+        notice += f" | {units}"
     if "checkpoint" not in metadata:
         return f"{notice} | {metadata['method']}"
     what = [f" {metadata[key]}" for key in (CLASS, UNITS) if key in metadata]

@@ -57,6 +57,8 @@ class Assessment:
         """Rows of a picture: FBP, the reconstruction, its spread, what was imagined, the truth."""
         window, units = _window(self.volume), self.volume.units
         name = "reconstruction" if self.count == 1 else f"mean of {self.count} reconstructions"
+        if units != HU:
+            name += f", {window[0]:.0f} to {window[1]:.0f} {units}"
         rows = [(self.fbp, "filtered backprojection"), (self.volume, name)]
         panels = [
             Panel(one.voxels_hu, one.spacing_mm, window, caption)
@@ -160,7 +162,9 @@ def _numbers(problem: Problem, volume: Volume, truth: Volume | None) -> dict[str
         numbers["index"] = volume.metadata["index"]
     if truth is None:
         return numbers
-    grey = asdict(grey_fidelity(truth.voxels_hu, volume.voxels_hu, _window(volume)))
+    # The same for all methods, where each volume has a window of its own to be shown in.
+    window = _window(volume) if volume.units == HU else (0.0, _brightest(truth))
+    grey = asdict(grey_fidelity(truth.voxels_hu, volume.voxels_hu, window))
     if math.isinf(grey["psnr"]):
         grey["psnr"] = None  # JSON knows no infinity
     plain = fidelity(truth.voxels_hu, volume.voxels_hu)
@@ -182,6 +186,11 @@ def suffixed(quantity: str, units: str) -> str:
 def _window(volume: Volume) -> tuple[float, float]:
     low, high = volume.metadata.get("window_hu", WINDOW_HU)
     return float(low), float(high)
+
+
+def _brightest(volume: Volume) -> float:
+    """Nearly the largest value."""
+    return max(1.0, float(np.percentile(volume.voxels_hu, 99.9)))
 
 
 def _rms(volume: Volume) -> float:

@@ -206,6 +206,10 @@ class ControlConfig(NetworkConfig):
             raise ValueError("a dual control needs a base with an intra-patch flow")
         return self
 
+    def controls(self, model: NetworkConfig) -> bool:
+        """Of its base."""
+        return model == self.base
+
     @property
     def hint_channels(self) -> int:
         """One for each label, those of the latents for each image."""
