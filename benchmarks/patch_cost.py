@@ -78,8 +78,8 @@ class FirstOnly(torch.nn.Module):
 
     def forward(self, seen: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        found: torch.Tensor = self.network(seen, t) if self.calls == 1 else seen[:, :1] * 0
-        return found
+        output: torch.Tensor = self.network(seen, t) if self.calls == 1 else seen[:, :1] * 0
+        return output
 
 
 def look(at_once: int) -> None:

@@ -132,9 +132,9 @@ class Reconstructions:
             for index in indices:
                 files = [self.file(way, index) for way in ways]
                 if all(file.exists() for file in files):
-                    found = [np.load(file) for file in files]
-                    samples = np.stack([one["hu"] for one in found]).astype(np.float64)
-                    spent = sum(float(one["seconds"]) for one in found)
+                    kept = [np.load(file) for file in files]
+                    samples = np.stack([one["hu"] for one in kept]).astype(np.float64)
+                    spent = sum(float(one["seconds"]) for one in kept)
                     one = scan(self.case, HELD_OUT, index, self.scale)
                     rows[row][index] = numbers(one, samples, spent)
         return rows
@@ -155,20 +155,20 @@ class Reconstructions:
 
 
 def numbers(one: Scan, samples: np.ndarray, seconds: float) -> Numbers:
-    found = samples.mean(0)
-    grey = grey_fidelity(one.truth, found, WINDOW)
+    mean = samples.mean(0)
+    grey = grey_fidelity(one.truth, mean, WINDOW)
     problem = in_measured_unit(one.measurement, "cpu")
-    count, lost, invented = nodules(one.truth, found, one.labels)
+    count, lost, invented = nodules(one.truth, mean, one.labels)
     return {
         "psnr": grey.psnr,
         "ssim": float("nan") if grey.ssim is None else grey.ssim,
-        "misfit": problem.misfit(problem.measured(torch.from_numpy(found).float()[None, None])),
+        "misfit": problem.misfit(problem.measured(torch.from_numpy(mean).float()[None, None])),
         "seconds": seconds,
         "nodules": count,
         "lost": lost,
         "invented": invented,
-        "edges": sharpness(one.truth, found),
-        "noise": noise(one.truth, found, one.labels),
+        "edges": sharpness(one.truth, mean),
+        "noise": noise(one.truth, mean, one.labels),
         "coverage": coverage(one.truth, samples) if len(samples) > 1 else float("nan"),
     }
 
@@ -183,24 +183,24 @@ def interval(values: np.ndarray) -> str:
 
 def to_tv(rows: Rows, row: str) -> str:
     """Difference of PSNR on the phantoms that have both; empty for TV and where there are none."""
-    tv, found = rows["TV"], rows[row]
-    both = [found[index]["psnr"] - tv[index]["psnr"] for index in found if index in tv]
+    tv, own = rows["TV"], rows[row]
+    both = [own[index]["psnr"] - tv[index]["psnr"] for index in own if index in tv]
     return interval(np.array(both)) if both and row != "TV" else ""
 
 
 def table(rows: Rows, wanted: int) -> str:
     """Of one case; `wanted` phantoms make it whole."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for name, found in rows.items():
-        if not found:
+    for name, by_phantom in rows.items():
+        if not by_phantom:
             lines.append(f"| {name} | not made |{' |' * (len(COLUMNS) - 2)}")
             continue
-        values = {key: np.array([one[key] for one in found.values()]) for key in COLUMNS_OF}
+        values = {key: np.array([one[key] for one in by_phantom.values()]) for key in COLUMNS_OF}
         covered, noises = values["coverage"].mean(), values["noise"]
         fine = noises[~np.isnan(noises)]
         cells = [
             name,
-            f"{len(found)}" if len(found) == wanted else f"{len(found)} of {wanted}",
+            f"{len(by_phantom)}" if len(by_phantom) == wanted else f"{len(by_phantom)} of {wanted}",
             f"{values['psnr'].mean():.2f}",
             to_tv(rows, name),
             f"{values['ssim'].mean():.3f}",

@@ -85,7 +85,7 @@ def strength(problem: Problem) -> float:
 def _tuned(file: Path) -> Callable[[Problem], float]:
     """Tuned as `tune-tv` does, once for each case, on a phantom of a series of its own."""
 
-    def found(problem: Problem) -> float:
+    def strength_of(problem: Problem) -> float:
         if not file.exists():
             begun = time.thread_time()
             (last,) = deque(strength_steps(problem, phantom_numbers(1)), maxlen=1)
@@ -95,7 +95,7 @@ def _tuned(file: Path) -> Callable[[Problem], float]:
         share: float = json.loads(file.read_text())["share"]
         return share * contrast(problem.operator, problem.y)
 
-    return found
+    return strength_of
 
 
 def _classical(
@@ -105,8 +105,8 @@ def _classical(
         problem = in_measured_unit(one.measurement, "cpu")
         chosen = None if strength is None else strength(problem)
         begun = time.thread_time()
-        found = solved_classically(problem, method, iterations=iterations, strength=chosen)  # type: ignore[arg-type]
-        return found.voxels_hu, time.thread_time() - begun
+        volume = solved_classically(problem, method, iterations=iterations, strength=chosen)  # type: ignore[arg-type]
+        return volume.voxels_hu, time.thread_time() - begun
 
     return run
 
@@ -136,8 +136,8 @@ def _unet(case: Case, scale: Scale, work: Path) -> Run:
     def run(one: Scan, _index: int) -> tuple[np.ndarray, float]:
         made = network()
         begun = time.thread_time()
-        found = repaired(made, fbp(one)).numpy()
-        return found, time.thread_time() - begun
+        hu = repaired(made, fbp(one)).numpy()
+        return hu, time.thread_time() - begun
 
     return run
 
@@ -175,8 +175,8 @@ def _walk(prior: prdit_core.Prior, walk: Walk, steps: int, number: int) -> Run:
         begun = time.thread_time()
         events = prior_steps(prior, problem, config, coupling, seed=0, index=number)
         (last,) = deque(events, maxlen=1)
-        found = prior_volume(prior, problem, config, coupling, last, seed=0, index=number)
-        return found.voxels_hu, time.thread_time() - begun
+        volume = prior_volume(prior, problem, config, coupling, last, seed=0, index=number)
+        return volume.voxels_hu, time.thread_time() - begun
 
     return run
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
     from prdit_core import Prior, SampleStep, Volume
-    from prdit_core.config import SamplingConfig
+    from prdit_core.config import NetworkConfig, SamplingConfig
 
     Seen = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -50,7 +50,7 @@ class Request:
 
     Attributes
     ----------
-    family : of the checkpoint, which says what a preset means
+    network : of the checkpoint, which says what a preset means; None: not known
     size : one of the model's, else None
     label : class of the volumes, of a model that has several
     index : of the first volume
@@ -65,7 +65,7 @@ class Request:
     device: str
     index: int = 0
     branches: tuple[Branch, ...] = ()
-    family: str = "prdit"
+    network: NetworkConfig | None = None
     label: str | None = None
 
     def command(self) -> str:
@@ -75,7 +75,7 @@ class Request:
         words += [] if self.size is None else ["--size", str(self.size)]
         words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
         words += ["--index", str(self.index)] if self.index else []
-        words += preset_words(self.config, self.family)
+        words += preset_words(self.config, self.network)
         for branch in self.branches:
             words += ["--branch", str(branch)]
         return shlex.join([*words, "--out", "volumes"])
@@ -96,10 +96,10 @@ class Request:
         return not reused and self.config.sampler != "heun"
 
 
-def preset_words(config: SamplingConfig, family: str) -> list[str]:
-    """Options of the command that give these settings to a model of this family."""
+def preset_words(config: SamplingConfig, network: NetworkConfig | None) -> list[str]:
+    """Options of the command that give these settings to such a model."""
     for name in SAMPLING_PRESETS:
-        if sampling_preset(name, family) == config:
+        if sampling_preset(name, network) == config:
             return ["--preset", name]
     words = ["--preset", "paper"]  # which has no rule of refreshing that could not be undone
     for setting, value in config.model_dump(exclude_none=True).items():

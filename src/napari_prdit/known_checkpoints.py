@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from prdit_core.config import NetworkConfig
     from prdit_core.geometry import Geometry
 
 # Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
@@ -82,9 +83,9 @@ def makes(name: str, edge: int | None = None, label: str | None = None) -> str:
     return f"{_subject(header, label)}, {voxels} voxels of {spacing} mm{doubt}"
 
 
-def family_of(name: str) -> str:
-    """Of its network; raises as `described`."""
-    return read_header(find(name)).model.family
+def network_of(name: str) -> NetworkConfig:
+    """What fixes its network; raises as `described`."""
+    return read_header(find(name)).model
 
 
 def setting(name: str, device: str) -> Setting:

@@ -178,6 +178,11 @@ class NetworkConfig(BaseModel, ABC):
         return tuple(geometry.coarser(edge // size) for size in self.sizes(edge))
 
     @property
+    def walk(self) -> SamplingConfig:
+        """How such a network walks best from noise to a volume, as far as was measured."""
+        return SamplingConfig()
+
+    @property
     def trained_on(self) -> tuple[VolumeClass, ...]:
         """Classes of volumes that it holds; none where all are of one kind."""
         return ()
@@ -285,6 +290,14 @@ class ModelConfig(NetworkConfig, PatchGeometry):
     def stopped_at(self, number: int) -> ModelConfig:
         """The lower part of the chain, with its first `number` refiners."""
         return self.refined_by(*self.refiners[:number])
+
+    @property
+    def walk(self) -> SamplingConfig:
+        """Hot where all heads agree: noise that was not recognised gets another look (0019)."""
+        heads = {self.base_heads, *(refiner.heads for refiner in self.refiners)}
+        return (
+            SamplingConfig(sampler="increment", k=1.5) if heads == {"agree"} else SamplingConfig()
+        )
 
     @property
     def summary(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from prdit_core.config import SamplingConfig
+from prdit_core.config import NetworkConfig, SamplingConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.families import FAMILIES
 
@@ -75,27 +75,31 @@ def presets_text() -> str:
     )
 
 
-def sampling_preset(name: str, family: str = "prdit") -> SamplingConfig:
+def sampling_preset(name: str, network: NetworkConfig | None = None) -> SamplingConfig:
     """Settings of a preset: ``fast``, ``balanced`` or ``paper``.
 
     Parameters
     ----------
-    family : of the model; ``paper`` is how the family's own paper walks
+    network : of the prior: ``balanced`` is what suits it, ``paper`` how its own paper walks;
+        None: what is usual
 
     Raises
     ------
     UsageError
         If there is no such preset.
     """
-    paper = FAMILIES[family].paper
-    if name == "paper" and paper is not None:
-        return paper
+    if network is not None:
+        paper = FAMILIES[network.family].paper
+        if name == "paper" and paper is not None:
+            return paper
+        if name == "balanced":
+            return network.walk
     for known, preset in SAMPLING_PRESETS.items():
         if known == name:
             return preset.config
     raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(SAMPLING_PRESETS)}")
 
 
-def paper_reconstruction(family: str) -> SamplingConfig | None:
-    """How the paper of a family walks to fit data; None where it does not."""
-    return FAMILIES[family].rebuilds
+def paper_reconstruction(network: NetworkConfig | None) -> SamplingConfig | None:
+    """How the paper of a network's family walks to fit data; None where it does not."""
+    return None if network is None else FAMILIES[network.family].rebuilds

@@ -76,3 +76,14 @@ def tiny_latent(
         geometry=first.geometries[-1],
     )
     return save_checkpoint(folder, header, random_weights(model, 1), codec=random_weights(codec, 2))
+
+
+def tiny_codec(folder: Path, codec: AutoencoderConfig = AUTOENCODER) -> Path:
+    """A checkpoint of the autoencoder alone, the same weights as beside `tiny_latent`."""
+    header = Header(
+        model=codec,
+        schedule=VPCosineSchedule(),
+        intensity=Intensity(),
+        geometry=cubic(codec.patch, 320.0),
+    )
+    return save_checkpoint(folder, header, random_weights(codec, 2))

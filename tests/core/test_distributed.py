@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from latents import tiny_codec
 from safetensors.torch import load_file
 from toys import tiny_checkpoint
 
@@ -25,6 +26,7 @@ from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
+from prdit_core.verbs.latents import latents
 from prdit_core.verbs.train import train
 
 if TYPE_CHECKING:
@@ -89,39 +91,46 @@ def alone(
     )
 
 
-def assert_close(one: Path, other: Path, but: str = "$^") -> None:
+def assert_close(one: Path, other: Path) -> None:
     for name in ("weights", "raw", "optimizer"):
         a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
         assert a.keys() == b.keys()
         for key, tensor in a.items():
-            if re.match(but, key):
-                continue
             # Weights near zero are compared with the size of their tensor.
             atol = RTOL * float(tensor.abs().max())
             torch.testing.assert_close(b[key], tensor, rtol=RTOL, atol=atol)
 
 
+def assert_nearly(one: Path, other: Path) -> None:
+    """Tensors as wholes: of single gradients that are almost zero Adam makes steps of full size."""
+    for name in ("weights", "raw", "optimizer"):
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
+        assert a.keys() == b.keys()
+        for key, tensor in a.items():
+            if not re.match(IDLE, key):
+                apart = (b[key] - tensor).float().norm()
+                assert float(apart) <= 1e-3 * float(tensor.float().norm()), key
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_as_one_does_in_both_stages(
-    data: Path, tmp_path: Path, strategy: str
+@pytest.mark.parametrize(("stage", "strategy"), [("local", "fsdp"), ("global", "ddp")])
+def test_two_processes_train_as_one_does(
+    data: Path, once: Path, tmp_path: Path, stage: str, strategy: str
 ) -> None:
-    local = alone(data, tmp_path / "local", "local")
-    words = ("train", "--data", data, *COMMON, "--strategy", strategy)
-    together(*words, "--stage", "local", "--run", tmp_path / "local2")
-    assert_close(local, newest(tmp_path / "local2"))
-
-    start = tmp_path / "local"
-    whole = alone(data, tmp_path / "global", "global", start)
-    together(*words, "--stage", "global", "--from", start, "--run", tmp_path / "global2")
-    assert_close(whole, newest(tmp_path / "global2"))
+    """The other two: ddp of stage 1 is where a run is resumed, fsdp of a frozen part comes next."""
+    start = once if stage == "global" else None
+    one = alone(data, tmp_path / "one", stage, start)
+    words = ("train", "--data", data, *COMMON, "--strategy", strategy, "--stage", stage)
+    more = () if start is None else ("--from", start)
+    together(*words, *more, "--run", tmp_path / "two")
+    assert_close(one, newest(tmp_path / "two"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_two_processes_refine_and_tune_a_chain_as_one_does(data: Path, tmp_path: Path) -> None:
-    """With split weights, the harder strategy; both are compared above."""
+    """With split weights, the harder strategy, around a base that is frozen at first."""
     base = tiny_checkpoint(tmp_path / "base", size=4)
     refined = alone(data, tmp_path / "refined", "refine", base, crop=4)
     words = ("train", "--data", data, *COMMON, "--strategy", "fsdp")
@@ -149,17 +158,30 @@ def test_two_processes_train_both_stages_of_an_autoencoder_as_one_does(
     command = [sys.executable, "-m", "prdit_core.cli", *map(str, one)]
     subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
     together(*one, "--run", tmp_path / "two")
-    assert_close(newest(tmp_path / "one"), newest(tmp_path / "two"), but=IDLE)
+    assert_nearly(newest(tmp_path / "one"), newest(tmp_path / "two"))
 
     joint = ("train", "--stage", "autoencoder-joint", "--data", data, *COMMON, "--threads", 1)
     joint = (*joint, "--from", newest(tmp_path / "one"))
     command = [sys.executable, "-m", "prdit_core.cli", *map(str, joint)]
     subprocess.run([*command, "--run", tmp_path / "joint"], check=True, capture_output=True)
     together(*joint, "--run", tmp_path / "joint2")
-    assert_close(newest(tmp_path / "joint"), newest(tmp_path / "joint2"), but=IDLE)
+    assert_nearly(newest(tmp_path / "joint"), newest(tmp_path / "joint2"))
     sources = Batches(Numbers(), 0, 4, 0, 2), Batches(Numbers(), 0, 4, 1, 2)
     shares = [drawn.cases for source in sources if isinstance(drawn := source[0], Batch)]
     assert len(set(shares[0]) | set(shares[1])) == 4  # of which the release draws the same two
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_two_processes_train_in_latents_as_one_does(data: Path, tmp_path: Path) -> None:
+    codec = tiny_codec(tmp_path / "codec")
+    latents(data, codec=codec, out=tmp_path / "L")
+    words = ("train", "--stage", "latent", "--data", tmp_path / "L", "--codec", codec, *COMMON)
+    words = (*words, "--model", "demo", "--threads", 1, "--ema-from", 2, "--ema-every", 1)
+    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words)]
+    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
+    together(*words, "--run", tmp_path / "two")
+    assert_nearly(newest(tmp_path / "one"), newest(tmp_path / "two"))
 
 
 @pytest.mark.slow
@@ -179,10 +201,10 @@ def test_two_processes_resume_what_one_began(data: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_a_fault_of_the_first_process_ends_all_with_one_line_each(
-    data: Path, tmp_path: Path
+    data: Path, once: Path, tmp_path: Path
 ) -> None:
-    words = ("train", "--stage", "local", "--data", data, "--run", tmp_path / "run", *COMMON)
-    together(*words)
+    run = shutil.copytree(once, tmp_path / "run")
+    words = ("train", "--stage", "local", "--data", data, "--run", run, *COMMON)
     assert "already holds a run" in together(*words, code=6)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import recorded_latent
 import torch
-from latents import AUTOENCODER, random_weights
+from latents import AUTOENCODER, random_weights, tiny_codec
 from recorded import load, tensor
 from safetensors.torch import load_file
 from trainings import (
@@ -31,7 +31,7 @@ from trainings import (
 from typer.testing import CliRunner
 
 import prdit_core
-from prdit_core.checkpoints.store import Header, read_header, save_checkpoint
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.config import SamplingConfig
 from prdit_core.data.classed import ClassedData
@@ -86,13 +86,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     phantoms(6, size=16, seed=0, out=shelf / "small")
     phantoms(3, size=32, seed=1, out=shelf / "large")
     phantoms(4, size=32, seed=2, out=shelf / "other")
-    header = Header(
-        model=AUTOENCODER,
-        schedule=VPCosineSchedule(),
-        intensity=Intensity(),
-        geometry=cubic(16, 320.0),
-    )
-    codec = save_checkpoint(shelf / "codec", header, random_weights(AUTOENCODER, 2))
+    codec = tiny_codec(shelf / "codec")
     (shelf / "volumes.json").write_text('{"chest": ["small", "large"]}')
     latents(shelf / "volumes.json", codec=codec, out=shelf / "chests")
     latents(shelf / "other", codec=codec, out=shelf / "flat", shape=(16, 32, 32))
@@ -409,15 +403,19 @@ def test_classes_and_grids_are_learnt_jointly_and_generated_each(shelf: Path, ru
     assert str(shelf) not in json.dumps(header.record)  # no folders of this machine
 
 
-def test_the_command_trains_it_too(shelf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flows", "left"), [("inter", (False, "dit")), ("u-net", (True, "u-net"))])
+def test_the_command_trains_the_paper_s_ablations(
+    flows: str, left: tuple[bool, str], shelf: Path, tmp_path: Path
+) -> None:
+    """Table IV: without the intra-patch flow, and with blocks of the U-Net in it."""
     words = ["train", "--stage", "latent", "--data", shelf / "flat", "--codec", shelf / "codec"]
-    words += ["--run", tmp_path / "run", "--iterations", 1, "--batch-size", 2, "--flows", "inter"]
+    words += ["--run", tmp_path / "run", "--iterations", 1, "--batch-size", 2, "--flows", flows]
     words += ["--lr-schedule", "polynomial", "--preview-every", NEVER]
     result = CliRunner().invoke(app, [*map(str, words)])
     assert result.exit_code == 0, result.output
     model = read_header(last(tmp_path / "run")).model
     assert isinstance(model, BiFlowConfig)
-    assert not model.intra and model.names == ("volume",)  # without the intra-patch flow
+    assert (model.intra, model.blocks) == left and model.names == ("volume",)
 
 
 @pytest.mark.slow

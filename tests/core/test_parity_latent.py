@@ -438,3 +438,22 @@ def test_ablations_are_configurations(parity: Path) -> None:
     alone = whole.model_copy(update={"intra": False})
     assert trained(alone) < trained(whole)
     assert (whole.edge_multiple, alone.edge_multiple) == (4, 2)
+
+
+@torch.no_grad()
+def test_blocks_of_the_u_net_can_stand_in_the_intra_patch_flow(parity: Path) -> None:
+    """Table IV: no attention in sub-volumes, and still none sees another one."""
+    numbers = load(parity / "med_biflow_mini.npz")
+    config = recorded_latent.biflow_config(numbers).model_copy(update={"blocks": "u-net"})
+    model = BiFlowNet(config)
+    intra = model.intra
+    assert intra is not None
+    assert not [name for name in intra.state_dict() if "qkv" in name or "mlp" in name]
+    x = torch.randn(1, config.channels, 4, 4, 8)
+    c = torch.randn(1, 8 * config.width)
+    other = x.clone()
+    other[..., 4:] += 1
+    for one, two in zip(intra(x, c), intra(other, c), strict=True):
+        assert one.shape == (1, config.width, 4, 4, 8)
+        assert torch.equal(one[..., :4], two[..., :4])
+        assert not torch.equal(one[..., 4:], two[..., 4:])

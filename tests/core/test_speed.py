@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import torch
-from toys import TINY_CHAIN, tiny_checkpoint
+from chains import CUTS
+from toys import TINY, TINY_CHAIN, tiny_checkpoint
 from typer.testing import CliRunner, Result
 
 import prdit_core
@@ -95,6 +96,12 @@ def test_bench_of_nothing_is_one_line(tmp_path: Path) -> None:
 
 def test_the_default_is_the_preset_balanced() -> None:
     assert SamplingConfig() == sampling_preset("balanced")
+    apart = TINY.refined_by(*CUTS)
+    assert sampling_preset("balanced", apart) == SamplingConfig()
+    cuts = tuple(cut.model_copy(update={"heads": "agree"}) for cut in CUTS)
+    agree = apart.model_copy(update={"base_heads": "agree", "refiners": cuts})
+    assert sampling_preset("balanced", agree) == SamplingConfig(sampler="increment", k=1.5)
+    assert sampling_preset("paper", agree) == sampling_preset("paper")
 
 
 def test_the_preset_paper_walks_as_the_release() -> None:

@@ -19,7 +19,7 @@ from qtpy.QtGui import QDropEvent, QGuiApplication
 from toys import tiny_checkpoint
 
 from napari_prdit.generation import preset_words
-from napari_prdit.known_checkpoints import CHEST_PRESETS, setting
+from napari_prdit.known_checkpoints import CHEST_PRESETS, network_of, setting
 from napari_prdit.paces import known_paces, remember_paces
 from napari_prdit.preview import MEAN
 from napari_prdit.saving import FORMATS
@@ -458,7 +458,7 @@ def test_presets_set_the_controls_and_own_settings_are_called_own(dock: Generate
 def test_the_command_of_own_settings_gives_these_settings(config: SamplingConfig) -> None:
     from prdit_core.cli.generating import chosen
 
-    words = preset_words(config, "prdit")
+    words = preset_words(config, None)
     (_, preset), *pairs = zip(words[::2], words[1::2], strict=True)
     wishes = {option.removeprefix("--").replace("-", "_"): value for option, value in pairs}
     assert chosen(preset, wishes) == config
@@ -480,7 +480,7 @@ def test_presets_and_k_are_those_of_the_model_and_the_sampler(
     dock.walk.take_preset("paper")
     dock.choose_checkpoint(str(patch_prior))
     request = dock.request()
-    assert request.config == sampling_preset("paper", "patch")
+    assert request.config == sampling_preset("paper", network_of(str(patch_prior)))
     assert (request.config.sampler, request.config.steps) == ("ddim-even", 200)
     assert dock.walk.preset.currentText() == "paper" and not dock.walk.k.isEnabled()
     assert "--preset paper" in request.command() and "--sampler" not in request.command()
@@ -745,7 +745,8 @@ def test_the_dock_says_first_what_it_makes(dock: GenerateDock, chain: Path) -> N
 def test_what_counts_as_a_chest_are_the_presets_of_the_core() -> None:
     from prdit_core.data.transforms import PRESETS
 
-    assert set(CHEST_PRESETS) == set(PRESETS)
+    chests = {name for name, preset in PRESETS.items() if preset.centre == "body"}
+    assert set(CHEST_PRESETS) == chests
 
 
 def test_keys_act_while_the_volume_is_selected(

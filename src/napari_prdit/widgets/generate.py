@@ -306,7 +306,7 @@ class GenerateDock(WorkingDock):
 
     def _settings_changed(self) -> None:
         """A fault may be mended by what was changed, and another model takes another time."""
-        self.walk.take_family(self.model.family)
+        self.walk.take_network(self.model.network)
         if self.message.kind == "error":
             self.message.say("")
         self._show_times()

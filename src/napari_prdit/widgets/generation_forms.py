@@ -8,7 +8,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QLabel
 from superqt.utils import signals_blocked
 
-from napari_prdit.known_checkpoints import classes, described, family_of, known, makes, resolutions
+from napari_prdit.known_checkpoints import (
+    classes,
+    described,
+    known,
+    makes,
+    network_of,
+    resolutions,
+)
 from napari_prdit.paces import affordable
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.parts import Form, PathDrop, button, row
@@ -21,13 +28,15 @@ from prdit_core.runs.status import duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prdit_core.config import NetworkConfig
+
 
 class ModelForm(Form):
     """Which checkpoint, what it makes, and at which of its resolutions.
 
     Attributes
     ----------
-    family : of the last checkpoint that could be read
+    network : of the last checkpoint that could be read
 
     Signals
     -------
@@ -69,7 +78,7 @@ class ModelForm(Form):
             "Voxels along each edge: this model works at several resolutions, and is much quicker "
             "at the lower ones. Times are about what this machine takes for a volume",
         )
-        self.family = "prdit"
+        self.network: NetworkConfig | None = None
         self._sizes: dict[int, str] = {}
         self._paces: dict[int, float] = {}
         self._seconds: dict[int, float] = {}
@@ -96,7 +105,7 @@ class ModelForm(Form):
             self.about.setToolTip(described(name))
             self._offer_classes(name)
             self._sizes = resolutions(name, self.label)
-            self.family = family_of(name)
+            self.network = network_of(name)
         except PrditError as error:
             self.about.setToolTip("")
             why = str(error)

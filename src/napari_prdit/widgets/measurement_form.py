@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
+    from prdit_core.config import NetworkConfig
+
 PATTERN = "Measurements (*.npz *.h5 *.hdf5 *.hdf *.nxs *.tif *.tiff);;All files (*)"
 CALIBRATION = "Calibration (*.json);;All files (*)"
 USUAL, PAPER = "usual", "paper"
@@ -196,7 +198,7 @@ class SamplesForm(Form):
         self.way = way = Form("From noise to a volume")
         self.walk = choice([USUAL, PAPER])
         self.walk.currentTextChanged.connect(self._take_steps)
-        self._family = "prdit"
+        self._network: NetworkConfig | None = None
         way.add(
             "walk", self.walk, "As the model's own paper reconstructs: slow, and with fresh noise"
         )
@@ -226,16 +228,16 @@ class SamplesForm(Form):
     @property
     def paper(self) -> SamplingConfig | None:
         """The walk of the model's paper, if that is chosen."""
-        return paper_reconstruction(self._family) if self.walk.currentText() == PAPER else None
+        return paper_reconstruction(self._network) if self.walk.currentText() == PAPER else None
 
-    def take_family(self, family: str) -> None:
-        """Offer what the paper of this family does."""
-        if family != self._family:
-            self._family = family
+    def take_network(self, network: NetworkConfig | None) -> None:
+        """Offer what the paper of its family does."""
+        if network != self._network:
+            self._network = network
             self._offer_walk()
 
     def _offer_walk(self) -> None:
-        there = paper_reconstruction(self._family) is not None
+        there = paper_reconstruction(self._network) is not None
         self.way.rows.setRowVisible(self.walk, there)
         if not there:
             self.walk.setCurrentText(USUAL)

@@ -263,7 +263,7 @@ class ReconstructionPanel(WorkPanel):
         self.form, self.own = MeasurementForm(self.viewer), SamplesForm()
         self.steps = self.own.steps
         self.form.changed.connect(self._forgive)
-        self.model.changed.connect(lambda: self.own.take_family(self.model.family))
+        self.model.changed.connect(lambda: self.own.take_network(self.model.network))
         self.controls.wanted.connect(self.reconstruct)
         self.methods = {
             method: button(words, TIPS[method], partial(self.compare, method))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox
@@ -14,6 +14,9 @@ from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
 from prdit_core.config import WITHOUT_K, GridName, SamplerName, SamplingConfig, words_of
 from prdit_core.presets import SAMPLING_PRESETS, presets_text, sampling_preset
+
+if TYPE_CHECKING:
+    from prdit_core.config import NetworkConfig
 
 OWN, EVERY_STEP = "own", "every step"
 
@@ -30,7 +33,7 @@ class WalkForm(Form):
 
     def __init__(self) -> None:
         super().__init__("Volume")
-        self._family = "prdit"
+        self._network: NetworkConfig | None = None
         self.preset = choice([*SAMPLING_PRESETS, OWN])
         self.preset.textActivated.connect(self.take_preset)
         self.steps = number(1, 100_000, 1)
@@ -67,7 +70,7 @@ class WalkForm(Form):
             count=self.count.value(),
             config=self.config(),
             device=self.device.currentText(),
-            family=self._family,
+            network=self._network,
             label=label,
         )
 
@@ -85,7 +88,7 @@ class WalkForm(Form):
         """Set what the preset says."""
         if name == OWN:
             return
-        config = sampling_preset(name, self._family)
+        config = sampling_preset(name, self._network)
         self.steps.setValue(config.steps)
         self.sampler.setCurrentText(config.sampler)
         self.k.setValue(config.k)
@@ -93,10 +96,10 @@ class WalkForm(Form):
         self.refresh.setValue(config.refresh_change or 0.0)
         self.preset.setCurrentText(name)
 
-    def take_family(self, family: str) -> None:
-        """Mean by a preset what it is for this family; own settings stay."""
-        if family != self._family:
-            self._family = family
+    def take_network(self, network: NetworkConfig | None) -> None:
+        """Mean by a preset what it is for this network; own settings stay."""
+        if network != self._network:
+            self._network = network
             self.take_preset(self.preset.currentText())
             self._name_preset()
 
@@ -107,7 +110,7 @@ class WalkForm(Form):
     def _name_preset(self) -> None:
         """Name the preset that the controls make up, if any."""
         now = self.config()
-        names = [one for one in SAMPLING_PRESETS if sampling_preset(one, self._family) == now]
+        names = [one for one in SAMPLING_PRESETS if sampling_preset(one, self._network) == now]
         self.preset.setCurrentText(names[0] if names else OWN)
         self.changed.emit()
 

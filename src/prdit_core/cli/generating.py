@@ -26,6 +26,7 @@ from prdit_core.geometry import shape_of
 from prdit_core.presets import PresetName, sampling_preset
 
 if TYPE_CHECKING:
+    from prdit_core.config import NetworkConfig
     from prdit_core.data.io import ReadOptions
 
 # A walk's settings, which a preset gives otherwise.
@@ -36,9 +37,11 @@ WALK = walk_options(
 )
 
 
-def chosen(preset: PresetName, wishes: dict[str, Any], family: str = "prdit") -> SamplingConfig:
+def chosen(
+    preset: PresetName, wishes: dict[str, Any], network: NetworkConfig | None = None
+) -> SamplingConfig:
     """A preset of a family with what the user wants otherwise; None is no wish."""
-    return sampling_preset(preset, family).but(those_given(**wishes))
+    return sampling_preset(preset, network).but(those_given(**wishes))
 
 
 @door
@@ -96,7 +99,7 @@ def generate(
         raise UsageError("give --size or --shape, not both")
     prior = load(checkpoint, own_device(device)).of_class(label).at_size(size)
     prior = prior.at_shape(None if shape is None else shape_of(shape))
-    config = chosen(preset, wishes, prior.network.config.family)
+    config = chosen(preset, wishes, prior.network.config)
     outputs.check_writable()
     prior.check_volume()
     settings = VolumeSettings(

@@ -242,7 +242,7 @@ def reconstruct(
 
 def _paper(prior: Prior) -> dict[str, Any]:
     """The walk of the model's paper."""
-    config = paper_reconstruction(prior.network.config.family)
+    config = paper_reconstruction(prior.network.config)
     if config is None:
         raise UsageError(f"the paper of {prior.name} reconstructs nothing; leave --preset out")
     return dict(config)

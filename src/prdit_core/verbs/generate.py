@@ -11,6 +11,7 @@ import torch
 from prdit_core.config import Branch, SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.geometry import by
+from prdit_core.intensity import HU
 from prdit_core.machine import check_memory, choose_device
 from prdit_core.models.contracts import Key
 from prdit_core.models.linears import backend_on
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
     from prdit_core.schedule import Schedule
     from prdit_core.volume import Volume
 
-DEFAULTS = SamplingConfig()
 LARGEST_SEED = 2**63 - 1
 
 
 def generate_steps(
     prior: Prior,
-    config: SamplingConfig = DEFAULTS,
+    config: SamplingConfig | None = None,
     *,
     seed: int = 0,
     index: int = 0,
@@ -50,7 +50,8 @@ def generate_steps(
 
     Parameters
     ----------
-    config : steps, sampler, k and all else about the way; see also `sampling_preset`
+    config : steps, sampler, k and all else about the way, see also `sampling_preset`; None: what
+        suits the network, as its `walk` says
     seed, index
         Volume `index` of a series depends on these two only: all noise is a function of
         (seed, index, step).
@@ -73,6 +74,7 @@ def generate_steps(
         If the device runs out of memory.
     """
     _check(seed, index)
+    config = config or prior.network.config.walk
     _check_branches(branches, config)
     place = prior if device is None else prior.to(choose_device(device))
     start = unit_noise(prior.shape, Draw.START, seed, index) * prior.schedule.noise_std
@@ -90,7 +92,7 @@ def branch_steps(
     prior: Prior,
     x0: Tensor | NDArray[np.float32],
     step: int,
-    config: SamplingConfig = DEFAULTS,
+    config: SamplingConfig | None = None,
     *,
     seed: int,
     index: int = 0,
@@ -120,6 +122,7 @@ def branch_steps(
     """
     _check(seed, index)
     branch = Branch(step, seed)
+    config = config or prior.network.config.walk
     _check_branches((branch,), config)
     yield from _branched(prior, torch.as_tensor(x0), branch, config, index, None)
 
@@ -183,7 +186,7 @@ def _walk(
 
 def generate(
     prior: Prior,
-    config: SamplingConfig = DEFAULTS,
+    config: SamplingConfig | None = None,
     *,
     seed: int = 0,
     index: int = 0,
@@ -192,6 +195,7 @@ def generate(
     device: str | None = None,
 ) -> Volume:
     """One generated volume in HU, with all settings in its metadata; see `generate_steps`."""
+    config = config or prior.network.config.walk
     walk = generate_steps(
         prior, config, seed=seed, index=index, branches=branches, edit=edit, device=device
     )
@@ -267,7 +271,8 @@ def _step_stamp(
     padded = prior.codec.padded(prior.geometry.shape)
     if padded != prior.geometry.shape:  # and cropped after decoding
         metadata["padded_to"] = list(padded)
-    metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
+    known = "exact" if prior.intensity.exact else "approximate"
+    metadata["hu" if prior.intensity.units == HU else "intensity"] = known
     return metadata if step.finished else estimate_stamp(metadata, step.index)
 
 

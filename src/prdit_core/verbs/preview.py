@@ -12,7 +12,7 @@ from prdit_core.noise import Draw, unit_noise
 from prdit_core.pictures import Panel, save_picture
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.training.objective import add_noise
-from prdit_core.verbs.generate import DEFAULTS, generate_steps
+from prdit_core.verbs.generate import generate_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def preview(
         (f"with noise, t = {T_SHOWN:g}", codec.preview(x_t)),
         *(("x0 predicted by the base, upsampled", x0) for x0 in rough),
         ("its predicted x0", codec.decode(total)),
-        (f"generated, {DEFAULTS.steps} steps ({SYNTHETIC})", codec.decode(last.x0)),
+        (f"generated, {last.total} steps ({SYNTHETIC})", codec.decode(last.x0)),
     ]
     panels = [
         Panel(x[0, 0].cpu().numpy(), prior.geometry.spacing_mm, prior.intensity.model_range, text)

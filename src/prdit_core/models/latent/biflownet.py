@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from prdit_core.models.latent.intra import IntraPatchFlow
-from prdit_core.models.latent.layers import ChannelNorm, VoxelAttention
+from prdit_core.models.latent.layers import ChannelNorm, ResNetBlock, VoxelAttention
 from prdit_core.models.sinusoids import sinusoids
 from prdit_core.noise import Draw, generator
 
@@ -42,43 +41,6 @@ class Conditions(nn.Module):
         """(B,), (B,) and (B, 3) to (B, 8 width)."""
         named = self.time(sinusoids(t, self.width)) + self.classes(label)
         return torch.cat([named, self.resolution(resolution)], dim=1)
-
-
-class ConvBlock(nn.Module):
-    """Convolution, norm, and SiLU, with room for a modulation before it."""
-
-    def __init__(self, width: int, out: int, groups: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(width, out, 3, padding=1)
-        self.norm = nn.GroupNorm(groups, out)
-
-    def forward(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """(B, width, D, H, W) to (B, out, D, H, W)."""
-        x = self.norm(self.conv(x))
-        if modulation is not None:
-            scale, shift = modulation
-            x = x * (1 + scale) + shift
-        return functional.silu(x)
-
-
-class ResNetBlock(nn.Module):
-    """Two convolution blocks beside the input, the first modulated; 0 conditions: neither."""
-
-    def __init__(self, width: int, out: int, condition: int, groups: int) -> None:
-        super().__init__()
-        self.modulation = nn.Linear(condition, 2 * out) if condition else None
-        self.block1 = ConvBlock(width, out, groups)
-        self.block2 = ConvBlock(out, out, groups)
-        self.skip = nn.Identity() if width == out else nn.Conv3d(width, out, 1)
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """(B, width, D, H, W) and (B, condition) to (B, out, D, H, W)."""
-        found = None
-        if self.modulation is not None and c is not None:
-            both = self.modulation(functional.silu(c))[:, :, None, None, None]
-            scale, shift = both.chunk(2, dim=1)
-            found = scale, shift
-        return cast("Tensor", self.skip(x) + self.block2(self.block1(x, found)))
 
 
 class Level(nn.Module):

@@ -104,6 +104,7 @@ class BiFlowConfig(NetworkConfig):
     classes : numbered from 0, each with its units and the grids it was trained on
     null : whether there is one more row for no class, which guidance needs
     intra : whether there is an intra-patch flow; without is an ablation (Table IV)
+    blocks : of the intra-patch flow: "dit", or for another ablation of Table IV those of the U-Net
     """
 
     family: Literal["latent"] = "latent"
@@ -119,6 +120,7 @@ class BiFlowConfig(NetworkConfig):
     classes: tuple[VolumeClass, ...] = Field(min_length=1, max_length=1000)
     null: bool = True
     intra: bool = True
+    blocks: Literal["dit", "u-net"] = "dit"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

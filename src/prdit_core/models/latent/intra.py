@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prdit_core.models.latent.layers import attend
+from prdit_core.models.latent.layers import ResNetBlock, attend
 
 if TYPE_CHECKING:
     from prdit_core.models.latent.config import BiFlowConfig
@@ -66,6 +66,31 @@ class IntraBlock(nn.Module):
         return cast("Tensor", self.out(attend(self.qkv(x), self.heads)))
 
 
+class IntraConvBlock(nn.Module):
+    """The U-Net's block in place of the transformer's, on the tokens of a sub-volume (Table IV)."""
+
+    def __init__(self, width: int, groups: int, condition: int, skip: bool) -> None:
+        super().__init__()
+        self.skip = nn.Linear(2 * width, width) if skip else None
+        self.block = ResNetBlock(width, width, condition, groups)
+
+    def forward(self, x: Tensor, c: Tensor, earlier: Tensor | None = None) -> Tensor:
+        """(R, N, width) and (R, condition) to (R, N, width)."""
+        if self.skip is not None and earlier is not None:
+            x = self.skip(torch.cat([x, earlier], dim=2))
+        edge = round(x.shape[1] ** (1 / 3))
+        grid = torch.unflatten(x.transpose(1, 2), 2, (edge, edge, edge))
+        return cast("Tensor", self.block(grid, c)).flatten(2).transpose(1, 2)
+
+
+def intra_block(config: BiFlowConfig, skip: bool) -> nn.Module:
+    """A block of the kind that a configuration names."""
+    width, condition = config.width, 8 * config.width
+    if config.blocks == "u-net":
+        return IntraConvBlock(width, config.groups, condition, skip)
+    return IntraBlock(width, config.intra_heads, condition, skip)
+
+
 class Head(nn.Module):
     """Tokens to the latent voxels they stand for."""
 
@@ -92,13 +117,11 @@ class IntraInputs(nn.Module):
 
     def __init__(self, config: BiFlowConfig, channels: int) -> None:
         super().__init__()
-        width, heads, condition = config.width, config.intra_heads, 8 * config.width
+        width, condition = config.width, 8 * config.width
         self.edge, self.patch = config.sub_volume, config.patch
         self.embedding = nn.Conv3d(channels, width, self.patch, self.patch)
         self.register_buffer("positions", position_table(self.edge // self.patch, width))
-        self.inputs = nn.ModuleList(
-            IntraBlock(width, heads, condition, skip=False) for _ in range(2)
-        )
+        self.inputs = nn.ModuleList(intra_block(config, skip=False) for _ in range(2))
         self.input_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
 
     def enter(self, x: Tensor, c: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -131,11 +154,9 @@ class IntraPatchFlow(IntraInputs):
 
     def __init__(self, config: BiFlowConfig) -> None:
         super().__init__(config, config.channels)
-        width, heads, condition = config.width, config.intra_heads, 8 * config.width
-        self.middle = IntraBlock(width, heads, condition, skip=False)
-        self.outputs = nn.ModuleList(
-            IntraBlock(width, heads, condition, skip=True) for _ in range(2)
-        )
+        width, condition = config.width, 8 * config.width
+        self.middle = intra_block(config, skip=False)
+        self.outputs = nn.ModuleList(intra_block(config, skip=True) for _ in range(2))
         self.output_heads = nn.ModuleList(Head(width, self.patch, condition) for _ in range(2))
 
     def forward(self, x: Tensor, c: Tensor) -> list[Tensor]:

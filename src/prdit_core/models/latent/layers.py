@@ -1,4 +1,4 @@
-"""Attention over all voxels of a grid, which autoencoder and BiFlowNet share."""
+"""Attention over all voxels of a grid, and the block of BiFlowNet's U-Net."""
 
 from __future__ import annotations
 
@@ -56,3 +56,40 @@ class VoxelAttention(nn.Module):
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = attend(self.qkv(tokens), self.heads).transpose(1, 2)
         return x + cast("Tensor", self.out(torch.unflatten(mixed, 2, x.shape[2:])))
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm, and SiLU, with room for a modulation before it."""
+
+    def __init__(self, width: int, out: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width, out, 3, padding=1)
+        self.norm = nn.GroupNorm(groups, out)
+
+    def forward(self, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, width, D, H, W) to (B, out, D, H, W)."""
+        x = self.norm(self.conv(x))
+        if modulation is not None:
+            scale, shift = modulation
+            x = x * (1 + scale) + shift
+        return functional.silu(x)
+
+
+class ResNetBlock(nn.Module):
+    """Two convolution blocks beside the input, the first modulated; 0 conditions: neither."""
+
+    def __init__(self, width: int, out: int, condition: int, groups: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(condition, 2 * out) if condition else None
+        self.block1 = ConvBlock(width, out, groups)
+        self.block2 = ConvBlock(out, out, groups)
+        self.skip = nn.Identity() if width == out else nn.Conv3d(width, out, 1)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """(B, width, D, H, W) and (B, condition) to (B, out, D, H, W)."""
+        found = None
+        if self.modulation is not None and c is not None:
+            both = self.modulation(functional.silu(c))[:, :, None, None, None]
+            scale, shift = both.chunk(2, dim=1)
+            found = scale, shift
+        return cast("Tensor", self.skip(x) + self.block2(self.block1(x, found)))

@@ -168,7 +168,8 @@ def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) 
         "channels": codec.model.latent_channels,
         "patch": 2 if ratio == 4 else 1,
         "classes": classes,
-        "intra": config.flows == "both",
+        "intra": config.flows != "inter",
+        "blocks": "u-net" if config.flows == "u-net" else "dit",
     }
     try:
         return BiFlowConfig(**FLOWS[name] | more)

@@ -11,7 +11,7 @@ from prdit_core.models.latent.config import AutoencoderConfig
 
 AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-8x"]
 FlowModel = Literal["paper", "small", "demo"]
-Flows = Literal["both", "inter"]
+Flows = Literal["both", "inter", "u-net"]
 FlowLoss = Literal["l1", "l2"]
 
 AUTOENCODERS: dict[AutoencoderModel, AutoencoderConfig] = {
@@ -104,7 +104,8 @@ class FlowTraining(TrainingConfig):
     model: FlowModel | None = None
     """paper (158 million weights), small (5.1) or demo (1.7). [small below 128^3, else paper]"""
     flows: Flows = "both"
-    """inter leaves out the intra-patch flow, an ablation of the paper (Table IV)."""
+    """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
+    the U-Net in it. [both]"""
     unnamed: float = Field(default=0.1, ge=0, lt=1)
     """Share of volumes that are shown without their class, so that generation can be guided."""
     loss: FlowLoss = "l1"
