@@ -56,6 +56,7 @@ def test_a_volume_has_the_grid_and_the_units_of_its_class(prior: Prior) -> None:
     assert volume.metadata["class"] == "head" and volume.metadata["window_hu"] == [-1000, 2000]
     image = prdit_core.generate(prior.of_class("head-t1"), FEW, seed=1)
     assert image.units == "a.u." and image.voxels_hu.min() >= 0
+    assert image.metadata["intensity"] == "exact" and "hu" not in image.metadata
     with pytest.raises(UsageError, match=r"class head-t1 of tiny is of units a\.u\., not HU"):
         prior.of_class("head-t1").check_hu()
 

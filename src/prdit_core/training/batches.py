@@ -198,10 +198,10 @@ class Bucket(NamedTuple):
 @lru_cache(maxsize=4)
 def _buckets(shapes: tuple[Shape, ...]) -> tuple[Bucket, ...]:
     """One for each grid, in the order of its first case."""
-    found: dict[Shape, list[int]] = {}
+    buckets: dict[Shape, list[int]] = {}
     for case, shape in enumerate(shapes):
-        found.setdefault(shape, []).append(case)
-    return tuple(Bucket(number, tuple(cases)) for number, cases in enumerate(found.values()))
+        buckets.setdefault(shape, []).append(case)
+    return tuple(Bucket(number, tuple(cases)) for number, cases in enumerate(buckets.values()))
 
 
 def _turn(seed: int, shapes: tuple[Shape, ...], size: int, iteration: int) -> tuple[Bucket, int]:

@@ -107,6 +107,6 @@ def leading(data: AnyData) -> PreparedData:
 
 def shapes_of(data: AnyData) -> Sequence[Shape]:
     """Every grid that there is, the largest last."""
-    found = [leading(data)] if isinstance(data, PreparedData) else [s.data for s in data.sets]
-    shapes = {one.geometry.shape for one in found}
+    sets = [leading(data)] if isinstance(data, PreparedData) else [s.data for s in data.sets]
+    shapes = {one.geometry.shape for one in sets}
     return sorted(shapes, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))

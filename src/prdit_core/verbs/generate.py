@@ -11,6 +11,7 @@ import torch
 from prdit_core.config import Branch, SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.geometry import by
+from prdit_core.intensity import HU
 from prdit_core.machine import check_memory, choose_device
 from prdit_core.models.contracts import Key
 from prdit_core.models.linears import backend_on
@@ -270,7 +271,8 @@ def _step_stamp(
     padded = prior.codec.padded(prior.geometry.shape)
     if padded != prior.geometry.shape:  # and cropped after decoding
         metadata["padded_to"] = list(padded)
-    metadata["hu"] = "exact" if prior.intensity.exact else "approximate"
+    known = "exact" if prior.intensity.exact else "approximate"
+    metadata["hu" if prior.intensity.units == HU else "intensity"] = known
     return metadata if step.finished else estimate_stamp(metadata, step.index)
 
 

@@ -49,7 +49,7 @@ def never() -> bool:
 
 
 def train_steps(
-    config: TrainingConfig, begin: Begin = "new", asked: Callable[[], bool] = never
+    config: TrainingConfig, begin: Begin = "new", stop_requested: Callable[[], bool] = never
 ) -> Generator[Event]:
     """Train and yield every event; closing the iterator saves a checkpoint first.
 
@@ -60,7 +60,7 @@ def train_steps(
     config : settings of the run; None entries take the paper's value
     begin : "new" needs an unused run folder; "resume" goes on from its newest whole checkpoint, or
         from the start if nothing was saved yet; "change" resumes with other settings
-    asked : whether to stop; looked at once an iteration, like the file STOP in the run folder
+    stop_requested : looked at once an iteration, like the file STOP in the run folder
 
     Raises
     ------
@@ -89,7 +89,7 @@ def train_steps(
             micro_batch=settings.micro_batch,
         )
         run = _Run(settings, data, trainer, RunFolder(resolved.run))
-        yield from run.told(begin, changed, asked)
+        yield from run.recorded(begin, changed, stop_requested)
 
 
 def train(config: TrainingConfig, begin: Begin = "new") -> Path:
@@ -107,14 +107,16 @@ class _Run:
     trainer: Trainer
     folder: RunFolder
 
-    def told(self, begin: Begin, changed: list[str], asked: Callable[[], bool]) -> Iterator[Event]:
+    def recorded(
+        self, begin: Begin, changed: list[str], stop_requested: Callable[[], bool]
+    ) -> Iterator[Event]:
         """Events, each written into the folder by process 0 before it is passed on."""
         if not self.trainer.fabric.is_global_zero:
-            yield from self.events(begin, changed, asked)
+            yield from self.events(begin, changed, stop_requested)
             return
         recorder = Recorder(self.folder, self.settings.config.stage, self.settings.iterations)
         try:
-            with closing(self.events(begin, changed, asked)) as events:
+            with closing(self.events(begin, changed, stop_requested)) as events:
                 for event in events:
                     recorder.take(event)
                     yield event
@@ -127,7 +129,7 @@ class _Run:
         recorder.end("stopped" if isinstance(event, Stopped) else "finished")
 
     def events(
-        self, begin: Begin, changed: list[str], asked: Callable[[], bool]
+        self, begin: Begin, changed: list[str], stop_requested: Callable[[], bool]
     ) -> Generator[Event]:
         """The story of a run."""
         config, total = self.settings.config, self.settings.iterations
@@ -137,7 +139,7 @@ class _Run:
             yield self.validate(start)
         done = saved_at = start
         batches = self._batches().between(start, total, config.workers)
-        wished = lambda: asked() or self._stop_file()  # noqa: E731
+        wished = lambda: stop_requested() or self._stop_file()  # noqa: E731
         steps = run_loop(self.trainer, batches, start=start, total=total, stop_requested=wished)
         try:
             for step in steps:
@@ -172,22 +174,22 @@ class _Run:
     def _owes_validation(self, iteration: int) -> bool:
         """Whether the run ended between an iteration and the validation that was due."""
 
-        def told() -> bool:
+        def recorded() -> bool:
             lines = read_lines(self.folder.metrics)
             newest = [line for line in lines if line["iteration"] == iteration]
             return any(line["kind"] == "validation" for line in newest)
 
         due = iteration > 0 and self._due(iteration) and bool(self.data.validation)
-        return due and not by_first(self.trainer.fabric, told)
+        return due and not by_first(self.trainer.fabric, recorded)
 
     def begin(self, begin: Begin, changed: list[str]) -> tuple[int, tuple[str, ...]]:
         """Take up the newest checkpoint; say from where the run goes on and what is different."""
-        start, said = (0, ()) if begin == "new" else restore(self.folder, self.trainer)
+        start, resumed = (0, ()) if begin == "new" else restore(self.folder, self.trainer)
         dropped = by_first(
             self.trainer.fabric,
             lambda: begin_history(self.folder, self.settings, begin, start, changed),
         )
-        notes = [*self.settings.notes, *said]
+        notes = [*self.settings.notes, *resumed]
         notes += [f"{text}, so not bit-identical to one go" for text in changed]
         if dropped:
             notes.append(f"{dropped} iterations were lost and are done again")
@@ -232,7 +234,7 @@ class _Run:
 
     def save(self, iteration: int, validated: Validated | None) -> Path:
         """Write a checkpoint that says how it came about."""
-        averaged, found = self._written()
+        averaged, fitted = self._written()
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
@@ -240,7 +242,7 @@ class _Run:
             "notice": SYNTHETIC,
             "iteration": iteration,
             "validation_loss": None if validated is None else validated.losses["total"],
-            **found,
+            **fitted,
         }
         return save(self.folder, self.trainer, self._header(record), averaged, self._decoder)
 
@@ -288,8 +290,8 @@ class _Run:
         """Weights that a checkpoint holds, and what to record of them."""
         if self.trainer.task.fit is None:
             return self.trainer.averaged(), {}
-        module, found = self._fitted()
-        return module.state_dict(), found
+        module, fitted = self._fitted()
+        return module.state_dict(), fitted
 
     def _prior(self, module: nn.Module, name: str) -> Prior:
         header = self._header({})

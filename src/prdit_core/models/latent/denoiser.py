@@ -115,11 +115,12 @@ class LatentNetwork(Network):
 def biflow_memory(config: BiFlowConfig, shape: Shape) -> int:
     """Bytes of evaluating one state of latents (D, H, W), about.
 
-    At full resolution are held two maps and four skips, the input of the last block with its
-    convolution, and before that the tokens of the intra-patch flow with their MLP.
+    At full resolution are held two maps and the skips, and before that the tokens of the
+    intra-patch flow with their MLP. The last blocks, whose input is twice as wide, take the rest:
+    25 widths, as the published network was measured at 16 x 32 x 32.
     """
     voxels = shape[0] * shape[1] * shape[2]
     kept = sum(2 * width / 8 ** max(level - 1, 0) for level, width in enumerate(config.widths))
     tokens = config.width * (8 if config.intra else 0) / config.patch**3
-    at_once = kept + 4 * config.width + tokens + 8 * config.width
+    at_once = kept + 4 * config.width + tokens + 25 * config.width
     return int(4 * (parameter_count(config) + voxels * at_once))
