@@ -178,6 +178,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_volume(Volume(mr.voxels_hu, mr.affine), shelf / "MR-SCANS" / f"{index}.nii")
     phantoms(3, size=32, seed=HELD_OUT, out=shelf / "held-out")
     phantoms(3, size=64, seed=TRAINING, out=shelf / "data-64")
+    (shelf / "classes.json").write_text('{"chest": ["held-out", "data-64"]}')
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
     tiny_checkpoint(shelf / "BASE", size=32, edge_mm=320.0)
     tiny_latent(shelf / "LATENT")
