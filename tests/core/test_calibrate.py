@@ -153,5 +153,5 @@ def test_the_bundled_model_comes_with_its_errors() -> None:
     assert found is not None and found.sizes == prior.sizes and (BUNDLED / "demo").is_dir()
     for table in found.tables:
         late = [error for t, error in zip(table.times, table.errors, strict=True) if t >= 500]
-        assert late == sorted(late) and 0.01 < table.errors[0] < late[-1] < 1
+        assert late == sorted(late) and 0.001 < table.errors[0] < late[-1] < 1
     torch.testing.assert_close(found.error(32)(500.0), found.tables[0].at(500.0))

@@ -494,7 +494,8 @@ def test_stage_two_crops_what_is_too_large_for_one_decoding(stage_one: Path) -> 
     header = read_header(saved(stage_one)[-1])
     config = JointTraining(data=stage_one, run=stage_one, start="x")
     for edge, crop in ((64, None), (256, 192)):
-        shaped = SimpleNamespace(geometry=SimpleNamespace(shape=(edge,) * 3))
+        one = SimpleNamespace(geometry=SimpleNamespace(shape=(edge,) * 3))
+        shaped = SimpleNamespace(sets=[SimpleNamespace(data=one)])
         assert JointRecipe().plan(config, shaped, header).resolved["crop"] == crop  # type: ignore[arg-type]
 
 

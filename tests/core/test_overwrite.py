@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from latents import tiny_codec
 from scans import chest
 from test_runs import begun, metric
 from typer.main import get_command
@@ -32,6 +33,7 @@ COMMANDS = {
     "reconstruct": ("fbp.nii.gz", "reconstruct M.npz --method fbp --out OUT"),
     "preprocess": ("x", "preprocess SCAN --size 16 --out OUT"),
     "phantoms": ("x", "phantoms --count 1 --size 16 --out OUT"),
+    "latents": ("x", "latents --data DATA --codec CODEC --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
     "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
     "train-encoder": ("x", "train-encoder --out OUT"),
@@ -43,6 +45,7 @@ COMMANDS = {
 def run(text: str, tmp_path: Path) -> tuple[int, str]:
     words = text
     places = {"OUT": "out", "SCAN": "scan.nii", "DATA": "data", "RUN": "run", "M.npz": "m.npz"}
+    places["CODEC"] = "codec"
     for name, place in places.items():
         words = words.replace(name, str(tmp_path / place))
     result = CliRunner().invoke(app, words.split())
@@ -55,6 +58,8 @@ def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
     write_volume(chest(), tmp_path / "scan.nii")
     if " DATA" in command:
         run("phantoms --count 2 --size 16 --out DATA", tmp_path)
+    if " CODEC" in command:
+        tiny_codec(tmp_path / "codec")
     if " M.npz" in command:
         run(f"simulate SCAN --out {tmp_path / 'm.npz'}", tmp_path)
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))

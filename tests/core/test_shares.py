@@ -222,21 +222,11 @@ def test_the_preview_of_a_chain_has_a_row_for_its_base(
 ) -> None:
     heights = []
     for prior in (chain.at_size(8), chain):
-        example = Example(np.zeros(prior.geometry.shape, np.float32))
+        example = np.zeros((1, *prior.geometry.shape), np.float32)
         file = preview(prior, example, "nothing", seed=0, path=tmp_path / f"{len(heights)}.png")
         with Image.open(file) as picture:
             heights.append(picture.height)
     assert heights[1] > 1.2 * heights[0]
-
-
-class Example:
-    """A data set of one volume."""
-
-    def __init__(self, voxels: np.ndarray) -> None:
-        self._voxels = voxels
-
-    def read(self, _index: int) -> np.ndarray:
-        return self._voxels
 
 
 # --- decompose and its relatives ---------------------------------------------------------------
