@@ -43,7 +43,7 @@ def patches(model: PRDiT, x: Tensor) -> Tensor:
 
 def forward(model: PRDiT, x: Tensor, t: Tensor) -> Tensor:
     """The spec's sections 2 to 5, step by step."""
-    config = model.config
+    config, state = model.config, x
     grid = tuple(edge // config.stride for edge in x.shape[2:])
     v = patches(model, x)
     c = functional.silu(model.time.shared(time_features(t)))
@@ -63,4 +63,10 @@ def forward(model: PRDiT, x: Tensor, t: Tensor) -> Tensor:
         x = x + six[5] * block.mlp(layer_norm(x) * (1 + six[4]) + six[3])
     shift, scale = part.modulation.linear(c)[:, None].chunk(2, -1)
     tokens = tokens + part.out(layer_norm(x) * (1 + scale) + shift)
-    return assemble_tiles(tokens, grid, config.stride)
+    prediction = assemble_tiles(tokens, grid, config.stride)
+    if config.base_heads == "apart":
+        return prediction
+    theta = (t * (torch.pi / 2000))[:, None, None, None, None]
+    eps, x0 = prediction.chunk(2, dim=1)
+    missing = state - theta.cos() * x0 - theta.sin() * eps
+    return torch.cat([eps + theta.sin() * missing, x0 + theta.cos() * missing], dim=1)

@@ -263,7 +263,7 @@ def in_world(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("world", "batch_size", "hint"), [(2, 5, "multiple"), (16, 16, "only 6 training cases")]
+    ("world", "batch_size", "hint"), [(2, 5, "multiple"), (16, 16, "only 7 training cases")]
 )
 def test_a_batch_that_cannot_be_shared_is_refused(
     data: Path, monkeypatch: pytest.MonkeyPatch, world: int, batch_size: int, hint: str

@@ -273,16 +273,20 @@ def test_bad_volumes_of_a_model_get_bad_scores_and_a_report(
 
 
 @pytest.mark.parametrize(
-    "more",
-    [{"units": "model"}, {"sha256": "0" * 64}, {"volume": "other.nii.gz"}],
+    ("more", "why"),
+    [
+        ({"units": "model"}, "is in model; evaluations are of CT in HU"),
+        ({"sha256": "0" * 64}, "not CT"),
+        ({"volume": "other.nii.gz"}, "not CT"),
+    ],
     ids=["other units", "another file's", "another name"],
 )
 def test_a_record_of_something_else_is_not_believed(
-    work: Path, tmp_path: Path, more: dict[str, object]
+    work: Path, tmp_path: Path, more: dict[str, object], why: str
 ) -> None:
     bad = made_by_a_model(tmp_path / "bad", noise(2), **more)
     done = run(*words(work, tmp_path / "out", fake=f"m={bad}"), code=3)
-    assert "not CT" in done.stderr
+    assert why in done.stderr
 
 
 def test_records_name_the_units_and_those_of_older_versions_are_believed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ CONFIG = PatchConfig(
     groups=1,
     inputs="tile",
     air=0.0,
-    largest=1e9,
+    largest=1000.0,
 )
 SCHEDULE, LENGTH, T = VPLinearSchedule(), 2.5, 520.0
 

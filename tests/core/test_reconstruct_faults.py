@@ -135,7 +135,7 @@ REFUSED: dict[str, tuple[Callable[..., Path], Mapping[str, Any], tuple[Any, ...]
         {"line_integrals": None, "sinogram": body()},
         WALK,
         3,
-        "does not say whether it holds line integrals, raw counts or HU; name the array",
+        "does not say whether it holds line integrals, raw counts, k-space or HU; name the array",
     ),
     "axis outside": (
         native,

@@ -88,7 +88,8 @@ def test_a_volume_is_what_the_command_makes(qtbot: QtBot, dock: GenerateDock) ->
     finish(qtbot, dock)
     (layer,) = dock.viewer.layers
     use_threads()
-    expected = generate(load("demo").at_size(32), SamplingConfig(steps=6), seed=5)
+    demo = load("demo").at_size(32)
+    expected = generate(demo, demo.network.config.walk.but({"steps": 6}), seed=5)
     np.testing.assert_array_equal(layer.data, expected.voxels_hu)
     ours = layer.metadata["prdit"]
     assert {k: ours[k] for k in expected.metadata} == dict(expected.metadata)
@@ -155,6 +156,8 @@ def test_a_chain_generates_at_the_chosen_size(
     from prdit_core import generate, load
 
     dock.choose_checkpoint(str(chain))
+    dock.walk.take_preset("balanced")
+    dock.walk.steps.setValue(6)
     dock.model.size_choice.choose(size)
     dock.generate()
     finish(qtbot, dock)
