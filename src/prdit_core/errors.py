@@ -103,7 +103,8 @@ def first_fault(error: ValidationError, names: Mapping[str, str] | None = None) 
     if fault["type"] in _FAULTS:
         limits = fault.get("ctx", {})
         words = words.format(**{name: _plain_number(limit) for name, limit in limits.items()})
-    return f"{where}: {words}, not {fault['input']!r}"
+    whole = fault["type"] == "missing" or not fault["loc"]  # then the input is all that was given
+    return f"{where}: {words}" if whole else f"{where}: {words}, not {fault['input']!r}"
 
 
 def _plain_number(limit: Any) -> Any:

@@ -472,3 +472,10 @@ def test_what_does_not_fit_is_refused_in_one_line(
     for module in ("machine", "verbs.train"):
         monkeypatch.setattr(f"prdit_core.{module}.memory_of", lambda _: 16 * 2**20)
     refused(r"--micro-batch \d would fit", settings(shelf, new, batch_size=8))
+
+
+def test_what_is_missing_is_named_and_not_all_that_was_given(tmp_path: Path) -> None:
+    words = ["train", "--stage", "latent", "--data", str(tmp_path), "--run", str(tmp_path / "run")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert done.stderr.strip().endswith("codec: must be given")

@@ -280,7 +280,7 @@ def wobbling(column: int, by: float) -> dict[str, Any]:
 
 CONE = astra_geometry(SCANNERS["cone"])["proj_geom"]
 GEOMETRY_FAULTS: dict[str, tuple[Any, str]] = {
-    "no geometry": ({"points": 3}, "points"),
+    "no geometry": ({"points": 3}, "proj_geom: must be given"),
     "kind": ({"type": "helical"}, "type"),
     "field missing": (
         {k: v for k, v in CONE.items() if k != "DistanceOriginSource"},
