@@ -225,6 +225,11 @@ class Prior:
         return tuple(sorted({grid.shape[0] for grid in self.grids}))
 
     @property
+    def affine(self) -> NDArray[np.float64]:
+        """Where its volumes lie: axial, around the origin."""
+        return axial_affine(self.geometry.spacing_mm, self.geometry.shape)
+
+    @property
     def _whose(self) -> str:
         """Who makes the volumes, for people."""
         return self.name if self.label is None else f"class {self.label} of {self.name}"
@@ -268,14 +273,12 @@ class Prior:
             If the model has more than one channel: which of them is CT is not known.
         """
         self.check_volume()
-        affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        return Volume(self._hu(self.codec.decode(x0)), affine, dict(metadata))
+        return Volume(self._hu(self.codec.decode(x0)), self.affine, dict(metadata))
 
     def to_preview(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
         """As `to_volume`, but cheaply and roughly where states are latents."""
         self.check_volume()
-        affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        return Volume(self.preview_hu(x0), affine, dict(metadata))
+        return Volume(self.preview_hu(x0), self.affine, dict(metadata))
 
     def preview_hu(self, x0: Tensor) -> NDArray[np.float32]:
         """Voxels (D, H, W) in HU that show what a state holds, cheaply."""

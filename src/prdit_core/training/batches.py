@@ -104,10 +104,16 @@ class Batches(Dataset[Batch | PrditError]):
         x0 = torch.from_numpy(np.stack([self.source.read(case) for case in cases]))
         draws = [_draws(x0.shape[1:], self.seed, iteration, place) for place in places]
         times, noises = zip(*draws, strict=True)
-        names = tuple(self.source.names[case] for case in cases)
-        labels = tuple(self.source.labels[case] for case in cases)
-        noise, t = torch.stack(noises), torch.cat(times)
-        return Batch(x0, noise, t, names, iteration, tuple(places), labels)
+        names, labels = self.source.names, self.source.labels  # made of all cases each time
+        return Batch(
+            x0,
+            torch.stack(noises),
+            torch.cat(times),
+            tuple(names[case] for case in cases),
+            iteration,
+            tuple(places),
+            tuple(labels[case] for case in cases),
+        )
 
     def between(self, start: int, total: int, workers: int) -> Iterator[Batch]:
         """Batches `start` to `total` - 1, prepared ahead by `workers` processes if there are any.

@@ -216,7 +216,7 @@ def step_volume(
 
     That of the last step is the finished one; that of any other is an estimate, and says so.
     """
-    metadata = _step_stamp(prior, config, step, seed, index, branches)
+    metadata = step_stamp(prior, config, step, seed=seed, index=index, branches=branches)
     return prior.to_volume(SAMPLERS[config.sampler].result(step), metadata)
 
 
@@ -230,7 +230,7 @@ def step_preview(
     branches: Sequence[Branch] = (),
 ) -> Volume:
     """As `step_volume`, cheaply: latents are not decoded, but shown by a linear picture of them."""
-    metadata = _step_stamp(prior, config, step, seed, index, branches)
+    metadata = step_stamp(prior, config, step, seed=seed, index=index, branches=branches)
     return prior.to_preview(SAMPLERS[config.sampler].result(step), metadata)
 
 
@@ -245,14 +245,16 @@ def previewer(prior: Prior) -> Callable[[NDArray[np.float32]], NDArray[np.float3
     return seen
 
 
-def _step_stamp(
+def step_stamp(
     prior: Prior,
     config: SamplingConfig,
     step: SampleStep,
+    *,
     seed: int,
     index: int,
-    branches: Sequence[Branch],
+    branches: Sequence[Branch] = (),
 ) -> dict[str, Any]:
+    """How the volume of a step of a walk was made."""
     metadata = stamp(
         seed=seed,
         index=index,

@@ -71,7 +71,8 @@ def latents_steps(
     """
     folder, opened = named(out), open_data(data)
     refuse_overlap(folders_of(opened), folder)
-    encoder = _Encoder(*load_codec(codec, choose_device(device)), choose_device(device))
+    place = choose_device(device)
+    encoder = _Encoder(*load_codec(codec, place), place)
     use_threads()
     if not isinstance(opened, ClassedData):
         jobs = [_Job(folder, opened, encoder, shape)]

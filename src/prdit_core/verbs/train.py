@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prdit_core.checkpoints.catalog import codec_of, find, newest
 from prdit_core.checkpoints.store import Header, read_header, read_weights
@@ -98,6 +98,14 @@ def train(config: TrainingConfig, begin: Begin = "new") -> Path:
     return newest(config.run)
 
 
+class _Fitted(NamedTuple):
+    """Averaged weights of an iteration with what follows from the volumes, and its record."""
+
+    iteration: int
+    module: nn.Module
+    record: dict[str, Any]
+
+
 @dataclass
 class _Run:
     """Everything a run needs, made ready before the first iteration."""
@@ -106,6 +114,7 @@ class _Run:
     data: AnyData
     trainer: Trainer
     folder: RunFolder
+    _latest: _Fitted | None = None
 
     def recorded(
         self, begin: Begin, changed: list[str], stop_requested: Callable[[], bool]
@@ -207,7 +216,7 @@ class _Run:
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
-        module, _ = self._fitted()
+        module = self._fitted(iteration).module
         source = held_out if self.data.validation else trained_on
         example = source(self.data, self.settings.intensity)
         caption = "held-out volume" if self.data.validation else "training volume"
@@ -234,7 +243,7 @@ class _Run:
 
     def save(self, iteration: int, validated: Validated | None) -> Path:
         """Write a checkpoint that says how it came about."""
-        averaged, fitted = self._written()
+        averaged, fitted = self._written(iteration)
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
@@ -280,18 +289,23 @@ class _Run:
         module.load_state_dict(self.trainer.averaged())
         return module.to(self.trainer.fabric.device).eval()
 
-    def _fitted(self) -> tuple[nn.Module, dict[str, Any]]:
-        """The same with what follows from the volumes, and what to record of that."""
-        module, fit = self._averaged(), self.trainer.task.fit
-        source = trained_on(self.data, self.settings.intensity)
-        return module, {} if fit is None else fit(module, source)
+    def _fitted(self, iteration: int) -> _Fitted:
+        """The same with what follows from the volumes: for picture and checkpoint once."""
+        fit = self.trainer.task.fit
+        if fit is None:
+            return _Fitted(iteration, self._averaged(), {})
+        if self._latest is None or self._latest.iteration != iteration:
+            module = self._averaged()
+            record = fit(module, trained_on(self.data, self.settings.intensity))
+            self._latest = _Fitted(iteration, module, record)
+        return self._latest
 
-    def _written(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _written(self, iteration: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights that a checkpoint holds, and what to record of them."""
         if self.trainer.task.fit is None:
             return self.trainer.averaged(), {}
-        module, fitted = self._fitted()
-        return module.state_dict(), fitted
+        fitted = self._fitted(iteration)
+        return fitted.module.state_dict(), fitted.record
 
     def _prior(self, module: nn.Module, name: str) -> Prior:
         header = self._header({})
