@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_prdit.paces import Setting
 from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
 from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.machine import default_threads
 
@@ -76,11 +77,10 @@ def makes(name: str, edge: int | None = None, label: str | None = None) -> str:
     """
     header = read_header(find(name))
     geometry = _edges(header, label)[edge] if edge is not None else header.finest(label)
-    voxels = " x ".join(str(count) for count in geometry.shape)
     edges_mm = geometry.spacing_mm if len(set(geometry.spacing_mm)) > 1 else geometry.spacing_mm[:1]
     spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
     doubt = "" if geometry.exact else " (assumed)"
-    return f"{_subject(header, label)}, {voxels} voxels of {spacing} mm{doubt}"
+    return f"{_subject(header, label)}, {by(geometry.shape)} voxels of {spacing} mm{doubt}"
 
 
 def network_of(name: str) -> NetworkConfig:

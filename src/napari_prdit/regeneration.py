@@ -15,6 +15,7 @@ from napari_prdit.layers import OURS, layer_volume, placement
 from napari_prdit.saving import FORMATS, SavedFile, save_work
 from napari_prdit.writer import NIFTI
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
 from prdit_core.provenance import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Wish:
         """
         scan, painted = scan_of(*self.scan[:2]), layer_volume(*self.region[:2])
         if not _same_place(painted, scan):
-            sizes = (" x ".join(map(str, one.shape)) for one in (painted, scan))
+            sizes = (by(one.shape) for one in (painted, scan))
             raise UsageError(
                 "the painted layer ({} voxels) does not lie on the grid of the scan ({}); press "
                 "Paint for one that does".format(*sizes)

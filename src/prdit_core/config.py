@@ -195,6 +195,10 @@ class NetworkConfig(BaseModel, ABC):
         """Of a codec: grid of what it makes of a volume (D, H, W)."""
         return shape
 
+    def latent_grid(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The same of a volume that it pads first."""
+        return self.grid(self.padded(shape))
+
     def controls(self, model: NetworkConfig) -> bool:
         """Whether it is of a control, and of one of such networks."""
         del model
@@ -362,6 +366,11 @@ class SamplingConfig(BaseModel):
         if "k" not in wishes and settings["sampler"] in WITHOUT_K:
             settings["k"] = 1.0
         return SamplingConfig(**settings)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether a rule says when the residual is evaluated anew; otherwise it always is."""
+        return self.refresh_every is not None or self.refresh_change is not None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

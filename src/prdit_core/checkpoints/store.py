@@ -111,7 +111,7 @@ class Header(BaseModel):
         for geometry in (self.geometry, *(grid for one in self.classes for grid in one.geometries)):
             volume = geometry.shape
             codec = self.codec
-            self.model.check_grid(volume if codec is None else codec.grid(codec.padded(volume)))
+            self.model.check_grid(volume if codec is None else codec.latent_grid(volume))
         return self
 
     @property

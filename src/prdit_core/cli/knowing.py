@@ -11,7 +11,7 @@ from prdit_core.cli.console import Json, door, refuse_unheeded, result
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import Norm, ReleaseName, WeightsName
 from prdit_core.errors import UsageError
-from prdit_core.geometry import by
+from prdit_core.geometry import by, size_in_words
 from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _described_classes(path: Path) -> dict[str, Any]:
 
 
 def _grid_of(data: PreparedData) -> str:
-    return f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm"
+    return f"{size_in_words(data.geometry.shape)} voxels of {data.geometry.spacing_mm[0]:g} mm"
 
 
 def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
     values = f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}"
     return {
         "scan": str(path),
-        "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
+        "volume": f"{by(volume.shape)} voxels (z, y, x)",
         "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
         **({"hu": values} if volume.units == HU else {"units": f"{values} {volume.units}"}),
         "format": volume.metadata.get("source_format"),

@@ -12,7 +12,7 @@ from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
-from prdit_core.geometry import by
+from prdit_core.geometry import size_in_words
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
@@ -185,17 +185,13 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
 
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
+    voxels = size_in_words(preset.geometry(size).shape)
     say(
-        f"note: like {shown(checkpoint)}: {preset.intensity}, {_voxels(preset, size)} voxels, "
+        f"note: like {shown(checkpoint)}: {preset.intensity}, {voxels} voxels, "
         f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
         + ("" if expected.exact else " (approximate: not recorded by its authors)")
     )
     return preset, size
-
-
-def _voxels(preset: Preset, size: int) -> str:
-    shape = preset.geometry(size).shape
-    return f"{size}^3" if len(set(shape)) == 1 else by(shape)
 
 
 def drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:

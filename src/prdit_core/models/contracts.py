@@ -165,3 +165,9 @@ class Network(ABC):
     def state_shape(self, shape: Shape) -> StateShape:
         """Shape of one state, (1, C, D, H, W), for what the codec makes of a volume."""
         return (1, self.config.channels, *shape)
+
+
+def refuse_renoise(config: SamplingConfig) -> None:
+    """Raise `UsageError` if a state is to be looked at several times: it looks the same."""
+    if config.renoise > 1:
+        raise UsageError("--renoise is for patch priors, which look at other tiles each time")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from prdit_core.config import TrainingConfig
 from prdit_core.data.classed import one_grid, open_data
+from prdit_core.machine import choose_device
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.training.ema import EVERY_STEP, Pace
 from prdit_core.training.volumes import AnyData
@@ -182,3 +183,9 @@ class Recipe(ABC, Generic[C, D]):
         volumes = config.micro_batch or 1
         for times in range(1, volumes.bit_length()):
             yield config.model_copy(update={"micro_batch": volumes >> times})
+
+
+def float32_on_cpu(config: TrainingConfig) -> dict[str, Any]:
+    """Precision of a network whose gradients in bf16 are wrong on a CPU (`BF16_WRONG_DEPTH`)."""
+    on_cpu = choose_device(config.device) == "cpu"
+    return {"precision": "32-true"} if config.precision == "auto" and on_cpu else {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prdit_core.data.classed import ClassedData
 from prdit_core.data.datasets import PreparedData
+from prdit_core.geometry import fewest_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,4 +110,4 @@ def shapes_of(data: AnyData) -> Sequence[Shape]:
     """Every grid that there is, the largest last."""
     sets = [leading(data)] if isinstance(data, PreparedData) else [s.data for s in data.sets]
     shapes = {one.geometry.shape for one in sets}
-    return sorted(shapes, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
+    return sorted(shapes, key=fewest_voxels)

@@ -171,7 +171,7 @@ class _Job:
     def settings(self) -> dict[str, Any]:
         """What all cases are made with."""
         network, manifest = self.encoder.header.model, self.data.manifest
-        grid = network.grid(network.padded(self.geometry.shape))
+        grid = network.latent_grid(self.geometry.shape)
         return {
             "kind": LATENTS,
             "made_with": f"napari-prdit {package_version()}",

@@ -139,3 +139,23 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Volumes of latents, by their nearest codes."""
         return cast("Tensor", self.decoder(self.after(self.quantiser.nearest(z))))
+
+    @torch.no_grad()
+    def fit_picture(self, z: Tensor, means: Tensor) -> Tensor:
+        """Fill in the linear preview by least squares.
+
+        Parameters
+        ----------
+        z : (N, code_size) latents
+        means : (N, C) of the voxels that each stands for
+
+        Returns
+        -------
+        The latents (N, code_size), scaled.
+        """
+        scaled = 2 * (z - self.low) / (self.high - self.low) - 1
+        known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1).double().cpu()
+        map_and_bias = torch.linalg.lstsq(known, means.double().cpu()).solution
+        self.picture.copy_(map_and_bias[:-1].T)
+        self.picture_bias.copy_(map_and_bias[-1])
+        return scaled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from prdit_core.errors import UsageError
-from prdit_core.models.contracts import Network
+from prdit_core.models.contracts import Network, refuse_renoise
 from prdit_core.models.families import parameter_count
 from prdit_core.models.parameterisation import prediction_of
 
@@ -96,10 +96,9 @@ class LatentNetwork(Network):
             If it is to be guided and has no row for no class, or an option is of another family.
         """
         del key  # nothing is random in it
-        if config.refresh_every is not None or config.refresh_change is not None:
+        if config.refreshes:
             raise UsageError("a model in latents has no residual to reuse; leave --refresh-* out")
-        if config.renoise > 1:
-            raise UsageError("--renoise is for patch priors, which look at other tiles each time")
+        refuse_renoise(config)
         if config.guidance != 1 and not self.config.null:
             raise UsageError(
                 f"--guidance {config.guidance:g} needs a model that also learnt volumes of no "

@@ -60,7 +60,7 @@ class PatchVolume:
 
     def grid(self, shape: Shape) -> Shape:
         """Grid of the latents of a volume (D, H, W)."""
-        return self.module.config.grid(self.padded(shape))
+        return self.module.config.latent_grid(shape)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

@@ -205,8 +205,5 @@ def _rough_preview(state: Mapping[str, Tensor], config: AutoencoderConfig) -> di
             module.decode(code[None, :, None, None, None].expand(1, -1, edge, edge, edge))
             for code in some
         ]
-    means = torch.cat([volume.mean((2, 3, 4)) for volume in decoded]).double()
-    scaled = (2 * (some - module.low) / (module.high - module.low) - 1).double()
-    known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
-    found = torch.linalg.lstsq(known, means).solution.float()
-    return {"picture": found[:-1].T.contiguous(), "picture_bias": found[-1].contiguous()}
+    module.fit_picture(some, torch.cat([volume.mean((2, 3, 4)) for volume in decoded]))
+    return {"picture": module.picture, "picture_bias": module.picture_bias}

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from prdit_core.checkpoints.catalog import find
@@ -15,14 +16,21 @@ from prdit_core.data.classed import ClassedData
 from prdit_core.data.latent_sets import PreparedLatents
 from prdit_core.errors import UsageError, first_fault
 from prdit_core.files import shown
-from prdit_core.machine import choose_device
+from prdit_core.geometry import fewest_voxels
 from prdit_core.models.families import parameter_count
 from prdit_core.models.latent.biflownet import BiFlowNet, initialise
 from prdit_core.models.latent.config import BiFlowConfig
 from prdit_core.models.latent.losses import mean_of_each
 from prdit_core.noise import Draw, generator
 from prdit_core.schedule import VPCosineSchedule
-from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task
+from prdit_core.training.contracts import (
+    Losses,
+    Plan,
+    Player,
+    Recipe,
+    Task,
+    float32_on_cpu,
+)
 from prdit_core.training.ema import Pace
 from prdit_core.training.families.latent.settings import FLOWS, FlowLoss, FlowTraining
 from prdit_core.training.objective import add_noise
@@ -110,17 +118,14 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
             "iterations": config.iterations or ITERATIONS,
             "lr": config.lr or LR,
             "clip": config.clip or CLIP,
+            **float32_on_cpu(config),
         }
-        if config.precision == "auto" and choose_device(config.device) == "cpu":
-            # In bf16 oneDNN's gradients of convolutions over few voxels are not finite.
-            resolved["precision"] = "32-true"
         return Plan(network, VPCosineSchedule(), start, resolved, codec=codec)
 
     def memory(self, config: FlowTraining, network: NetworkConfig, shape: Shape) -> int:
         """Weights five times, and what the backward pass keeps of the largest latents."""
         assert isinstance(network, BiFlowConfig)
-        codec = read_header(find(config.codec)).model
-        grid = codec.grid(codec.padded(shape))
+        grid = read_header(find(config.codec)).model.latent_grid(shape)
         volumes = config.micro_batch or config.batch_size
         return 4 * (5 * parameter_count(network) + volumes * _kept(network, grid))
 
@@ -149,7 +154,7 @@ def _classes(data: ClassedData) -> tuple[VolumeClass, ...]:
         grids = {
             one.data.geometry.shape: one.data.geometry for one in data.sets if one.label == label
         }
-        order = sorted(grids, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
+        order = sorted(grids, key=fewest_voxels)
         found.append(
             VolumeClass(
                 name=label,
@@ -173,9 +178,8 @@ def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) 
     }
     try:
         return BiFlowConfig(**FLOWS[name] | more)
-    except ValueError as error:
-        fault = first_fault(error, {})  # type: ignore[arg-type]  # pydantic's is a ValueError
-        raise UsageError(f"the data do not fit {name}: {fault}") from error
+    except ValidationError as error:
+        raise UsageError(f"the data do not fit {name}: {first_fault(error)}") from error
 
 
 def _begun(start: Header, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
