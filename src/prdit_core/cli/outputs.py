@@ -193,10 +193,9 @@ def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collecti
 def _caption(metadata: Mapping[str, Any], index: int) -> str:
     """One line above a picture."""
     notice = metadata.get("notice", SYNTHETIC)
-    if (units := metadata.get(UNITS, HU)) != HU:
-        notice += f" | {units}"
     if "checkpoint" not in metadata:
-        return f"{notice} | {metadata['method']}"
+        units = "" if metadata.get(UNITS, HU) == HU else f" | {metadata[UNITS]}"
+        return f"{notice}{units} | {metadata['method']}"
     what = [f" {metadata[key]}" for key in (CLASS, UNITS) if key in metadata]
     return (
         f"{notice} | {metadata['checkpoint']}{''.join(what)} seed {metadata['seed']} "
