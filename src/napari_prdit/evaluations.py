@@ -140,8 +140,8 @@ def fitted(plan: EvaluationPlan) -> EvaluationPlan:
     real_mm = " x ".join(f"{mm:.4g}" for mm in sets.real.spacing_mm)
     made = " or ".join(resolutions(str(plan.checkpoint)).values())
     raise UsageError(
-        f"{shown(plan.real)} holds volumes of {by(sets.real.shape)} voxels of {real_mm} mm, but the "
-        f"model makes those of edge {made}; choose real scans prepared like its own"
+        f"{shown(plan.real)} holds volumes of {by(sets.real.shape)} voxels of {real_mm} mm, but "
+        f"the model makes those of edge {made}; choose real scans prepared like its own"
     )
 
 

@@ -103,8 +103,8 @@ def resolutions(name: str, label: str | None = None) -> dict[int, str]:
 
 def edges_mm(name: str, label: str | None = None) -> dict[int, float]:
     """The same edges with those of their voxels in mm; raises as `described`."""
-    found = _edges(read_header(find(name)), label)
-    return {edge: geometry.spacing_mm[0] for edge, geometry in found.items()}
+    grids = _edges(read_header(find(name)), label)
+    return {edge: geometry.spacing_mm[0] for edge, geometry in grids.items()}
 
 
 def _is_one(path: Path) -> bool:
@@ -117,8 +117,8 @@ def _edges(header: Header, label: str | None) -> dict[int, Geometry]:
     As `Prior.at_size` takes them.
     """
     grids = sorted(header.grids(label), key=lambda grid: len(set(grid.shape)) == 1)
-    found = {grid.shape[0]: grid for grid in grids}
-    return dict(sorted(found.items(), reverse=True))
+    by_edge = {grid.shape[0]: grid for grid in grids}
+    return dict(sorted(by_edge.items(), reverse=True))
 
 
 def _subject(header: Header, label: str | None) -> str:

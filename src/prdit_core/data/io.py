@@ -27,7 +27,7 @@ from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated
 from prdit_core.data.nifti import LABEL_INTENT, read_nifti
 from prdit_core.data.padding import without_padding
 from prdit_core.data.read_options import AS_STATED, ReadOptions
-from prdit_core.data.records import says_hu, stated_units
+from prdit_core.data.records import stated_units
 from prdit_core.data.resampling import right_angled
 from prdit_core.data.writing import WRITE_SUFFIXES, write_labels, write_volume
 from prdit_core.files import shown
@@ -100,9 +100,10 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
 
 def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
-    if says_hu(path):  # a weak model makes what looks like no scan
+    units = stated_units(path)
+    if units == HU:  # a weak model makes what looks like no scan
         return read_as_written(path)
-    if (units := stated_units(path)) != HU:  # ours, and no CT
+    if units is not None:  # ours, and no CT
         volume = read_as_written(path)
         return replace(volume, metadata={**volume.metadata, UNITS: units})
     name = shown(path.absolute().name)

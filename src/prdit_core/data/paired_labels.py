@@ -109,9 +109,9 @@ class LabelFolder:
             of 0 to 255 that have a name.
         """
         place = self.of(source)
-        found = read_labels(place)
-        _check_place(found, scan, shown(place.name))
-        labels = _whole(found.voxels_hu, shown(place.name))
+        volume = read_labels(place)
+        _check_place(volume, scan, shown(place.name))
+        labels = _whole(volume.voxels_hu, shown(place.name))
         numbers = np.unique(labels).tolist()
         if self.names is not None:
             if unknown := sorted(set(numbers) - set(self.names.values())):
@@ -126,8 +126,10 @@ class LabelFolder:
 
 def names_found(cases: Iterable[Case]) -> dict[str, int]:
     """Names for the numbers that label maps hold, where nothing says what they mean."""
-    found = {number for case in cases for number in case.record.get(RECORD, {}).get("numbers", ())}
-    return {f"label-{number}" if number else "background": number for number in sorted(found)}
+    numbers = {
+        number for case in cases for number in case.record.get(RECORD, {}).get("numbers", ())
+    }
+    return {f"label-{number}" if number else "background": number for number in sorted(numbers)}
 
 
 def _stem(source: ScanSource) -> Path:

@@ -131,8 +131,8 @@ class _Encoder:
         """Latents (C', d, h, w) of a volume (C, D, H, W) in model units."""
         import torch
 
-        found = self.codec.encode(torch.from_numpy(x)[None].to(self.device))
-        latents: NDArray[np.float32] = found[0].float().cpu().numpy()
+        encoded = self.codec.encode(torch.from_numpy(x)[None].to(self.device))
+        latents: NDArray[np.float32] = encoded[0].float().cpu().numpy()
         return latents
 
 

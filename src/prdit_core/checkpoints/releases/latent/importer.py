@@ -99,9 +99,9 @@ def import_latent(
 
 
 def _autoencoder(source: Path, unseen: Unseen) -> tuple[dict[str, Tensor], AutoencoderConfig]:
-    found = _tensors(read_pytorch(source, SETTINGS), "state_dict", source)
+    tensors = _tensors(read_pytorch(source, SETTINGS), "state_dict", source)
     try:
-        state = turned_autoencoder(autoencoder_state(found))
+        state = turned_autoencoder(autoencoder_state(tensors))
         levels = {name.split(".")[2] for name in state if name.startswith("encoder.levels.")}
         width, channels = state["encoder.first.weight"].shape[:2]
         codes, code_size = state["quantiser.embeddings"].shape
@@ -128,9 +128,9 @@ def _autoencoder(source: Path, unseen: Unseen) -> tuple[dict[str, Tensor], Autoe
 def _biflownet(
     source: Path, weights: WeightsName, window: tuple[float, float] | None, unseen: Unseen
 ) -> tuple[dict[str, Tensor], BiFlowConfig]:
-    found = _tensors(read_pytorch(source, SETTINGS), weights, source)
+    tensors = _tensors(read_pytorch(source, SETTINGS), weights, source)
     try:
-        state = biflownet_state(found)
+        state = biflownet_state(tensors)
         config = _biflow_config(state, window, unseen, source)
         state = turned_biflownet(state, config)
     except ValidationError as error:

@@ -83,8 +83,8 @@ class FlowError(nn.Module):
         labels = torch.tensor([self._row(batch, number) for number in range(len(batch.cases))])
         device = x_t.device
         error = self.network(x_t, times.to(device), labels.to(device)).float() - eps
-        found = mean_of_each(error.abs() if self.loss == "l1" else error.square())
-        return Losses({"total": found}, found)
+        errors = mean_of_each(error.abs() if self.loss == "l1" else error.square())
+        return Losses({"total": errors}, errors)
 
     def _row(self, batch: Batch, number: int) -> int:
         """Row of a volume's class; that of no class is the last."""
@@ -149,20 +149,20 @@ def adam(weights: list[nn.Parameter], peak: float) -> torch.optim.Optimizer:
 
 def _classes(data: ClassedData) -> tuple[VolumeClass, ...]:
     """Classes of the data in their order, each with its units and grids."""
-    found = []
+    classes = []
     for label in data.classes:
         grids = {
             one.data.geometry.shape: one.data.geometry for one in data.sets if one.label == label
         }
         order = sorted(grids, key=fewest_voxels)
-        found.append(
+        classes.append(
             VolumeClass(
                 name=label,
                 intensity=data.intensity(label),
                 geometries=tuple(grids[shape] for shape in order),
             )
         )
-    return tuple(found)
+    return tuple(classes)
 
 
 def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
