@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.key_bindings import KeymapHandler
 from pyqtgraph import BarGraphItem
+from qtpy.QtWidgets import QLabel
 from toys import tiny_checkpoint
 
 import prdit_core
@@ -190,6 +191,17 @@ def test_images_have_the_window_of_the_model_and_differences_none_of_it(
 def flipped(dock: ResidualInspector, part: str) -> str:
     dock.parts.flips[part].click()
     return dock.parts.caption.text()
+
+
+def test_no_line_is_cut_where_room_is_scarce(qtbot: QtBot, dock: ResidualInspector) -> None:
+    dock.resize(320, 400)
+    dock.show()
+    split(qtbot, dock)
+    labels = [label for label in dock.findChildren(QLabel) if label.wordWrap() and label.text()]
+    shown = [label for label in labels if label.isVisible()]
+    assert {dock.shares.summary, dock.parts.caption, dock.question.level_words} <= set(shown)
+    for label in shown:
+        qtbot.waitUntil(lambda it=label: it.height() >= it.heightForWidth(it.width()))
 
 
 def test_signed_colours_are_blue_below_zero_and_orange_above() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_prdit.activity import Activity
 from napari_prdit.inspector import (
@@ -161,8 +161,8 @@ class ResidualInspector(WorkingDock):
         self.progress.setVisible(running)
 
     def _build(self) -> None:
-        introduction = QLabel(INTRODUCTION)
-        introduction.setWordWrap(True)
+        introduction = Message()
+        introduction.setText(INTRODUCTION)
         introduction.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         about = row(introduction, HelpButton("inspect"))
         self.message = Message()
