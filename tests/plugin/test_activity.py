@@ -11,13 +11,18 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils import progress
 from napari.utils.notifications import NotificationSeverity, notification_manager
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QWidget
 
 from napari_prdit import activity as activities
 from napari_prdit.activity import Activity
+from napari_prdit.preview import Refresher
 from napari_prdit.run_watch import Seen
 from napari_prdit.sample_data import phantom
 from napari_prdit.widgets.residual_inspector import ResidualInspector
 from napari_prdit.widgets.run_activities import RunActivities
+from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.errors import UsageError
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import Status
@@ -98,6 +103,43 @@ def test_what_the_user_stopped_needs_no_telling(clock: list[float], told: list[A
 
 
 # --- in the docks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["stopped", "deleted"])
+def test_a_refresher_that_ends_while_it_paints_stays_ended(qtbot: QtBot, deleted: bool) -> None:
+    """To paint its bars napari handles all events that wait, and one of them may close the dock."""
+    dock, painted = QWidget(), []
+
+    def paint() -> None:
+        painted.append(1)
+        refresher.stop()
+        if deleted:
+            dock.deleteLater()
+            QCoreApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+
+    refresher = Refresher(paint, 1000, dock)
+    refresher.start()
+    with qtbot.captureExceptions() as raised:
+        qtbot.waitUntil(lambda: bool(painted), timeout=PATIENCE_MS)
+        qtbot.wait(50)
+    assert painted == [1] and not raised
+    if not deleted:
+        dock.deleteLater()
+
+
+def test_the_training_dock_may_go_while_napari_paints_its_bars(
+    qtbot: QtBot, make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock = TrainingDock(make_napari_viewer())
+
+    def show_runs(_: object) -> None:
+        dock.deleteLater()
+        QCoreApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+
+    monkeypatch.setattr(RunActivities, "show_runs", lambda _, runs: show_runs(runs))
+    dock.refresh()
+    monkeypatch.undo()
+    assert not isalive(dock)
 
 
 def seen(path: Path, state: Any, iteration: int | None, message: str = "") -> Seen:

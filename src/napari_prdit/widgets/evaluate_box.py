@@ -173,11 +173,11 @@ class EvaluateBox(QWidget):
         self.child.start(plan.generate_words if generating else plan.evaluate_words)
         self.message.say(f"comparing volumes of {shown(plan.run.name)} ...")
         self.busy.setRange(0, plan.wanted if generating else 0)
-        doing = "Generating volumes to evaluate" if generating else "Comparing volumes of"
-        self._activity.begin(f"{doing} {shown(plan.run.name)}", self.busy.maximum())
         self._watch.start()
         self._count()
         self._show_state()
+        doing = "Generating volumes to evaluate" if generating else "Comparing volumes of"
+        self._activity.begin(f"{doing} {shown(plan.run.name)}", self.busy.maximum())
 
     def _count(self) -> None:
         """Volumes that are there; the command counts for terminals only."""
@@ -185,9 +185,12 @@ class EvaluateBox(QWidget):
             return
         made, wanted = min(self._plan.made, self._plan.wanted), self._plan.wanted
         self.busy.setValue(made)
+        if not self._stopping:
+            self._show_left(made, wanted)
         self._activity.advance(made)
-        if self._stopping:
-            return
+
+    def _show_left(self, made: int, wanted: int) -> None:
+        assert self._plan is not None
         new, left = made - self._made_before, ""
         if new > 0:
             pace = (time.monotonic() - self._begun) / new
@@ -316,7 +319,7 @@ class EvaluateBox(QWidget):
 
 
 def _data_of(run: Seen) -> Path | None:
-    """PreparedWalk data that a run was trained on, if they are still there."""
+    """Prepared data that a run was trained on, if they are still there."""
     try:
         data = settings_of(run.folder).data
     except PrditError:  # nothing is known of it yet
