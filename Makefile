@@ -200,7 +200,7 @@ demo-latent: .venv/.base  ## train the bundled model in latents (hours; as demo-
 		--out $(LATENT_WORK)/chest-128
 	echo '{"chest": ["chest-64", "chest-128"], "head": ["head-64"], "legs": ["legs-64"]}' \
 		> $(LATENT_WORK)/classes.json
-	$(PRDIT) train --stage autoencoder --model demo-8x --run $(LATENT_WORK)/patches --data $(LATENT_WORK)/classes.json \
+	$(PRDIT) train --stage autoencoder --model demo-4x --run $(LATENT_WORK)/patches --data $(LATENT_WORK)/classes.json \
 		$(LATENT_TRAIN) --batch-size 4 --iterations $(LATENT_CODEC) --discriminator-from $(LATENT_RIVAL) \
 		--lr 1e-3 --lr-schedule cosine
 	$(PRDIT) train --stage autoencoder-joint --from $(LATENT_WORK)/patches --run $(LATENT_WORK)/joint \

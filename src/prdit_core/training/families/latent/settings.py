@@ -9,7 +9,7 @@ from pydantic import Field
 from prdit_core.config import TrainingConfig
 from prdit_core.models.latent.config import AutoencoderConfig
 
-AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-8x"]
+AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-4x"]
 FlowModel = Literal["paper", "small", "demo"]
 Flows = Literal["both", "inter", "u-net"]
 FlowLoss = Literal["l1", "l2"]
@@ -19,7 +19,7 @@ AUTOENCODERS: dict[AutoencoderModel, AutoencoderConfig] = {
     "paper-8x": AutoencoderConfig(ratio=8),
     "small-4x": AutoencoderConfig(ratio=4, width=16, groups=8, codes=256, patch=32),
     "small-8x": AutoencoderConfig(ratio=8, width=16, groups=8, codes=256, patch=32),
-    "demo-8x": AutoencoderConfig(ratio=8, width=12, groups=6, codes=512, patch=32),
+    "demo-4x": AutoencoderConfig(ratio=4, width=16, groups=8, codes=512, patch=32),
 }
 # Networks by name; "patch" is left to the ratio of the codec, classes and channels to the data.
 FLOWS: dict[FlowModel, dict[str, Any]] = {
