@@ -34,9 +34,9 @@ FLOWS: dict[FlowModel, dict[str, Any]] = {
     },
     "demo": {
         "width": 24,
-        "multipliers": (1, 1, 2),
+        "multipliers": (1, 1, 2, 3),
         "sub_volume": 4,
-        "attention": (2,),
+        "attention": (2, 3),
         "heads": 4,
         "intra_heads": 4,
         "groups": 8,
@@ -102,7 +102,7 @@ class FlowTraining(TrainingConfig):
     ema_from: int = Field(default=2000, ge=0, le=100_000_000)
     """Step from which they are averaged; until then they are copies."""
     model: FlowModel | None = None
-    """paper (158 million weights), small (5.1) or demo (1.7). [small below 128^3, else paper]"""
+    """paper (158 million weights), small (5.1) or demo (3.8). [small below 128^3, else paper]"""
     flows: Flows = "both"
     """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
     the U-Net in it. [both]"""
