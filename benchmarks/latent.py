@@ -74,6 +74,14 @@ class Bench:
             if len(set(grid.shape)) == 1
         ]
 
+    @property
+    def coarsest(self) -> list[Grid]:
+        """The first grid of each class."""
+        first: dict[str, Grid] = {}
+        for grid in self.grids:
+            first.setdefault(grid.label, grid)
+        return list(first.values())
+
     def of(self, grid: Grid) -> prdit_core.Prior:
         """The model for volumes of a grid."""
         return self.prior.of_class(grid.label).at_size(grid.edge)
@@ -119,32 +127,44 @@ def averaged(hu: np.ndarray, edge: int) -> np.ndarray:
     return hu.reshape(edge, times, edge, times, edge, times).mean((1, 3, 5))
 
 
+def spread(rows: np.ndarray) -> np.ndarray:
+    """Of each share over the volumes of a class."""
+    return np.maximum(rows.std(0, ddof=1), LEAST_SPREAD)
+
+
+def away(found: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How many spreads each row of shares is from those of a class, by the root mean square."""
+    return np.sqrt((((found - rows.mean(0)) / spread(rows)) ** 2).mean(1))
+
+
 def nearest(found: np.ndarray, known: dict[str, np.ndarray]) -> list[str]:
     """The likeliest class of each row of shares, tissues taken as independent and normal."""
-    names, scores = list(known), []
-    for rows in known.values():
-        spread = np.maximum(rows.std(0, ddof=1), LEAST_SPREAD)
-        scores.append((((found - rows.mean(0)) / spread) ** 2 + 2 * np.log(spread)).sum(1))
-    return [names[number] for number in np.argmin(scores, axis=0)]
+    tissues = found.shape[1]
+    scores = [
+        tissues * away(found, rows) ** 2 + 2 * np.log(spread(rows)).sum() for rows in known.values()
+    ]
+    return [list(known)[number] for number in np.argmin(scores, axis=0)]
 
 
 def classes(bench: Bench) -> None:
-    """Print how many volumes are taken for their class, generated ones and other phantoms."""
-    coarsest: dict[str, Grid] = {}
-    for grid in bench.grids:
-        coarsest.setdefault(grid.label, grid)
-    edge = min(grid.edge for grid in coarsest.values())
-    known = {label: shares(bench.phantoms(grid), edge) for label, grid in coarsest.items()}
-    print(f"\n| asked for | of | recognised | {' | '.join(f'as {one}' for one in known)} |")
-    print("|---" * (len(known) + 3) + "|")
+    """Print how many volumes are taken for their class, generated ones and other phantoms.
+
+    The nearest class may still be far: in the last column other phantoms are about 1.
+    """
+    edge = min(grid.edge for grid in bench.coarsest)
+    known = {grid.label: shares(bench.phantoms(grid), edge) for grid in bench.coarsest}
+    head = ["asked for", "of", "recognised", *(f"as {one}" for one in known), "spreads away"]
+    print(f"\n| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
     right = total = 0
     for grid in bench.grids:
         folders = {"other phantoms": bench.phantoms(grid, "other"), "generated": bench.made(grid)}
         for name, folder in folders.items():
-            taken = nearest(shares(folder, edge), known)
+            found = shares(folder, edge)
+            taken, far = nearest(found, known), np.median(away(found, known[grid.label]))
             hits = taken.count(grid.label)
             counts = " | ".join(str(taken.count(label)) for label in known)
-            print(f"| {grid}^3 | {name} | {hits} of {len(taken)} | {counts} |", flush=True)
+            row = f"{grid}^3 | {name} | {hits} of {len(taken)} | {counts} | {far:.1f}"
+            print(f"| {row} |", flush=True)
             if name == "generated":
                 right, total = right + hits, total + len(taken)
     print(f"\nclass asked for = class recognised: {right} of {total}, {100 * right / total:.0f} %")
@@ -157,8 +177,14 @@ def evaluated(bench: Bench, grid: Grid) -> Evaluation:
     """Generated volumes and other phantoms against held-out ones, as `prdit-core evaluate`."""
     out = bench.work / bench.prior.digest[:8] / f"{grid}-evaluation-{bench.count}"
     if not (out / CONTENT).is_file():
-        fakes = {"other phantoms": bench.phantoms(grid, "other"), "generated": bench.made(grid)}
-        sets = prdit_core.open_sets(bench.phantoms(grid), fakes)
+        others = {
+            other.label: (bench.phantoms(other), bench.made(other))
+            for other in bench.coarsest
+            if other.label != grid.label
+        }
+        # The plane of classes is of the first fake.
+        fakes = {"generated": bench.made(grid), "other phantoms": bench.phantoms(grid, "other")}
+        sets = prdit_core.open_sets(bench.phantoms(grid), fakes, label=grid.label, beside=others)
         write_report(prdit_core.evaluate(sets, wscore="off"), sets, out)
     return read_evaluation(out / CONTENT)
 

@@ -26,7 +26,7 @@ from memory import print_peak
 import prdit_core
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_codec, read_header, read_weights
-from prdit_core.config import TrainConfig
+from prdit_core.config import ModelConfig, TrainConfig
 from prdit_core.machine import use_threads
 from prdit_core.training.batches import Batch
 from prdit_core.training.contracts import Plan
@@ -87,11 +87,12 @@ def train_flow(prior: Prior, checkpoint: str) -> Callable[[], object]:
     return trained(FlowTraining(data=NOWHERE, run=NOWHERE, codec=""), prior, checkpoint)
 
 
-def train_refiner(prior: Prior, checkpoint: str) -> Callable[[], object]:
-    """The last part of the chain, on half of the edge, as the bundled one was trained."""
-    crop = prior.geometry.shape[0] // 2
-    config = TrainConfig(stage="refine", data=NOWHERE, run=NOWHERE, start="", crop=crop)
-    return trained(config, prior, checkpoint)
+def train_pixels(prior: Prior, checkpoint: str) -> Callable[[], object]:
+    """The last part of the chain: a refiner on half of the edge, as the bundled ones were."""
+    assert isinstance(prior.network.config, ModelConfig)
+    last = {"stage": "refine", "crop": prior.geometry.shape[0] // 2}
+    only = last if prior.network.config.refiners else {"stage": "global"}
+    return trained(TrainConfig(data=NOWHERE, run=NOWHERE, start="", **only), prior, checkpoint)
 
 
 def trained(config: TrainingConfig, prior: Prior, checkpoint: str) -> Callable[[], object]:
@@ -131,7 +132,7 @@ LATENT: dict[str, Job] = {
 PIXELS: dict[str, Job] = {
     "an evaluation": evaluate,
     "a volume": volume,
-    "training iteration, refine": train_refiner,
+    "training iteration, last part": train_pixels,
 }
 
 
