@@ -106,6 +106,24 @@ def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     assert any("No W-score" in line for line in found.warnings)
 
 
+def test_classes_lie_beside_each_other_in_the_page(work: Path, tmp_path: Path) -> None:
+    for name, seed in {"real": HELD_OUT, "fake": OTHERS}.items():
+        save((voxels[:8] for voxels in chests(seed, 3)), tmp_path / name)
+    pair = f"top={tmp_path / 'real'},{tmp_path / 'fake'}"
+    out = tmp_path / "report"
+    run(*words(work, out, **{"class": "chest", "beside": pair}), "--no-wscore")
+    entry = read_evaluation(out / "evaluation.json").embedding
+    assert entry is not None and {n: len(p.real) for n, p in entry.points.items()} == {
+        "chest": COUNT,
+        "top": 3,
+    }
+    assert "hollow markers are real volumes" in (out / "report.html").read_text("utf-8")
+    left = tmp_path / "other"
+    for bad in ("top", f"top={tmp_path / 'real'}", f"={pair}"):
+        run(*words(work, left, **{"class": "chest", "beside": bad}), code=2)
+    run(*words(work, left, beside=pair), code=2)
+
+
 def test_people_get_a_table_and_notes_beside_it(work: Path, tmp_path: Path) -> None:
     done = run(*words(work, tmp_path / "report"), "--no-wscore")
     head, floor, model, numbers, page = done.stdout.splitlines()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from prdit_core.config import TrainingConfig
+    from prdit_core.config import NetworkConfig, TrainingConfig
     from prdit_core.training.volumes import AnyData
 
 
@@ -104,6 +104,13 @@ class _Fitted(NamedTuple):
     iteration: int
     module: nn.Module
     record: dict[str, Any]
+
+
+class _Decoder(NamedTuple):
+    """A codec beside the network that is trained."""
+
+    config: NetworkConfig
+    weights: dict[str, Tensor]
 
 
 @dataclass
@@ -253,7 +260,8 @@ class _Run:
             "validation_loss": None if validated is None else validated.losses["total"],
             **fitted,
         }
-        return save(self.folder, self.trainer, self._header(record), averaged, self._decoder)
+        decoder = None if self._decoder is None else self._decoder.weights
+        return save(self.folder, self.trainer, self._header(record), averaged, decoder)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
@@ -266,21 +274,23 @@ class _Run:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
 
     def _header(self, record: dict[str, Any]) -> Header:
-        codec = self.settings.plan.codec
         return Header(
             model=self.settings.plan.network,
             schedule=self.settings.plan.schedule,
             intensity=self.settings.intensity,
             geometry=leading(self.data).geometry,
-            codec=None if codec is None else read_header(codec).model,
+            codec=None if self._decoder is None else self._decoder.config,
             record=record,
         )
 
     @cached_property
-    def _decoder(self) -> dict[str, Tensor] | None:
-        """Weights of the codec that comes with the network."""
+    def _decoder(self) -> _Decoder | None:
+        """The codec that comes with the network."""
         codec = self.settings.plan.codec
-        return None if codec is None else read_weights(codec, read_header(codec))
+        if codec is None:
+            return None
+        header = read_header(codec)
+        return _Decoder(header.model, read_weights(codec, header))
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""
@@ -311,7 +321,8 @@ class _Run:
         header = self._header({})
         face = family_of(header.model).face
         assert face is not None  # else it is a codec
-        decoder, device = self._decoder, str(self.trainer.fabric.device)
+        device = str(self.trainer.fabric.device)
+        decoder = None if self._decoder is None else self._decoder.weights
         return Prior(
             network=face(module),
             codec=Identity() if decoder is None else codec_of(header, decoder, device),

@@ -153,9 +153,14 @@ class Autoencoder(nn.Module):
         -------
         The latents (N, code_size), scaled.
         """
-        scaled = 2 * (z - self.low) / (self.high - self.low) - 1
+        scaled = scale(z, self.low, self.high)
         known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1).double().cpu()
         map_and_bias = torch.linalg.lstsq(known, means.double().cpu()).solution
         self.picture.copy_(map_and_bias[:-1].T)
         self.picture_bias.copy_(map_and_bias[-1])
         return scaled
+
+
+def scale(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Latents so that `low` becomes -1 and `high` 1; what lies beyond is not clipped (spec 3)."""
+    return 2 * (z - low) / (high - low) - 1

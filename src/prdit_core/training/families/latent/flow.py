@@ -210,12 +210,11 @@ def _check_codec(config: FlowTraining, data: ClassedData, codec: Header) -> None
 def _check_grids(network: BiFlowConfig, data: ClassedData) -> None:
     for one in data.sets:
         assert isinstance(one.data, PreparedLatents)
-        grid = one.data.grid[1:]
-        if any(edge % network.edge_multiple for edge in grid):
-            raise UsageError(
-                f"latents of {tuple(grid)} in {shown(one.place)} do not fit the network: their "
-                f"edges must be multiples of {network.edge_multiple}"
-            )
+        _, depth, height, width = one.data.grid
+        try:
+            network.check_grid((depth, height, width))
+        except ValueError as error:
+            raise UsageError(f"latents in {shown(one.place)}: {error}") from error
 
 
 def _kept(network: BiFlowConfig, grid: Shape) -> int:
