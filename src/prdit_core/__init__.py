@@ -15,7 +15,7 @@ wait_briefly()  # here, because whatever loads torch imports this package first
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.releases.prdit.importer import import_official
-    from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
+    from prdit_core.config import Branch, SamplingConfig
     from prdit_core.data.classed import ClassedData
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.deformation import Deformation
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
+    from prdit_core.prdit_config import ModelConfig, TrainConfig
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep

@@ -21,9 +21,9 @@ from toys import tiny_checkpoint
 
 from prdit_core import machine
 from prdit_core.checkpoints.catalog import newest
-from prdit_core.config import TrainConfig
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
 from prdit_core.verbs.latents import latents

@@ -16,7 +16,6 @@ from toys import TINY, tiny_checkpoint
 import prdit_core
 from prdit_core.checkpoints.publish import publish
 from prdit_core.checkpoints.store import HEADER, Header, read_header
-from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.families import parameter_count
 from prdit_core.models.prdit.highres_refiner import (
@@ -30,6 +29,7 @@ from prdit_core.models.prdit.highres_refiner import (
 from prdit_core.models.prdit.memory import memory_needed
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.noise import Draw, unit_noise
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 from prdit_core.sampling.sampler import SAMPLERS
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.objective import add_noise

@@ -29,11 +29,11 @@ from typer.testing import CliRunner
 import prdit_core
 from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
-from prdit_core.config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.prdit.highres_refiner import downsample, shown, upsample
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.tensor_files import load_tensors
+from prdit_core.prdit_config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule

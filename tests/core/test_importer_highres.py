@@ -221,7 +221,7 @@ def test_the_command_imports_a_chain_and_tells_its_sizes(
 def test_a_chain_of_three_sizes_is_told_line_by_line(tmp_path: Path) -> None:
     from toys import TINY, tiny_checkpoint
 
-    from prdit_core.config import RefinerConfig
+    from prdit_core.prdit_config import RefinerConfig
 
     refiners = [RefinerConfig(patch=p, stride=s, padding=1, width=24) for p, s in ((4, 2), (6, 4))]
     path = tiny_checkpoint(tmp_path / "c", size=32, model=TINY.refined_by(*refiners))

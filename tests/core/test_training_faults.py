@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.config import TrainConfig
+    from prdit_core.prdit_config import TrainConfig
 
 HERE = Path(__file__)
 SURVIVES = "test_training_survives.py"

@@ -46,7 +46,7 @@ from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
-    from prdit_core.config import TrainConfig
+    from prdit_core.prdit_config import TrainConfig
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 

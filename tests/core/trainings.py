@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.checkpoints.catalog import saved
 from prdit_core.checkpoints.store import read_header, read_weights
-from prdit_core.config import TrainConfig
 from prdit_core.data.datasets import Manifest, write_case, write_manifest
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.verbs.train import train_steps

@@ -23,9 +23,9 @@ from napari_prdit.run_watch import look
 from napari_prdit.widgets import evaluate_box
 from napari_prdit.widgets.evaluate_box import EvaluateBox
 from napari_prdit.widgets.training_dock import TrainingDock
-from prdit_core.config import TrainConfig
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import write_json
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import Status, write_status
 from prdit_core.verbs.preprocess import phantom_steps

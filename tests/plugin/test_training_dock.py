@@ -30,8 +30,9 @@ from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
 from prdit_core.checkpoints.store import read_header
-from prdit_core.config import TrainConfig, words_of
+from prdit_core.config import words_of
 from prdit_core.files import write_json
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.runs.status import Status, write_status
