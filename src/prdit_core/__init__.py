@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from prdit_core.data.deformation import Deformation
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.labelled_pairs import PairFolder
-    from prdit_core.data.transforms import PRESETS, Preset
+    from prdit_core.data.presets import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
     from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.couplings import Coupling
-    from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+    from prdit_core.inverse.measurement import Measurement
+    from prdit_core.inverse.measurement_files import read_measurement, write_measurement
     from prdit_core.inverse.scans import RawOptions, open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
@@ -63,12 +64,12 @@ _HOMES = {
     "Measurement": "inverse.measurement",
     "ExportedSeries": "verbs.export",
     "ModelConfig": "config",
-    "PRESETS": "data.transforms",
+    "PRESETS": "data.presets",
     "PairFolder": "data.labelled_pairs",
     "PrditError": "errors",
     "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
-    "Preset": "data.transforms",
+    "Preset": "data.presets",
     "Prior": "models.prior",
     "RawOptions": "inverse.scans",
     "ReadOptions": "data.io",
@@ -102,7 +103,7 @@ _HOMES = {
     "preprocess": "verbs.preprocess",
     "read_calibration": "inverse.calibration",
     "read_evaluation": "metrics.evaluation",
-    "read_measurement": "inverse.measurement",
+    "read_measurement": "inverse.measurement_files",
     "read_volume": "data.io",
     "reconstruct": "verbs.reconstruct",
     "reconstruct_classically": "verbs.classical",
@@ -112,7 +113,7 @@ _HOMES = {
     "simulate": "verbs.simulate",
     "train": "verbs.train",
     "train_steps": "verbs.train",
-    "write_measurement": "inverse.measurement",
+    "write_measurement": "inverse.measurement_files",
     "write_report": "verbs.report",
     "write_volume": "data.io",
 }

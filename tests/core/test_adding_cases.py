@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.verbs.preprocess import (
     CasePrepared,

@@ -14,7 +14,8 @@ from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData, case_path
 from prdit_core.data.io import write_labels, write_volume
 from prdit_core.data.phantoms import LABELS, Phantom, make_phantom
-from prdit_core.data.transforms import PRESETS, conform
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import conform
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.verbs.preprocess import CasePrepared, CaseRejected, preprocess, preprocess_steps
 from prdit_core.volume import Volume

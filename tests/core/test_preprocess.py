@@ -23,7 +23,7 @@ from prdit_core.data import preparing
 from prdit_core.data.builder import in_order, split_by_patient
 from prdit_core.data.datasets import Case, PreparedData
 from prdit_core.data.io import ReadOptions
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import (
     InputRejected,
     MemoryLimit,

@@ -21,7 +21,7 @@ from prdit_core.data.io import read_volume, write_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.inverse import scanners
-from prdit_core.inverse.measurement import write_measurement
+from prdit_core.inverse.measurement_files import write_measurement
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.problem import in_measured_unit, projector_of
 from prdit_core.inverse.tuning import usual_strength

@@ -14,7 +14,8 @@ import prdit_core
 from prdit_core.checkpoints.expected_data import expected_by
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.data.transforms import PRESETS, conform
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.regenerate import forget

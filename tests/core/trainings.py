@@ -14,7 +14,8 @@ from prdit_core.checkpoints.catalog import saved
 from prdit_core.checkpoints.store import read_header, read_weights
 from prdit_core.data.datasets import Manifest, write_case, write_manifest
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import Conformed
 from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines

@@ -746,7 +746,7 @@ def test_the_dock_says_first_what_it_makes(dock: GenerateDock, chain: Path) -> N
 
 
 def test_what_counts_as_a_chest_are_the_presets_of_the_core() -> None:
-    from prdit_core.data.transforms import PRESETS
+    from prdit_core.data.presets import PRESETS
 
     chests = {name for name, preset in PRESETS.items() if preset.centre == "body"}
     assert set(CHEST_PRESETS) == chests
