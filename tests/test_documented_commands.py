@@ -90,6 +90,7 @@ SMALL = {
     "decompose": {"--size": "32"},
     "reconstruct": {"--count": "2", "--steps": "2"},
     "phantoms": {"--count": "3"},
+    "tune-tv": {"--phantoms": "1"},
     "train": {
         "--iterations": "2",
         "--batch-size": "2",

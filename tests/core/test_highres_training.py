@@ -247,8 +247,8 @@ def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
         work.clip = 1e9
         return kept, work.advance(batch(16, iteration=5))[0].loss()
 
-    (alone, told), (every, told_too) = advanced(0.0), advanced(0.7)
-    assert told == told_too
+    (alone, losses), (every, losses_too) = advanced(0.0), advanced(0.7)
+    assert losses == losses_too
 
     given, model = batch(16), network(config).requires_grad_(True)
     angle = (torch.pi / 2000 * given.t)[:, None, None, None, None]

@@ -162,8 +162,8 @@ def test_what_is_no_label_is_refused(desk, value, reason):
         return spoilt, affine
 
     change(desk / "labels" / "a.nii.gz", spoil)
-    (told,) = rejections(desk)
-    assert f"{reason}, but labels are whole numbers of 0 to 255" in told
+    (rejection,) = rejections(desk)
+    assert f"{reason}, but labels are whole numbers of 0 to 255" in rejection
 
 
 def test_a_number_without_a_name_is_refused(desk):

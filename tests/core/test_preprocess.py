@@ -244,9 +244,9 @@ def test_the_same_scan_counts_once(scans, tmp_path):
     cases = PreparedData.open(tmp_path / "out").cases
     assert len(cases) == 3
     assert [event.source for event in skipped] == ["xtra/copy.nii.gz", "xtra/other container.mha"]
-    said = report(tmp_path / "out")
-    assert {entry["same_as"] for entry in said["skipped"]} <= {case.id for case in cases}
-    sources = {entry["source"] for kind in ("prepared", "skipped") for entry in said[kind]}
+    content = report(tmp_path / "out")
+    assert {entry["same_as"] for entry in content["skipped"]} <= {case.id for case in cases}
+    sources = {entry["source"] for kind in ("prepared", "skipped") for entry in content[kind]}
     assert len(sources) == 5  # each once; the link is the scan it leads to
 
 

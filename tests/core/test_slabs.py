@@ -65,11 +65,11 @@ def test_a_prior_of_slabs_is_trained_generates_and_reconstructs(tmp_path: Path) 
     scan = make_phantom(5, 1, spacing_mm=5.0).volume
     prdit_core.write_volume(scan, tmp_path / "scan.nii.gz")
     truth, views = tmp_path / "truth.nii.gz", tmp_path / "views.npz"
-    told = run(
+    output = run(
         *("simulate", tmp_path / "scan.nii.gz", "--like", model, "--views", 20),
         *("--truth", truth, "--out", views),
     )
-    assert told.exit_code == 0
+    assert output.exit_code == 0
     measured = prdit_core.read_measurement(views)
     assert measured.spec.shape == shape
     found = tmp_path / "found"
