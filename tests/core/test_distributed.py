@@ -18,9 +18,11 @@ import torch
 from latents import tiny_codec
 from safetensors.torch import load_file
 from toys import tiny_checkpoint
+from typer.testing import CliRunner
 
 from prdit_core import machine
 from prdit_core.checkpoints.catalog import newest
+from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.prdit_config import TrainConfig
@@ -37,6 +39,24 @@ RTOL = 1e-4
 README = Path(__file__).resolve().parents[2] / "README.md"
 (SHOWN,) = set(re.findall(r"^(torchrun .* prdit-core) ", README.read_text("utf-8"), re.MULTILINE))
 TORCHRUN = shlex.split(SHOWN)
+# As torchrun, for commands that do not fail: two forks, which need not import all anew.
+FORKED = """
+import os, socket, sys
+import lightning_fabric, torch._dynamo, torch.distributed.fsdp, prdit_core.verbs.train
+from prdit_core.cli.app import app
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+children = []
+for rank in ("0", "1"):
+    if not (child := os.fork()):
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+        app(sys.argv[1:])
+    children.append(child)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+FORKS = (sys.executable, "-c", FORKED)
 # Whole precision: bf16, which `auto` takes on some CPUs, rounds a batch of 2 unlike one of 4.
 # Biases that a batch normalisation takes away again: of their gradients, which are zero but for
 # rounding, Adam makes steps of full size.
@@ -70,6 +90,12 @@ def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str
     )
     assert (done.returncode == 0) == (code == 0), done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def single(*words: object) -> None:
+    """Run the command in this process."""
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, done.output
 
 
 def alone(
@@ -123,7 +149,7 @@ def test_two_processes_train_as_one_does(
     one = alone(data, tmp_path / "one", stage, start)
     words = ("train", "--data", data, *COMMON, "--strategy", strategy, "--stage", stage)
     more = () if start is None else ("--from", start)
-    together(*words, *more, "--run", tmp_path / "two")
+    together(*words, *more, "--run", tmp_path / "two", by=FORKS)
     assert_close(one, newest(tmp_path / "two"))
 
 
@@ -135,12 +161,12 @@ def test_two_processes_refine_and_tune_a_chain_as_one_does(data: Path, tmp_path:
     refined = alone(data, tmp_path / "refined", "refine", base, crop=4)
     words = ("train", "--data", data, *COMMON, "--strategy", "fsdp")
     more = ("--from", base, "--crop", 4, "--run", tmp_path / "refined2")
-    together(*words, "--stage", "refine", *more)
+    together(*words, "--stage", "refine", *more, by=FORKS)
     assert_close(refined, newest(tmp_path / "refined2"))
 
     tuned = alone(data, tmp_path / "tuned", "finetune", refined)
     more = ("--from", refined, "--run", tmp_path / "tuned2")
-    together(*words, "--stage", "finetune", *more)
+    together(*words, "--stage", "finetune", *more, by=FORKS)
     assert_close(tuned, newest(tmp_path / "tuned2"))
 
 
@@ -155,16 +181,14 @@ def test_two_processes_train_both_stages_of_an_autoencoder_as_one_does(
     """
     words = ("--model", "small-4x", "--patch", 8, "--discriminator-from", 2, "--threads", 1)
     one = ("train", "--stage", "autoencoder", "--data", data, *COMMON, *words)
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, one)]
-    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
-    together(*one, "--run", tmp_path / "two")
+    single(*one, "--run", tmp_path / "one")
+    together(*one, "--run", tmp_path / "two", by=FORKS)
     assert_nearly(newest(tmp_path / "one"), newest(tmp_path / "two"))
 
     joint = ("train", "--stage", "autoencoder-joint", "--data", data, *COMMON, "--threads", 1)
     joint = (*joint, "--from", newest(tmp_path / "one"))
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, joint)]
-    subprocess.run([*command, "--run", tmp_path / "joint"], check=True, capture_output=True)
-    together(*joint, "--run", tmp_path / "joint2")
+    single(*joint, "--run", tmp_path / "joint")
+    together(*joint, "--run", tmp_path / "joint2", by=FORKS)
     assert_nearly(newest(tmp_path / "joint"), newest(tmp_path / "joint2"))
     sources = Batches(Numbers(), 0, 4, 0, 2), Batches(Numbers(), 0, 4, 1, 2)
     shares = [drawn.cases for source in sources if isinstance(drawn := source[0], Batch)]
@@ -178,9 +202,8 @@ def test_two_processes_train_in_latents_as_one_does(data: Path, tmp_path: Path) 
     latents(data, codec=codec, out=tmp_path / "L")
     words = ("train", "--stage", "latent", "--data", tmp_path / "L", "--codec", codec, *COMMON)
     words = (*words, "--model", "demo", "--threads", 1, "--ema-from", 2, "--ema-every", 1)
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words)]
-    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
-    together(*words, "--run", tmp_path / "two")
+    single(*words, "--run", tmp_path / "one")
+    together(*words, "--run", tmp_path / "two", by=FORKS)
     assert_nearly(newest(tmp_path / "one"), newest(tmp_path / "two"))
 
 
@@ -214,9 +237,7 @@ def test_two_processes_share_out_volumes(tmp_path: Path) -> None:
     words = ("generate", "--steps", 3, "--count", 3, "--out")
     text = together(*words, tmp_path / "two")
     assert "2 volumes made" in text and "1 volumes made" in text
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words), str(tmp_path / "one")]
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)
+    single(*words, tmp_path / "one")
     files = sorted((tmp_path / "one").glob("*"))
     assert len(files) == 9
     for file in files:

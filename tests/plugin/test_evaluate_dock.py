@@ -176,14 +176,14 @@ def words_after(words: list[str], option: str) -> str:
 
 
 def test_the_data_of_the_run_are_offered_as_real(box: EvaluateBox, data: Path) -> None:
-    assert box.real.text == str(data)
+    assert box.form.real.text == str(data)
 
 
 def test_volumes_are_generated_and_then_compared(
     qtbot: QtBot, box: EvaluateBox, run: RunFolder, data: Path
 ) -> None:
-    box.count.setValue(7)
-    box.steps.setValue(3)
+    box.form.count.setValue(7)
+    box.form.steps.setValue(3)
     begin(qtbot, box)
     (generate,) = box.child.commands
     folder = run.path / "evaluation" / "iteration-00000120"
@@ -244,7 +244,7 @@ def test_real_scans_unlike_what_the_model_makes_are_refused_before_anything_is_g
     }
     box.show_run(look(invented_run(tmp_path / "runs" / "other", tmp_path / "gone")))
     for folder, words in refused.items():
-        box.real.choose(str(folder))
+        box.form.real.choose(str(folder))
         begin(qtbot, box)
         assert box.message.kind == "error" and words in box.message.text()
         assert "\n" not in box.message.text() and box.go.isEnabled()
@@ -275,8 +275,8 @@ def test_volumes_that_are_there_need_no_generating(
     qtbot: QtBot, box: EvaluateBox, tmp_path: Path
 ) -> None:
     made = phantoms(tmp_path / "made", size=8)
-    box.made.choose(str(made))
-    assert not box.count.isEnabled()
+    box.form.made.choose(str(made))
+    assert not box.form.count.isEnabled()
     begin(qtbot, box)
     (words,) = box.child.commands
     assert words[0] == "evaluate" and words_after(words, "--fake") == f"run my run={made}"
@@ -293,7 +293,7 @@ def test_too_few_held_out_scans_disable_the_button_and_say_why(
     assert box.go.toolTip() == box.why.text() and "choose another folder" in box.why.text()
     box.evaluate()
     assert box.idle and box.child.commands == []
-    box.real.choose(str(phantoms(tmp_path / "others", size=8)))
+    box.form.real.choose(str(phantoms(tmp_path / "others", size=8)))
     assert box.go.isEnabled() and box.why.isHidden()
 
 
@@ -301,7 +301,7 @@ def test_other_real_scans_are_compared_with_and_copies_still_looked_for(
     qtbot: QtBot, box: EvaluateBox, tmp_path: Path, data: Path
 ) -> None:
     others = phantoms(tmp_path / "others", size=8)
-    box.real.choose(str(others))
+    box.form.real.choose(str(others))
     begin(qtbot, box)
     box.child.end(0)
     words = box.child.commands[-1]
@@ -318,10 +318,10 @@ def test_a_name_that_the_command_cannot_take_is_changed(tmp_path: Path) -> None:
 
 
 def test_without_real_scans_or_checkpoint_it_says_so(box: EvaluateBox, run: RunFolder) -> None:
-    box.real.setCurrentText("")
+    box.form.real.setCurrentText("")
     box.evaluate()
     assert box.message.kind == "error" and "real scans" in box.message.text()
-    box.real.choose("/somewhere")
+    box.form.real.choose("/somewhere")
     (run.path / "checkpoints" / "iteration-00000120" / "checkpoint.json").unlink()
     box.evaluate()
     assert box.message.kind == "error" and "no checkpoint yet" in box.message.text()
@@ -331,12 +331,12 @@ def test_without_real_scans_or_checkpoint_it_says_so(box: EvaluateBox, run: RunF
 def test_another_run_brings_its_own_data_and_a_typed_folder_stays(
     box: EvaluateBox, run: RunFolder, tmp_path: Path
 ) -> None:
-    box.real.choose("/typed")
+    box.form.real.choose("/typed")
     box.show_run(look(run))
-    assert box.real.text == "/typed"
+    assert box.form.real.text == "/typed"
     other = invented_run(tmp_path / "runs" / "other", tmp_path / "gone")
     box.show_run(look(other))
-    assert box.real.text == ""
+    assert box.form.real.text == ""
     box.show_run(None)
     assert not box.go.isEnabled()
 
@@ -347,10 +347,12 @@ def test_another_run_brings_its_own_data_and_a_typed_folder_stays(
 def test_progress_is_the_number_of_volumes_there_are(
     qtbot: QtBot, box: EvaluateBox, run: RunFolder
 ) -> None:
-    box.count.setValue(4)
+    box.form.count.setValue(4)
     begin(qtbot, box)
     assert "0 of 4 volumes" in box.message.text() and "left" not in box.message.text()
-    folder = run.path / "evaluation" / "iteration-00000120" / f"size-8-steps-{box.steps.value()}"
+    folder = (
+        run.path / "evaluation" / "iteration-00000120" / f"size-8-steps-{box.form.steps.value()}"
+    )
     folder.mkdir(parents=True)
     for i in range(3):
         (folder / f"seed-0_index-{i:04d}.json").touch()
