@@ -234,7 +234,7 @@ def test_a_fault_of_the_first_process_ends_all_with_one_line_each(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_two_processes_share_out_volumes(tmp_path: Path) -> None:
-    words = ("generate", "--steps", 3, "--count", 3, "--out")
+    words = ("generate", "--size", 32, "--steps", 3, "--count", 3, "--out")
     text = together(*words, tmp_path / "two")
     assert "2 volumes made" in text and "1 volumes made" in text
     single(*words, tmp_path / "one")
