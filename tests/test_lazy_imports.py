@@ -148,6 +148,10 @@ def test_public_names_resolve(name: str) -> None:
     assert name in dir(prdit_core)
 
 
+def test_all_that_is_promised_is_there() -> None:
+    assert [name for name in prdit_core.__all__ if not hasattr(prdit_core, name)] == []
+
+
 def test_other_names_do_not() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = prdit_core.no_such_name
