@@ -127,8 +127,8 @@ def evaluate(viewer: Viewer) -> None:
     box = dock.view.evaluating
     real = str(ROOM / "real")  # more than the few scans that the run held out
     command("phantoms", "--count", "12", "--size", "16", "--seed", "1", "--out", real)
-    box.real.choose(real)
-    box.count.setValue(12)
+    box.form.real.choose(real)
+    box.form.count.setValue(12)
     with patch.object(QDesktopServices, "openUrl"):  # the page is no part of the picture
         box.evaluate()
         wait(lambda: box.idle)

@@ -90,6 +90,7 @@ SMALL = {
     "decompose": {"--size": "32"},
     "reconstruct": {"--count": "2", "--steps": "2"},
     "phantoms": {"--count": "3"},
+    "tune-tv": {"--phantoms": "1"},
     "train": {
         "--iterations": "2",
         "--batch-size": "2",
@@ -98,6 +99,8 @@ SMALL = {
     },
     "evaluate": {"--no-wscore": None},
 }
+# The same for blocks of Python.
+SMALL_PYTHON = {"at_size(64)": "at_size(32)", "steps=30": "steps=2"}
 DEMO_CANNOT_BE_TRAINED_IN_SECONDS = ("train", "preprocess")
 
 
@@ -141,6 +144,8 @@ def test_every_command_runs_or_is_listed_with_a_reason() -> None:
     assert [command for command in ALL if not (runs_here(command) or why_not(command))] == []
     assert NOT_RUN.keys() <= ALL.keys()
     assert len([c for c in ALL if runs_here(c)]) >= 15
+    blocks = "".join(block for page in PAGES for block in python(page))
+    assert all(usual in blocks for usual in SMALL_PYTHON)
 
 
 def test_every_make_target_has_a_recipe() -> None:
@@ -210,6 +215,8 @@ def tiny(command: str, desk: Path) -> list[str]:
     words = [stand_ins.get(word, word) for word in words]
     of_a_run = any(word.startswith("runs/") for word in words)
     small = {} if "--method" in words else SMALL.get(verb, {})
+    if "tv" in words:
+        small = {"--tv-strength": "2.5e-6"}  # or it tunes itself; test_reconstruct_command.py
     for option, value in small.items():
         if option in words and value is not None:
             words[words.index(option) + 1] = value
@@ -229,6 +236,8 @@ def test_a_page_works_from_its_top_to_its_end(page: str, desk: Path) -> None:
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, f"{command}\n{shlex.join(words)}\n{done.output}"
     for block in python(page):
+        for usual, small in SMALL_PYTHON.items():
+            block = block.replace(usual, small)
         exec(compile(block, page, "exec"), {})
 
 

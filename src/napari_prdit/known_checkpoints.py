@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prdit_core.config import NetworkConfig
     from prdit_core.geometry import Geometry
 
-# Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
+# Names of `data.presets.PRESETS`, which loads more than a dock should wait for.
 CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 
 

@@ -15,24 +15,26 @@ wait_briefly()  # here, because whatever loads torch imports this package first
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.releases.prdit.importer import import_official
-    from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
+    from prdit_core.config import Branch, SamplingConfig
     from prdit_core.data.classed import ClassedData
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.deformation import Deformation
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.labelled_pairs import PairFolder
-    from prdit_core.data.transforms import PRESETS, Preset
+    from prdit_core.data.presets import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
     from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.couplings import Coupling
-    from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+    from prdit_core.inverse.measurement import Measurement
+    from prdit_core.inverse.measurement_files import read_measurement, write_measurement
     from prdit_core.inverse.scans import RawOptions, open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
+    from prdit_core.prdit_config import ModelConfig, TrainConfig
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
@@ -61,20 +63,20 @@ _HOMES = {
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
     "ExportedSeries": "verbs.export",
-    "ModelConfig": "config",
-    "PRESETS": "data.transforms",
+    "ModelConfig": "prdit_config",
+    "PRESETS": "data.presets",
     "PairFolder": "data.labelled_pairs",
     "PrditError": "errors",
     "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
-    "Preset": "data.transforms",
+    "Preset": "data.presets",
     "Prior": "models.prior",
     "RawOptions": "inverse.scans",
     "ReadOptions": "data.io",
     "SAMPLERS": "sampling.sampler",
     "SampleStep": "sampling.sampler",
     "SamplingConfig": "config",
-    "TrainConfig": "config",
+    "TrainConfig": "prdit_config",
     "TrainStep": "training.events",
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
@@ -101,7 +103,7 @@ _HOMES = {
     "preprocess": "verbs.preprocess",
     "read_calibration": "inverse.calibration",
     "read_evaluation": "metrics.evaluation",
-    "read_measurement": "inverse.measurement",
+    "read_measurement": "inverse.measurement_files",
     "read_volume": "data.io",
     "reconstruct": "verbs.reconstruct",
     "reconstruct_classically": "verbs.classical",
@@ -111,7 +113,7 @@ _HOMES = {
     "simulate": "verbs.simulate",
     "train": "verbs.train",
     "train_steps": "verbs.train",
-    "write_measurement": "inverse.measurement",
+    "write_measurement": "inverse.measurement_files",
     "write_report": "verbs.report",
     "write_volume": "data.io",
 }

@@ -127,19 +127,19 @@ def test_a_walk_can_be_ended_in_the_middle_of_a_step_by_its_own_thread_alone(
     tmp_path: Path,
 ) -> None:
     prior, way = load(tiny_checkpoint(tmp_path / "tiny")), SamplingConfig(steps=4)
-    asked: list[None] = []
+    calls: list[None] = []
 
     def ask() -> None:
-        asked.append(None)
-        if len(asked) == 5:
+        calls.append(None)
+        if len(calls) == 5:
             raise InterruptedError
 
     with pytest.raises(InterruptedError), interruptible(ask):
         list(generate_steps(prior, way))
-    assert len(asked) == 5
+    assert len(calls) == 5
     list(generate_steps(prior, way))  # nobody asks any more
     with interruptible(ask):
         other = Thread(target=lambda: list(generate_steps(prior, way)))
         other.start()
         other.join()
-    assert len(asked) == 5
+    assert len(calls) == 5

@@ -183,11 +183,11 @@ def test_a_velocity_model_splits_like_any_other(tmp_path: Path) -> None:
     network = PRDiTNetwork(PRDiT(config).eval())
     prior = Prior(network, LinearSchedule(), base.intensity, base.geometry, "v", "")
     x = torch.randn(1, 1, 8, 8, 8)
-    said = prior.denoise(x, 300.0)
-    torch.testing.assert_close(0.7 * said.x0 + 0.3 * said.eps, x)
+    prediction = prior.denoise(x, 300.0)
+    torch.testing.assert_close(0.7 * prediction.x0 + 0.3 * prediction.eps, x)
     parts = prior.decompose(x, 300.0)
     torch.testing.assert_close(parts.local.x0 + parts.global_residual.x0, parts.total.x0)
-    torch.testing.assert_close(parts.total.eps, said.eps)
+    torch.testing.assert_close(parts.total.eps, prediction.eps)
 
 
 def test_training_may_follow_generating_in_one_process(checkpoint: Path) -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from prdit_core.cli.app import app
 from prdit_core.data.classed import ClassedData, one_grid, open_data
 from prdit_core.data.datasets import Manifest, PreparedData, case_path, write_case, write_manifest
-from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import Conformed
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.training.families.latent.settings import AutoencoderTraining
 from prdit_core.volume import Volume, axial_affine

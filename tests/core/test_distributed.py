@@ -18,12 +18,14 @@ import torch
 from latents import tiny_codec
 from safetensors.torch import load_file
 from toys import tiny_checkpoint
+from typer.testing import CliRunner
 
 from prdit_core import machine
 from prdit_core.checkpoints.catalog import newest, saved
-from prdit_core.config import TrainConfig
+from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
@@ -40,6 +42,24 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 TORCHRUN = shlex.split(SHOWN)
 # Biases that a batch normalisation takes away again: their gradients are rounding alone.
 IDLE = r"discriminator\.layers\.[123]\.0\.bias"
+# As torchrun, for commands that do not fail: two forks, which need not import all anew.
+FORKED = """
+import os, socket, sys
+import lightning_fabric, torch._dynamo, torch.distributed.fsdp, prdit_core.verbs.train
+from prdit_core.cli.app import app
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+children = []
+for rank in ("0", "1"):
+    if not (child := os.fork()):
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+        app(sys.argv[1:])
+    children.append(child)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+FORKS = (sys.executable, "-c", FORKED)
 # Whole precision: bf16, which `auto` takes on some CPUs, rounds a batch of 2 unlike one of 4.
 PLAIN = ("--batch-size", "4", "--precision", "32-true")
 COMMON = ("--iterations", "4", "--save-every", "2", *PLAIN)
@@ -72,6 +92,12 @@ def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str
     )
     assert (done.returncode == 0) == (code == 0), done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def single(*words: object) -> None:
+    """Run the command in this process."""
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, done.output
 
 
 def alone(
@@ -144,7 +170,7 @@ def test_two_processes_train_as_one_does(
     one = alone(data, tmp_path / "one", stage, start)
     words = ("train", "--data", data, *COMMON, "--strategy", strategy, "--stage", stage)
     more = () if start is None else ("--from", start)
-    together(*words, *more, "--run", tmp_path / "two")
+    together(*words, *more, "--run", tmp_path / "two", by=FORKS)
     assert_close(one, newest(tmp_path / "two"))
 
 
@@ -156,12 +182,12 @@ def test_two_processes_refine_and_tune_a_chain_as_one_does(data: Path, tmp_path:
     refined = alone(data, tmp_path / "refined", "refine", base, crop=4)
     words = ("train", "--data", data, *COMMON, "--strategy", "fsdp")
     more = ("--from", base, "--crop", 4, "--run", tmp_path / "refined2")
-    together(*words, "--stage", "refine", *more)
+    together(*words, "--stage", "refine", *more, by=FORKS)
     assert_close(refined, newest(tmp_path / "refined2"))
 
     tuned = alone(data, tmp_path / "tuned", "finetune", refined)
     more = ("--from", refined, "--run", tmp_path / "tuned2")
-    together(*words, "--stage", "finetune", *more)
+    together(*words, "--stage", "finetune", *more, by=FORKS)
     assert_close(tuned, newest(tmp_path / "tuned2"))
 
 
@@ -176,16 +202,14 @@ def test_two_processes_train_both_stages_of_an_autoencoder_as_one_does(
     """
     words = ("--model", "small-4x", "--patch", 8, "--discriminator-from", 0, *TWO_STEPS)
     one = ("train", "--stage", "autoencoder", "--data", data, *words)
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, one)]
-    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
-    together(*one, "--run", tmp_path / "two")
+    single(*one, "--run", tmp_path / "one")
+    together(*one, "--run", tmp_path / "two", by=FORKS)
     assert_same_step(tmp_path / "one", tmp_path / "two")
 
     joint = ("train", "--stage", "autoencoder-joint", "--data", data, *TWO_STEPS)
     joint = (*joint, "--from", newest(tmp_path / "one"))
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, joint)]
-    subprocess.run([*command, "--run", tmp_path / "joint"], check=True, capture_output=True)
-    together(*joint, "--run", tmp_path / "joint2")
+    single(*joint, "--run", tmp_path / "joint")
+    together(*joint, "--run", tmp_path / "joint2", by=FORKS)
     assert_same_step(tmp_path / "joint", tmp_path / "joint2")
     sources = Batches(Numbers(), 0, 4, 0, 2), Batches(Numbers(), 0, 4, 1, 2)
     shares = [drawn.cases for source in sources if isinstance(drawn := source[0], Batch)]
@@ -199,9 +223,8 @@ def test_two_processes_train_in_latents_as_one_does(data: Path, tmp_path: Path) 
     latents(data, codec=codec, out=tmp_path / "L")
     words = ("train", "--stage", "latent", "--data", tmp_path / "L", "--codec", codec, *TWO_STEPS)
     words = (*words, "--model", "demo", "--ema-from", 1, "--ema-every", 1)
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words)]
-    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
-    together(*words, "--run", tmp_path / "two")
+    single(*words, "--run", tmp_path / "one")
+    together(*words, "--run", tmp_path / "two", by=FORKS)
     assert_same_step(tmp_path / "one", tmp_path / "two")
 
 
@@ -232,12 +255,10 @@ def test_a_fault_of_the_first_process_ends_all_with_one_line_each(
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
 def test_two_processes_share_out_volumes(tmp_path: Path) -> None:
-    words = ("generate", "--steps", 3, "--count", 3, "--out")
+    words = ("generate", "--size", 32, "--steps", 3, "--count", 3, "--out")
     text = together(*words, tmp_path / "two")
     assert "2 volumes made" in text and "1 volumes made" in text
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PRDIT_THREADS": "1"}
-    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words), str(tmp_path / "one")]
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)
+    single(*words, tmp_path / "one")
     files = sorted((tmp_path / "one").glob("*"))
     assert len(files) == 9
     for file in files:

@@ -87,8 +87,8 @@ def words(work: Path, out: Path, **changes: object) -> list[object]:
 def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     done = run(*words(work, out, training=work / "training"), "--json")
-    said = json.loads(done.stdout)
-    assert said == {
+    result = json.loads(done.stdout)
+    assert result == {
         "evaluation": str(out / "evaluation.json"),
         "page": str(out / "report.html"),
     }

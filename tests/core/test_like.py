@@ -19,7 +19,8 @@ from prdit_core.checkpoints.store import WEIGHTS, read_header, read_weights, sav
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.io import read_volume
-from prdit_core.data.transforms import PRESETS, Preset, conform
+from prdit_core.data.presets import PRESETS, Preset
+from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity

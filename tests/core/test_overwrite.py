@@ -65,9 +65,9 @@ def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / there).write_bytes(MINE)
-    code, told = run(command, tmp_path)
-    assert code == 6, told
-    assert [line for line in told.splitlines() if line.startswith("prdit-core: ")]
+    code, output = run(command, tmp_path)
+    assert code == 6, output
+    assert [line for line in output.splitlines() if line.startswith("prdit-core: ")]
     left = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name != "lock"}
     assert left == {there: MINE}
 
@@ -96,8 +96,8 @@ def test_told_to_a_measurement_is_replaced_but_never_the_scan(tmp_path: Path) ->
 def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "a.png").write_bytes(MINE)
-    code, told = run(f"runs plot RUN --out {tmp_path / 'a.png'} --overwrite", tmp_path)
-    assert code == 0, told
+    code, output = run(f"runs plot RUN --out {tmp_path / 'a.png'} --overwrite", tmp_path)
+    assert code == 0, output
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     for _ in range(2):  # the run's own picture
         assert run("runs plot RUN", tmp_path)[0] == 0

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.config import TrainConfig
+    from prdit_core.prdit_config import TrainConfig
 
 HERE = Path(__file__)
 SURVIVES = "test_training_survives.py"
@@ -182,8 +182,8 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
     DAMAGES[damage](last(config.run) / name)
     (started, *_) = train(config, "resume")
     assert isinstance(started, Started) and started.index == 2
-    said = " | ".join(started.notes)
-    assert "iteration-00000004" in said and name in said and "resumed from iteration 2" in said
+    notes = " | ".join(started.notes)
+    assert "iteration-00000004" in notes and name in notes and "resumed from iteration 2" in notes
     assert (config.run / "checkpoints" / "damaged-iteration-00000004").is_dir()
     assert unlike(content(config.run), expected) == []
 
@@ -213,8 +213,8 @@ def test_where_every_checkpoint_is_damaged_all_are_named(
         flip(folder / RAW)
     (started, *_) = train(config, "resume")
     assert isinstance(started, Started) and started.index == 0
-    said = " | ".join(started.notes)
-    assert "iteration-00000002" in said and "iteration-00000004" in said
+    notes = " | ".join(started.notes)
+    assert "iteration-00000002" in notes and "iteration-00000004" in notes
     assert unlike(content(config.run), expected) == []
 
 
@@ -535,9 +535,9 @@ def test_a_killed_data_worker_ends_the_run_with_its_code(data: Path, tmp_path: P
         parts = psutil.Process(process.pid).children(recursive=True)
         (worker,) = [part for part in parts if "spawn_main" in " ".join(part.cmdline())]
         worker.kill()
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 7 and "Traceback" not in told, told
-    assert "go on with --resume" in told.splitlines()[-1]
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 7 and "Traceback" not in stderr, stderr
+    assert "go on with --resume" in stderr.splitlines()[-1]
     status = read_status(RunFolder(config.run))
     assert status is not None and status.state == "failed"
     done = iterations(config.run)[-1]
@@ -556,8 +556,8 @@ def test_memory_that_runs_out_ends_the_run_with_its_code(data: Path, tmp_path: P
         iterating(process, config.run, 25)
         used = psutil.Process(process.pid).memory_info().vms
         resource.prlimit(process.pid, resource.RLIMIT_AS, (used // 2, used // 2))
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 7 and "Traceback" not in told, told
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 7 and "Traceback" not in stderr, stderr
     assert saved(config.run)
     with contextlib.closing(train_steps(config, "resume")) as events:
         until(events, TrainStep, iterations(config.run)[-1] + 1)
@@ -598,8 +598,8 @@ def test_few_cases_are_trained_on_and_what_is_missing_is_said(tmp_path: Path) ->
     phantoms(1, size=8, seed=0, out=tmp_path / "data")
     started, *events = train(settings(tmp_path / "data", tmp_path / "run"))
     assert isinstance(started, Started)
-    said = " | ".join(started.notes)
-    assert "batch size 1 instead of 2" in said and "no validation" in said
+    notes = " | ".join(started.notes)
+    assert "batch size 1 instead of 2" in notes and "no validation" in notes
     assert not any(isinstance(event, Validated) for event in events)
     assert [event.index for event in events if isinstance(event, Saved)] == [2, 4, 6]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,15 +101,6 @@ def state() -> tuple[np.ndarray, float]:
 
 
 # --- what one sees ------------------------------------------------------------------------------
-
-
-def test_opening_the_dock_loads_no_torch(display: None) -> None:
-    code = (
-        "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
-        "QApplication; app = QApplication([]); from napari_prdit.widgets.residual_inspector import "
-        "ResidualInspector; d = ResidualInspector(ViewerModel()); assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_parts_in_the_layers_add_up(qtbot: QtBot, dock: ResidualInspector) -> None:

@@ -79,8 +79,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "said"), FAULTS)
-def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, said: str) -> None:
+@pytest.mark.parametrize(("error", "words"), FAULTS)
+def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, words: str) -> None:
     def failing(control: Control) -> Generator[int]:
         yield 1
         raise error
@@ -88,7 +88,7 @@ def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, 
     job, events, ends = followed(qtbot)
     job.start(failing)
     qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
-    assert events[0] == 1 and isinstance(events[1], Failed) and said in events[1].message
+    assert events[0] == 1 and isinstance(events[1], Failed) and words in events[1].message
     job.start(lambda control: counting(control, 2))
     qtbot.waitUntil(lambda: len(ends) == 2, timeout=PATIENCE_MS)
     assert events[2:] == [0, 1]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
     QCheckBox,
@@ -34,19 +33,17 @@ from napari_prdit.looking import (
 from napari_prdit.ortho import Planes
 from napari_prdit.widgets.dock_place import is_at_right, leave_corners, place_of, put_below
 from napari_prdit.widgets.help import HelpButton
+from napari_prdit.widgets.one_by_one import OneByOne
 from napari_prdit.widgets.parts import Message, button
 from napari_prdit.widgets.plane_picture import Crosshair, EdgeLetters, Picture, views_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import napari
     from napari.components import ViewerModel
     from napari.layers import Image
     from napari.qt import QtViewer
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
-SOON_MS = 50  # long enough for the main view to be painted first
 PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
 T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
@@ -243,28 +240,6 @@ class PlanesDock(QWidget):
         """A note while an oblique scan is shown; without one it takes no room."""
         self.note.say(_TILTED.format(degrees) if degrees else "", "warning")
         self.note.setVisible(bool(degrees))
-
-
-class OneByOne(QObject):
-    """Does what it is given, one thing at a time, with time to paint in between."""
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(SOON_MS)
-        self._timer.timeout.connect(self._next)
-
-    def later(self, act: Callable[[], None]) -> None:
-        """Put `act` at the end of the queue."""
-        self._waiting.append(act)
-        self._timer.start()
-
-    def _next(self) -> None:
-        act = self._waiting.popleft()
-        if not self._waiting:
-            self._timer.stop()
-        act()
 
 
 def planes_of(viewer: ViewerModel) -> PlanesDock | None:

@@ -16,7 +16,7 @@ from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, number, row
 from prdit_core.checkpoints.expected_data import sizes_for
 from prdit_core.data.datasets import MANIFEST
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import PrditError
 from prdit_core.intensity import HU
 

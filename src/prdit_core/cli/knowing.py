@@ -9,10 +9,11 @@ import typer
 
 from prdit_core.cli.console import Json, door, refuse_unheeded, result
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Norm, ReleaseName, WeightsName
+from prdit_core.config import ReleaseName, WeightsName
 from prdit_core.errors import UsageError
 from prdit_core.geometry import by, size_in_words
 from prdit_core.intensity import HU
+from prdit_core.prdit_config import Norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

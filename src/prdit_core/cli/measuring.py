@@ -136,7 +136,7 @@ def simulate(
     from prdit_core.data.sources import named, refuse_overlap
     from prdit_core.data.transforms import conform
     from prdit_core.files import check_writable
-    from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
+    from prdit_core.inverse.measurement_files import check_name, read_measurement, write_measurement
     from prdit_core.inverse.sampling_patterns import FastScan
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser, spec_for

@@ -17,7 +17,7 @@ from prdit_core.geometry import size_in_words
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
     from prdit_core.data.outcomes import DataSetWritten, PreparationEvent, ScanEvent
-    from prdit_core.data.transforms import Preset
+    from prdit_core.data.presets import Preset
 
 # Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
 # numbers may have is for the verbs to say, too.
@@ -170,7 +170,7 @@ def _chosen(
 
 
 def _preset(name: str, changes: dict[str, float | None]) -> Preset:
-    from prdit_core.data.transforms import PRESETS
+    from prdit_core.data.presets import PRESETS
 
     if name not in PRESETS:
         raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}")

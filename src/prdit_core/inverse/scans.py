@@ -20,7 +20,8 @@ from prdit_core.errors import InputRejected, UsageError, first_fault
 from prdit_core.files import shown
 from prdit_core.geometry import by
 from prdit_core.inverse import astra
-from prdit_core.inverse.measurement import Measurement, read_measurement
+from prdit_core.inverse.measurement import Measurement
+from prdit_core.inverse.measurement_files import read_measurement
 from prdit_core.inverse.mri import measurement_of_kspace
 from prdit_core.inverse.operators.cone import ConeSpec
 from prdit_core.inverse.operators.parallel import ParallelSpec

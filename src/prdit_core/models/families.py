@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
+from prdit_core.config import NetworkConfig, SamplingConfig
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig, ControlConfig
 from prdit_core.models.patch.config import PatchConfig
+from prdit_core.prdit_config import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

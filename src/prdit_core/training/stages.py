@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.patch.config import PatchTraining
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.training.families.latent.settings import (
     AutoencoderTraining,
     FlowTraining,
@@ -17,6 +17,7 @@ from prdit_core.training.families.latent.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prdit_core.config import TrainingConfig
     from prdit_core.training.contracts import Recipe
 
 

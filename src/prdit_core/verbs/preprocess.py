@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from prdit_core.data.datasets import Case, Manifest
     from prdit_core.data.io import ReadOptions
     from prdit_core.data.membership import Membership
-    from prdit_core.data.transforms import Preset
+    from prdit_core.data.presets import Preset
 
 __all__ = [
     "CasePrepared",

@@ -15,9 +15,10 @@ from prdit_core.models.prdit.reuse import Reusing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prdit_core.config import GenerationPrecision, ModelConfig, SamplingConfig
+    from prdit_core.config import GenerationPrecision, SamplingConfig
     from prdit_core.models.contracts import Denoiser, Key, Prediction, Shape
     from prdit_core.models.prdit.network import PRDiT
+    from prdit_core.prdit_config import ModelConfig
     from prdit_core.schedule import Schedule
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.config import ModelConfig, Norm, WeightsName
+    from prdit_core.config import WeightsName
+    from prdit_core.prdit_config import ModelConfig, Norm
 
 # The releases draw t from 0..999.
 LAST_T = 999.0
