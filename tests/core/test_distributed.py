@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from latents import tiny_codec
+from latents import tiny_codec, tiny_latent
 from safetensors.torch import load_file
 from toys import tiny_checkpoint
 
@@ -27,6 +27,7 @@ from prdit_core.errors import UsageError
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
 from prdit_core.verbs.latents import latents
+from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Numbers:
 
     def read(self, number: int) -> np.ndarray:
         return np.full((1, 1, 1, 1), number, np.float32)
+
+    def condition(self, number: int) -> None:
+        del number
 
 
 def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str:
@@ -101,9 +105,11 @@ def assert_close(one: Path, other: Path) -> None:
             torch.testing.assert_close(b[key], tensor, rtol=RTOL, atol=atol)
 
 
-def assert_nearly(one: Path, other: Path) -> None:
+def assert_nearly(
+    one: Path, other: Path, names: Sequence[str] = ("weights", "raw", "optimizer")
+) -> None:
     """Tensors as wholes: of single gradients that are almost zero Adam makes steps of full size."""
-    for name in ("weights", "raw", "optimizer"):
+    for name in names:
         a, b = (load_file(folder / f"{name}.safetensors") for folder in (one, other))
         assert a.keys() == b.keys()
         for key, tensor in a.items():
@@ -182,6 +188,26 @@ def test_two_processes_train_in_latents_as_one_does(data: Path, tmp_path: Path) 
     subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
     together(*words, "--run", tmp_path / "two")
     assert_nearly(newest(tmp_path / "one"), newest(tmp_path / "two"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_two_processes_train_a_control_as_one_does(tmp_path: Path) -> None:
+    """Beside a base that takes no gradients and is copied, byte for byte, by the first."""
+    base = tiny_latent(tmp_path / "base")
+    phantoms(6, size=16, seed=0, out=tmp_path / "volumes")
+    latents(tmp_path / "volumes", codec=base, out=tmp_path / "L", labels=True)
+    (tmp_path / "L.json").write_text('{"chest": ["L"]}')
+    words = ("train", "--stage", "control", "--data", tmp_path / "L.json", "--from", base, *COMMON)
+    words = (*words, "--variant", "dual", "--threads", 1, "--ema-from", 2, "--ema-every", 1)
+    command = [sys.executable, "-m", "prdit_core.cli", *map(str, words)]
+    subprocess.run([*command, "--run", tmp_path / "one"], check=True, capture_output=True)
+    together(*words, "--run", tmp_path / "two")
+    one, two = newest(tmp_path / "one"), newest(tmp_path / "two")
+    assert_nearly(one, two, ("control", "raw", "optimizer"))
+    for place in (one, two):
+        name = "weights.safetensors"
+        assert (place / name).read_bytes() == (base / name).read_bytes()
 
 
 @pytest.mark.slow

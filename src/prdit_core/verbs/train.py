@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prdit_core.checkpoints.catalog import codec_of, find, newest
-from prdit_core.checkpoints.store import Header, read_header, read_weights
+from prdit_core.checkpoints.catalog import codec_of, filled, find, newest, steered
+from prdit_core.checkpoints.controls import controlled
+from prdit_core.checkpoints.store import Header, read_codec, read_header, read_weights
 from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
@@ -220,7 +221,7 @@ class _Run:
         source = held_out if self.data.validation else trained_on
         example = source(self.data, self.settings.intensity)
         caption = "held-out volume" if self.data.validation else "training volume"
-        if self.settings.plan.codec is not None:
+        if self._decoder is not None:
             caption += ", decoded from its latents"
         name = f"stage {self.settings.config.stage}, iteration {iteration}"
         path = self.folder.previews / f"iteration-{iteration:08d}.png"
@@ -237,7 +238,10 @@ class _Run:
             if prior.classes:
                 named = prior.classes[example.labels[0]]
                 prior = prior.of_class(named).at_shape(example.shapes[0])
-            return preview(prior, example.read(0), caption, seed=seed, path=path)
+            labels = example.condition(0)
+            labels = labels if labels is not None and labels.any() else None
+            prior = prior if labels is None else prior.under(labels)
+            return preview(prior, example.read(0), caption, labels, seed=seed, path=path)
 
         return by_first(self.trainer.fabric, write)
 
@@ -253,7 +257,8 @@ class _Run:
             "validation_loss": None if validated is None else validated.losses["total"],
             **fitted,
         }
-        return save(self.folder, self.trainer, self._header(record), averaged, self._decoder)
+        base, header = self.settings.plan.base, self._header(record)
+        return save(self.folder, self.trainer, header, averaged, self._decoder, base)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
@@ -266,10 +271,13 @@ class _Run:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
 
     def _header(self, record: dict[str, Any]) -> Header:
-        codec = self.settings.plan.codec
+        plan = self.settings.plan
+        if plan.base is not None:
+            return controlled(read_header(plan.base), plan.network, record)
+        codec = plan.codec
         return Header(
-            model=self.settings.plan.network,
-            schedule=self.settings.plan.schedule,
+            model=plan.network,
+            schedule=plan.schedule,
             intensity=self.settings.intensity,
             geometry=leading(self.data).geometry,
             codec=None if codec is None else read_header(codec).model,
@@ -279,8 +287,10 @@ class _Run:
     @cached_property
     def _decoder(self) -> dict[str, Tensor] | None:
         """Weights of the codec that comes with the network."""
-        codec = self.settings.plan.codec
-        return None if codec is None else read_weights(codec, read_header(codec))
+        plan = self.settings.plan
+        if plan.base is not None:
+            return read_codec(plan.base, read_header(plan.base))
+        return None if plan.codec is None else read_weights(plan.codec, read_header(plan.codec))
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""
@@ -308,12 +318,17 @@ class _Run:
         return fitted.module.state_dict(), fitted.record
 
     def _prior(self, module: nn.Module, name: str) -> Prior:
-        header = self._header({})
+        header, base = self._header({}), self.settings.plan.base
         face = family_of(header.model).face
         assert face is not None  # else it is a codec
         decoder, device = self._decoder, str(self.trainer.fabric.device)
+        if base is None:
+            network = face(module)
+        else:
+            below = filled(header.model, read_weights(base, read_header(base))).to(device)
+            network = steered(face(below), module)
         return Prior(
-            network=face(module),
+            network=network,
             codec=Identity() if decoder is None else codec_of(header, decoder, device),
             schedule=header.schedule,
             intensity=header.intensity,
