@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prdit_core.data.datasets import MANIFEST, PreparedData
 from prdit_core.data.grid import rejected
 from prdit_core.data.io import read_labels
 from prdit_core.data.paired_labels import LabelFolder, whole_numbers
 from prdit_core.errors import InputRejected
 from prdit_core.files import sha256_of, shown
+from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.volume import Volume
+    from prdit_core.data.manifest import Case
 
 SOURCE = "labels_from"  # in the metadata of a label map: its file and that file's SHA-256
 
@@ -56,6 +58,31 @@ def read_label_map(path: Path, names: Sequence[str], *, as_stored: bool = False)
     known = renumbered(labels, numbers, names, name)
     source = {"file": path.name, "sha256": sha256_of(path)}
     return replace(stored, voxels_hu=known, metadata={SOURCE: source})
+
+
+def label_maps(place: Path, names: Sequence[str]) -> list[Volume]:
+    """All label maps of a folder, or of a prepared data set that has some; see `read_label_map`.
+
+    Raises
+    ------
+    InputRejected
+        If there is none, or one cannot be read or has a label that is not known.
+    """
+    if (place / MANIFEST).is_file():
+        data = PreparedData.open(place)
+        return [_of_case(data, case, names) for case in data.cases]
+    files = sorted(file for end in ("*.nii", "*.nii.gz") for file in place.rglob(end))
+    if not files:
+        what = "there is no such folder" if not place.is_dir() else "it holds no .nii.gz or .nii"
+        raise rejected(shown(place), what, "give a folder of label maps, or a prepared data set")
+    return [read_label_map(file, names) for file in files]
+
+
+def _of_case(data: PreparedData, case: Case, names: Sequence[str]) -> Volume:
+    where = f"case {case.id} in {shown(data.folder)}"
+    known = renumbered(data.labels_of(case), data.label_names, names, where)
+    source = {"file": case.id, "sha256": case.labels_sha256}
+    return Volume(known, np.array(case.affine), {SOURCE: source})
 
 
 def in_words(names: Sequence[str]) -> str:

@@ -118,6 +118,17 @@ def paint(
     return painting.on_labels(step_volume(painting.prior, config, last, seed=seed, index=index))
 
 
+def painter(prior: Prior, config: SamplingConfig, scale: float) -> dict[str, Any]:
+    """All that `paint` depends on besides labels, seed and index, as JSON, for `augment_steps`."""
+    return {
+        "checkpoint_sha256": prior.control_digest,
+        "class": prior.label,
+        "shape": list(prior.geometry.shape),
+        "scale": scale,
+        **config.model_dump(),
+    }
+
+
 def _one_grid(affine: NDArray[np.float64], shape: tuple[int, ...], labels: Volume) -> bool:
     away = np.abs(np.linalg.solve(affine, labels.affine) - np.eye(4)) * [*reversed(shape), 1]
     return labels.shape == shape and bool(away.max() < _SAME_PLACE)
