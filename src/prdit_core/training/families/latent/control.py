@@ -151,7 +151,8 @@ class ControlRecipe(Recipe[ControlTraining, LabelledData]):
         volumes = config.micro_batch or config.batch_size
         weights = parameter_count(network.base) + 5 * parameter_count(network)
         labels = (len(network.labels) + 1) * grid[0] * grid[1] * grid[2]
-        return 4 * (weights + volumes * (kept(network.base, grid) + labels))
+        share = 2 / 3 if network.dual else 1 / 2  # of what a base keeps (measured, with some room)
+        return 4 * (weights + int(volumes * (share * kept(network.base, grid) + labels)))
 
     def task(
         self, config: ControlTraining, plan: Plan, weights: Mapping[str, Tensor] | None
