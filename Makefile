@@ -87,7 +87,7 @@ GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 	demo-patch demo-latent demo-control gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.base  ## set up and generate a CT volume; on a display also watch one emerge in napari
 	$(PRDIT) generate --checkpoint demo --size 64 --seed 0 --out $(DEMO_OUT)

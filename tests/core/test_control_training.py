@@ -30,7 +30,8 @@ from prdit_core.cli.app import app
 from prdit_core.config import SamplingConfig
 from prdit_core.data.classed import ClassedData
 from prdit_core.data.datasets import PreparedData
-from prdit_core.data.labelled_sets import LabelledData, renumbered
+from prdit_core.data.label_maps import renumbered
+from prdit_core.data.labelled_sets import LabelledData
 from prdit_core.data.latent_sets import PreparedLatents
 from prdit_core.data.phantoms import LABELS
 from prdit_core.errors import CheckpointError, InputRejected, MemoryLimit, OutputError, UsageError
@@ -141,9 +142,11 @@ def test_labels_are_numbered_by_their_names() -> None:
     labels = np.array([[[0, 5, 9]]], np.uint8)
     found = renumbered(labels, {"air": 0, "liver": 5, "heart": 9}, ("heart", "bone", "liver"))
     assert found.tolist() == [[[0, 3, 1]]]
-    with pytest.raises(InputRejected, match=r"has 9 heart, which .* it knows bone, liver"):
+    with pytest.raises(
+        InputRejected, match=r"has label 9 heart, which .* it knows 1 bone, 2 liver"
+    ):
         renumbered(labels, {"liver": 5, "heart": 9}, ("bone", "liver"))
-    with pytest.raises(InputRejected, match="has 9 without a name"):
+    with pytest.raises(InputRejected, match="has label 9, which"):
         renumbered(labels, {"liver": 5}, ("bone", "liver"))
 
 
