@@ -86,6 +86,7 @@ NOT_RUN = {
 
 # What makes a command take seconds: options that get these values, there or not.
 SMALL = {
+    "augment": {"--count": "1", "--steps": "1"},
     "generate": {"--size": "32", "--steps": "2", "--count": "3"},
     "decompose": {"--size": "32"},
     "reconstruct": {"--count": "2", "--steps": "2"},
@@ -187,6 +188,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
     tiny_checkpoint(shelf / "BASE", size=32, edge_mm=320.0)
     tiny_latent(shelf / "LATENT")
+    (shelf / "chests.json").write_text('{"chest": ["held-out"]}')
+    painted = make_phantom(0, 0, spacing_mm=10.0)
+    write_labels(Volume(painted.labels, painted.volume.affine), shelf / "PAINTED.nii.gz")
     return shelf
 
 

@@ -133,7 +133,7 @@ def test_gpu_tests_need_only_what_their_wheels_bring(monkeypatch: pytest.MonkeyP
 
 COMMANDS = (
     *("generate", "decompose", "preprocess", "phantoms", "train", "train-encoder"),
-    *("evaluate", "runs", "import", "info", "devices", "simulate"),
+    *("evaluate", "runs", "import", "info", "devices", "simulate", "augment", "latents"),
 )
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
+    from prdit_core.verbs.paint import paint
     from prdit_core.verbs.preprocess import phantoms, preprocess
     from prdit_core.verbs.reconstruct import reconstruct, reconstruct_steps
     from prdit_core.verbs.regenerate import regenerate
@@ -99,6 +100,7 @@ _HOMES = {
     "open_measurement": "inverse.scans",
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
+    "paint": "verbs.paint",
     "phantoms": "verbs.preprocess",
     "preprocess": "verbs.preprocess",
     "read_calibration": "inverse.calibration",
@@ -163,6 +165,7 @@ __all__ = [
     "open_measurement",
     "open_sets",
     "open_volume",
+    "paint",
     "phantoms",
     "preprocess",
     "read_calibration",

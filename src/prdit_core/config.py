@@ -138,6 +138,16 @@ class NetworkConfig(BaseModel, ABC):
         """The same of a volume that it pads first."""
         return self.grid(self.padded(shape))
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Of a control: names of the labels 1, 2, ... that it knows."""
+        return ()
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Of a control: the images that it needs as well."""
+        return ()
+
     def controls(self, model: NetworkConfig) -> bool:
         """Whether it is of a control, and of one of such networks."""
         del model

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from latents import tiny_codec
+from latents import tiny_codec, tiny_latent
 from safetensors.torch import load_file
 from toys import tiny_checkpoint
 from typer.testing import CliRunner
@@ -30,6 +30,7 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
 from prdit_core.verbs.latents import latents
+from prdit_core.verbs.preprocess import phantoms
 from prdit_core.verbs.train import train
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class Numbers:
 
     def read(self, number: int) -> np.ndarray:
         return np.full((1, 1, 1, 1), number, np.float32)
+
+    def condition(self, number: int) -> None:
+        del number
 
 
 def together(*words: object, code: int = 0, by: Sequence[str] = TORCHRUN) -> str:
@@ -134,8 +138,8 @@ def assert_same_step(one: Path, other: Path) -> None:
 
     Gradients are those of one process but for rounding (5e-6 of a tensor, measured). Adam's first
     step has their sign and not their size, so of a gradient that is rounding itself it may go the
-XX that begin at zero consist
-    of such steps, which is why the weights as wholes agree to 1e-3 only.
+    other way: a weight is compared where its gradient is a tenth of the largest. Tensors that begin
+    at zero consist of such steps, which is why the weights as wholes agree to 1e-3 only.
     """
     folders = [saved(run)[0] for run in (one, other)]
     assert folders[0].name == "iteration-00000001"
@@ -226,6 +230,25 @@ def test_two_processes_train_in_latents_as_one_does(data: Path, tmp_path: Path) 
     single(*words, "--run", tmp_path / "one")
     together(*words, "--run", tmp_path / "two", by=FORKS)
     assert_same_step(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tried on Linux")
+def test_two_processes_train_a_control_as_one_does(tmp_path: Path) -> None:
+    """Beside a base that takes no gradients and is copied, byte for byte, by the first."""
+    base = tiny_latent(tmp_path / "base")
+    phantoms(6, size=16, seed=0, out=tmp_path / "volumes")
+    latents(tmp_path / "volumes", codec=base, out=tmp_path / "L", labels=True)
+    (tmp_path / "L.json").write_text('{"chest": ["L"]}')
+    words = ("train", "--stage", "control", "--data", tmp_path / "L.json", "--from", base)
+    words = (*words, *TWO_STEPS, "--variant", "dual", "--ema-from", 1, "--ema-every", 1)
+    single(*words, "--run", tmp_path / "one")
+    together(*words, "--run", tmp_path / "two", by=FORKS)
+    assert_same_step(tmp_path / "one", tmp_path / "two")
+    one, two = newest(tmp_path / "one"), newest(tmp_path / "two")
+    for place in (one, two):
+        name = "weights.safetensors"
+        assert (place / name).read_bytes() == (base / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -227,6 +227,9 @@ class Grids:
     def read(self, number: int) -> NDArray[np.float32]:
         return np.full((2, *self.shapes[number]), number, np.float32)
 
+    def condition(self, number: int) -> None:
+        del number
+
 
 def drawn(count: int, size: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> list[Batch]:
     found = [Batches(Grids(), seed, size, rank, world)[number] for number in range(count)]

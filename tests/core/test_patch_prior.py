@@ -503,6 +503,9 @@ class Source:
     def read(self, number: int) -> NDArray[np.float32]:
         return np.random.default_rng(number).uniform(-1, 1, (1, 8, 8, 8)).astype(np.float32)
 
+    def condition(self, number: int) -> None:
+        del number
+
 
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_the_model_generates(data: Path, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ class Source:
     def read(self, number: int) -> NDArray[np.float32]:
         return VOLUMES[number][None]
 
+    def condition(self, number: int) -> None:
+        del number
+
 
 def batches(seed: int = 0, size: int = 2, rank: int = 0, world: int = 1) -> Batches:
     return Batches(Source(), seed, size, rank, world)

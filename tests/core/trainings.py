@@ -104,7 +104,7 @@ def content(run: Path) -> dict[str, bytes]:
     """Payloads of the newest checkpoint by name, and the metrics."""
     payloads = {file.name: file.read_bytes() for file in last(run).glob("*.safetensors")}
     needed = {"weights.safetensors", "raw.safetensors", "optimizer.safetensors"}
-    assert needed <= set(payloads) <= needed | {"codec.safetensors"}
+    assert needed <= set(payloads) <= needed | {"codec.safetensors", "control.safetensors"}
     return {last(run).name: b"", **payloads, "metrics.jsonl": (run / "metrics.jsonl").read_bytes()}
 
 

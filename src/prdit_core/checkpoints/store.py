@@ -166,6 +166,14 @@ class Header(BaseModel):
         return _sha256(decisive)
 
     @property
+    def codec_digest(self) -> str:
+        """What latents of the codec beside a model call it by; "" without one."""
+        if self.codec is None:
+            return ""
+        codec = self.codec.model_dump(mode="json")
+        return _sha256({"codec": codec, "codec weights": self.files[CODEC_WEIGHTS]})
+
+    @property
     def payloads(self) -> list[str]:
         """Files of weights that it needs."""
         parts = [(CODEC_WEIGHTS, self.codec), (CONTROL_WEIGHTS, self.control)]
@@ -201,11 +209,20 @@ def save_checkpoint(
             if part is not None:
                 save_tensors(part, folder / name)
         add(folder)
+
+    return write_checkpoint(path, header, fill)
+
+
+def write_checkpoint(path: Path, header: Header, fill: Callable[[Path], None]) -> Path:
+    """Write what `fill` puts into a folder and the header with its hashes, whole or not at all."""
+
+    def sealed(folder: Path) -> None:
+        fill(folder)
         files = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
         content = header.model_copy(update={"files": files}).model_dump(mode="json")
         write_json(folder / HEADER, content)
 
-    return write_folder_atomically(path, fill)
+    return write_folder_atomically(path, sealed)
 
 
 def read_header(path: Path) -> Header:

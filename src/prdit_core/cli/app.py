@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prdit_core.cli import runs
+from prdit_core.cli.augmenting import augment
 from prdit_core.cli.benching import bench
 from prdit_core.cli.calibrating import calibrate
 from prdit_core.cli.console import DEBUG_VARIABLE
@@ -53,6 +54,7 @@ def _as_it_stands(text: str) -> str:
 
 
 app.command(epilog=_as_it_stands(presets_text()))(generate)
+app.command()(augment)
 app.command()(decompose)
 app.command()(export)
 app.command()(preprocess)

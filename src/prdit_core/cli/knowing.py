@@ -194,10 +194,25 @@ def _described(header: Header, name: str) -> dict[str, Any]:
         "model": header.model.model_dump(mode="json"),
         "parameters": parameter_count(header.model),
         **({} if codec is None else {"codec": codec.model_dump(mode="json")}),
-        **({} if header.control is None else {"control": header.control.config.summary}),
+        **_control(header),
         "schedule": header.schedule.model_dump(mode="json"),
         "record": header.record,
         "sha256": header.digest,
+    }
+
+
+def _control(header: Header) -> dict[str, Any]:
+    """By what a model can be steered, for which classes and grids, and of which base."""
+    if header.control is None:
+        return {}
+    config = header.control.config
+    labels = {name: number for number, name in enumerate(config.label_names, 1)}
+    return {
+        "control": config.summary,
+        "control for": {one.name: list(map(_volume, one.geometries)) for one in config.trained_on},
+        "labels": {str(number): name for name, number in labels.items()},
+        **({"images": list(config.image_names)} if config.image_names else {}),
+        "base": header.control.base,
     }
 
 

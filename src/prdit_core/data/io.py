@@ -129,8 +129,12 @@ def read_as_written(path: Path) -> Volume:
     return canonical(Volume(voxels, stored.affine, stored.metadata))
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, *, as_stored: bool = False) -> Volume:
     """A label map as `write_labels` writes it, NIfTI, in canonical orientation.
+
+    Parameters
+    ----------
+    as_stored : leave its axes as the file has them
 
     Raises
     ------
@@ -142,7 +146,7 @@ def read_labels(path: Path) -> Volume:
         raise rejected(name, "it is no NIfTI file", "give the label map as .nii.gz")
     stored = read_nifti(path, frame=None, assume_orientation=None, intent=LABEL_INTENT)
     check_shear(stored.affine, name)
-    return canonical(stored)
+    return stored if as_stored else canonical(stored)
 
 
 def check_units(voxels: NDArray[Any], name: str, options: ReadOptions = AS_STATED) -> None:

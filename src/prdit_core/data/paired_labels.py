@@ -111,7 +111,7 @@ class LabelFolder:
         place = self.of(source)
         volume = read_labels(place)
         _check_place(volume, scan, shown(place.name))
-        labels = _whole(volume.voxels_hu, shown(place.name))
+        labels = whole_numbers(volume.voxels_hu, shown(place.name))
         numbers = np.unique(labels).tolist()
         if self.names is not None:
             if unknown := sorted(set(numbers) - set(self.names.values())):
@@ -153,8 +153,8 @@ def _check_place(labels: Volume, scan: Volume, name: str) -> None:
         raise rejected(name, why, "give the map of this scan, with the scan's geometry")
 
 
-def _whole(voxels: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Labels as uint8."""
+def whole_numbers(voxels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Labels as uint8; `InputRejected` for what is none."""
     bad = ~np.isfinite(voxels) | (voxels < 0) | (voxels > HIGHEST)
     bad |= np.where(bad, 0, voxels) % 1 != 0
     if bad.any():

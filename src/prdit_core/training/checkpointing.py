@@ -11,8 +11,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import saved, set_aside
+from prdit_core.checkpoints.controls import save_control
 from prdit_core.checkpoints.store import (
     OtherFormat,
+    read_control,
     read_header,
     read_weights,
     save_checkpoint,
@@ -43,6 +45,7 @@ def save(
     header: Header,
     averaged: Mapping[str, Tensor],
     codec: Mapping[str, Tensor] | None,
+    base: Path | None,
 ) -> Path:
     """Write averaged weights, raw weights and optimisers; all processes must call.
 
@@ -51,6 +54,7 @@ def save(
     Parameters
     ----------
     codec : weights of what decodes the network's states; None: they are voxels
+    base : checkpoint of what the network steers, which is copied; None: it stands alone
     """
     raw, moments = trainer.weights(), trainer.moments()
     path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
@@ -63,7 +67,10 @@ def save(
         for file in (folder.metrics, folder.history):  # before what says that they are whole
             if file.exists():
                 sync(file)
-        save_checkpoint(path, header, averaged, add, codec=codec)
+        if header.control is not None and base is not None:
+            save_control(path, base, header.control.config, averaged, header.record, add)
+        else:
+            save_checkpoint(path, header, averaged, add, codec=codec)
         _prune(folder.path)
         return path
 
@@ -76,8 +83,8 @@ def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     if path is None:
         return 0, (*notes, "nothing was saved yet: starting from the beginning")
     header = read_header(path)
-    weights = read_weights(path, header)
-    trainer.restore(load_tensors(path / RAW), weights, load_tensors(path / MOMENTS))
+    averaged = read_control(path, header) or read_weights(path, header)
+    trainer.restore(load_tensors(path / RAW), averaged, load_tensors(path / MOMENTS))
     iteration = int(header.record["iteration"])
     return iteration, (*notes, f"resumed from iteration {iteration}")
 

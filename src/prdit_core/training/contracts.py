@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from prdit_core.config import TrainingConfig
 from prdit_core.data.classed import one_grid, open_data
+from prdit_core.errors import UsageError
 from prdit_core.machine import choose_device
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.training.ema import EVERY_STEP, Pace
@@ -116,6 +117,7 @@ class Plan:
     resolved : settings that were None, or are another family's way to say the same
     notes : what was decided for the user
     codec : checkpoint of what decodes the network's states; None: they are voxels
+    base : checkpoint of what the network steers, which stays as it is; None: it stands alone
     """
 
     network: NetworkConfig
@@ -124,6 +126,7 @@ class Plan:
     resolved: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
     codec: Path | None = None
+    base: Path | None = None
 
 
 class Recipe(ABC, Generic[C, D]):
@@ -183,6 +186,13 @@ class Recipe(ABC, Generic[C, D]):
         volumes = config.micro_batch or 1
         for times in range(1, volumes.bit_length()):
             yield config.model_copy(update={"micro_batch": volumes >> times})
+
+
+def without_start(stage: str) -> UsageError:
+    """What to say where a stage lacks what it goes on from."""
+    return UsageError(
+        f"stage {stage} starts from a checkpoint: give the run or checkpoint with --from"
+    )
 
 
 def float32_on_cpu(config: TrainingConfig) -> dict[str, Any]:

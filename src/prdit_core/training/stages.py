@@ -10,6 +10,7 @@ from prdit_core.models.patch.config import PatchTraining
 from prdit_core.prdit_config import TrainConfig
 from prdit_core.training.families.latent.settings import (
     AutoencoderTraining,
+    ControlTraining,
     FlowTraining,
     JointTraining,
 )
@@ -73,6 +74,12 @@ def _flow() -> Recipe[Any, Any]:
     return FlowRecipe()
 
 
+def _control() -> Recipe[Any, Any]:
+    from prdit_core.training.families.latent.control import ControlRecipe
+
+    return ControlRecipe()
+
+
 STAGES = {
     stage.name: stage
     for stage in (
@@ -84,6 +91,7 @@ STAGES = {
         Stage("autoencoder", "patch-volume", AutoencoderTraining, _autoencoder),
         Stage("autoencoder-joint", "patch-volume", JointTraining, _joint),
         Stage("latent", "latent", FlowTraining, _flow),
+        Stage("control", "latent-control", ControlTraining, _control),
     )
 }
 

@@ -273,6 +273,8 @@ def step_stamp(
     padded = prior.codec.padded(prior.geometry.shape)
     if padded != prior.geometry.shape:  # and cropped after decoding
         metadata["padded_to"] = list(padded)
+    if prior.condition is not None:
+        metadata["condition"] = dict(prior.condition)
     known = "exact" if prior.intensity.exact else "approximate"
     metadata["hu" if prior.intensity.units == HU else "intensity"] = known
     return metadata if step.finished else estimate_stamp(metadata, step.index)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prdit_core.checkpoints.catalog import codec_of, find, newest
-from prdit_core.checkpoints.store import Header, read_header, read_weights
+from prdit_core.checkpoints.catalog import codec_of, filled, find, newest, steered
+from prdit_core.checkpoints.controls import controlled
+from prdit_core.checkpoints.store import Header, read_codec, read_header, read_weights
 from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
@@ -227,7 +228,7 @@ class _Run:
         source = held_out if self.data.validation else trained_on
         example = source(self.data, self.settings.intensity)
         caption = "held-out volume" if self.data.validation else "training volume"
-        if self.settings.plan.codec is not None:
+        if self._decoder is not None:
             caption += ", decoded from its latents"
         name = f"stage {self.settings.config.stage}, iteration {iteration}"
         path = self.folder.previews / f"iteration-{iteration:08d}.png"
@@ -244,7 +245,10 @@ class _Run:
             if prior.classes:
                 named = prior.classes[example.labels[0]]
                 prior = prior.of_class(named).at_shape(example.shapes[0])
-            return preview(prior, example.read(0), caption, seed=seed, path=path)
+            labels = example.condition(0)
+            labels = labels if labels is not None and labels.any() else None
+            prior = prior if labels is None else prior.under(labels)
+            return preview(prior, example.read(0), caption, labels, seed=seed, path=path)
 
         return by_first(self.trainer.fabric, write)
 
@@ -260,8 +264,9 @@ class _Run:
             "validation_loss": None if validated is None else validated.losses["total"],
             **fitted,
         }
+        base, header = self.settings.plan.base, self._header(record)
         decoder = None if self._decoder is None else self._decoder.weights
-        return save(self.folder, self.trainer, self._header(record), averaged, decoder)
+        return save(self.folder, self.trainer, header, averaged, decoder, base)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
@@ -274,9 +279,12 @@ class _Run:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
 
     def _header(self, record: dict[str, Any]) -> Header:
+        plan = self.settings.plan
+        if plan.base is not None:
+            return controlled(read_header(plan.base), plan.network, record)
         return Header(
-            model=self.settings.plan.network,
-            schedule=self.settings.plan.schedule,
+            model=plan.network,
+            schedule=plan.schedule,
             intensity=self.settings.intensity,
             geometry=leading(self.data).geometry,
             codec=None if self._decoder is None else self._decoder.config,
@@ -286,11 +294,16 @@ class _Run:
     @cached_property
     def _decoder(self) -> _Decoder | None:
         """The codec that comes with the network."""
-        codec = self.settings.plan.codec
-        if codec is None:
+        plan = self.settings.plan
+        if plan.base is not None:
+            header = read_header(plan.base)
+            weights = read_codec(plan.base, header)
+            assert header.codec is not None and weights is not None  # its base lives in latents
+            return _Decoder(header.codec, weights)
+        if plan.codec is None:
             return None
-        header = read_header(codec)
-        return _Decoder(header.model, read_weights(codec, header))
+        header = read_header(plan.codec)
+        return _Decoder(header.model, read_weights(plan.codec, header))
 
     def _averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""
@@ -318,13 +331,18 @@ class _Run:
         return fitted.module.state_dict(), fitted.record
 
     def _prior(self, module: nn.Module, name: str) -> Prior:
-        header = self._header({})
+        header, base = self._header({}), self.settings.plan.base
         face = family_of(header.model).face
         assert face is not None  # else it is a codec
         device = str(self.trainer.fabric.device)
         decoder = None if self._decoder is None else self._decoder.weights
+        if base is None:
+            network = face(module)
+        else:
+            below = filled(header.model, read_weights(base, read_header(base))).to(device)
+            network = steered(face(below), module)
         return Prior(
-            network=face(module),
+            network=network,
             codec=Identity() if decoder is None else codec_of(header, decoder, device),
             schedule=header.schedule,
             intensity=header.intensity,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from prdit_core.checkpoints.store import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.contracts import Shape
+    from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
 
@@ -61,7 +62,7 @@ class FlowError(nn.Module):
 
     def __init__(
         self,
-        network: BiFlowNet,
+        network: BiFlowNet | ControlNet,
         schedule: Schedule,
         *,
         seed: int,
@@ -82,15 +83,26 @@ class FlowError(nn.Module):
         times = torch.tensor([self.schedule.network_time(float(t)) for t in batch.t])
         labels = torch.tensor([self._row(batch, number) for number in range(len(batch.cases))])
         device = x_t.device
-        error = self.network(x_t, times.to(device), labels.to(device)).float() - eps
+        error = self.predicted(x_t, times.to(device), labels.to(device), batch).float() - eps
         errors = mean_of_each(error.abs() if self.loss == "l1" else error.square())
         return Losses({"total": errors}, errors)
+
+    def predicted(self, x_t: Tensor, times: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+        """Noise in states (B, C, D, H, W) of a batch, by numbers of entries and rows of classes."""
+        del batch
+        noise: Tensor = self.network(x_t, times, labels)
+        return noise
+
+    @property
+    def classes(self) -> int:
+        """How many there are; the row of none comes after theirs."""
+        return len(self.network.config.classes)
 
     def _row(self, batch: Batch, number: int) -> int:
         """Row of a volume's class; that of no class is the last."""
         stream = generator(Draw.UNNAMED, self.seed, 0, batch.iteration, batch.places[number])
         if float(torch.rand(1, generator=stream)) < self.unnamed:
-            return len(self.network.config.classes)
+            return self.classes
         return batch.labels[number]
 
 
@@ -108,12 +120,12 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
         codec = find(config.codec)
         made_by = read_header(codec)
         _check_codec(config, data, made_by)
-        classes = _classes(data)
+        classes = classes_of(data)
         if start is None:
             network = _new(config, classes, made_by)
         else:
             network = _begun(start, classes, made_by)
-        _check_grids(network, data)
+        check_latents(network, data)
         resolved: dict[str, Any] = {
             "iterations": config.iterations or ITERATIONS,
             "lr": config.lr or LR,
@@ -127,7 +139,7 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
         assert isinstance(network, BiFlowConfig)
         grid = read_header(find(config.codec)).model.latent_grid(shape)
         volumes = config.micro_batch or config.batch_size
-        return 4 * (5 * parameter_count(network) + volumes * _kept(network, grid))
+        return 4 * (5 * parameter_count(network) + volumes * kept(network, grid))
 
     def task(self, config: FlowTraining, plan: Plan, weights: Mapping[str, Tensor] | None) -> Task:
         """One player."""
@@ -147,7 +159,7 @@ def adam(weights: list[nn.Parameter], peak: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(weights, lr=peak)
 
 
-def _classes(data: ClassedData) -> tuple[VolumeClass, ...]:
+def classes_of(data: ClassedData) -> tuple[VolumeClass, ...]:
     """Classes of the data in their order, each with its units and grids."""
     classes = []
     for label in data.classes:
@@ -207,7 +219,8 @@ def _check_codec(config: FlowTraining, data: ClassedData, codec: Header) -> None
             )
 
 
-def _check_grids(network: BiFlowConfig, data: ClassedData) -> None:
+def check_latents(network: BiFlowConfig, data: ClassedData) -> None:
+    """Raise `UsageError` unless all latents fit the network."""
     for one in data.sets:
         assert isinstance(one.data, PreparedLatents)
         _, depth, height, width = one.data.grid
@@ -217,7 +230,7 @@ def _check_grids(network: BiFlowConfig, data: ClassedData) -> None:
             raise UsageError(f"latents in {shown(one.place)}: {error}") from error
 
 
-def _kept(network: BiFlowConfig, grid: Shape) -> int:
+def kept(network: BiFlowConfig, grid: Shape) -> int:
     """Numbers that the backward pass keeps of one state, about (measured, with some room)."""
     voxels = grid[0] * grid[1] * grid[2]
     levels = sum(width / 8 ** max(level - 1, 0) for level, width in enumerate(network.widths))

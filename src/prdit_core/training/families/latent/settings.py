@@ -7,12 +7,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from prdit_core.config import TrainingConfig
-from prdit_core.models.latent.config import AutoencoderConfig
+from prdit_core.models.latent.config import AutoencoderConfig, LabelHint
 
 AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-4x"]
 FlowModel = Literal["paper", "small", "demo"]
 Flows = Literal["both", "inter", "u-net"]
 FlowLoss = Literal["l1", "l2"]
+ControlVariant = Literal["encoder", "dual"]
 
 AUTOENCODERS: dict[AutoencoderModel, AutoencoderConfig] = {
     "paper-4x": AutoencoderConfig(ratio=4),
@@ -106,6 +107,33 @@ class FlowTraining(TrainingConfig):
     flows: Flows = "both"
     """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
     the U-Net in it. [both]"""
+    unnamed: float = Field(default=0.1, ge=0, lt=1)
+    """Share of volumes that are shown without their class, so that generation can be guided."""
+    loss: FlowLoss = "l1"
+    """Of the noise: l1 (the release) or l2 (the paper)."""
+
+
+class ControlTraining(TrainingConfig):
+    """Settings of one training run of a ControlNet on a BiFlowNet that stays as it is (spec 6)."""
+
+    stage: Literal["control"] = "control"
+    """control: what makes a model in latents obey label maps; the model itself, --from, stays."""
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Optimiser steps. [50000; the paper says none]"""
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate. [1e-4; the paper says none]"""
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the averaged weights, each time they move."""
+    ema_every: int = Field(default=10, ge=1, le=100_000)
+    """Steps from one move of the averaged weights to the next."""
+    ema_from: int = Field(default=2000, ge=0, le=100_000_000)
+    """Step from which they are averaged; until then they are copies."""
+    variant: ControlVariant = "encoder"
+    """encoder: a copy of the U-Net's way down; dual: also one of the intra-patch flow's blocks in.
+    [encoder]"""
+    hint: LabelHint = "share"
+    """What a voxel of the latents sees of the labels in it: share, how much of it each fills, or
+    nearest, that of its middle. [share]"""
     unnamed: float = Field(default=0.1, ge=0, lt=1)
     """Share of volumes that are shown without their class, so that generation can be guided."""
     loss: FlowLoss = "l1"
