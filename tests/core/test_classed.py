@@ -130,6 +130,11 @@ def test_what_names_no_classes_is_refused_in_one_line(file, tmp_path, content, m
     assert "\n" not in str(error.value)
 
 
+def test_a_file_of_classes_that_is_not_there_is_not_taken_for_a_folder(tmp_path):
+    with pytest.raises(InputRejected, match=r"classes.json.* cannot be read: No such file"):
+        open_data(tmp_path / "classes.json")
+
+
 def test_the_same_volume_in_two_sets_is_refused(file, tmp_path):
     prepared(tmp_path / "copy", 8, 0)
     with pytest.raises(InputRejected, match="chest-8 and copy hold the same case-0"):
