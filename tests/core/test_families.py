@@ -16,8 +16,9 @@ from trainings import closed_after, content, flip, resumed, unlike
 
 import prdit_core
 from prdit_core.checkpoints.catalog import newest
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import Header, read_header, save_checkpoint
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.config import NetworkConfig, SamplingConfig, TrainingConfig
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import CheckpointError, UsageError

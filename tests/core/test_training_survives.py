@@ -78,7 +78,8 @@ SAVES = {
     "imports": """
 import itertools
 from pathlib import Path
-from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint, save_tensors
+from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
+from prdit_core.models.tensor_files import save_tensors
 model, checkpoints = map(Path, sys.argv[1:])
 header = read_header(model)
 weights = read_weights(model, header)

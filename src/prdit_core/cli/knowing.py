@@ -18,7 +18,7 @@ from prdit_core.prdit_config import Norm
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
     from prdit_core.geometry import Geometry
@@ -172,7 +172,7 @@ def devices(json: Json = False) -> None:
 
 def _holds_checkpoint(path: Path) -> bool:
     from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS
-    from prdit_core.checkpoints.store import HEADER
+    from prdit_core.checkpoints.header import HEADER
 
     return (path / HEADER).is_file() or (path / RUN_CHECKPOINTS).is_dir()
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.runs.folder import RunFolder
     from prdit_core.training.contracts import Player
     from prdit_core.training.loop import Trainer

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prdit_core.checkpoints.catalog import codec_of, filled, find, newest, steered
 from prdit_core.checkpoints.controls import controlled
-from prdit_core.checkpoints.store import Header, read_codec, read_header, read_weights
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import read_codec, read_header, read_weights
 from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
