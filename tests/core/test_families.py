@@ -31,7 +31,7 @@ from prdit_core.runs.plot import plot_run
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.stages import STAGES
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,7 +28,7 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.verbs.generate import generate
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train
 
 

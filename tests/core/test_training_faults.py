@@ -61,7 +61,7 @@ from prdit_core.training import recorder
 from prdit_core.training.checkpointing import MOMENTS, RAW
 from prdit_core.training.events import Saved, Started, TrainStep, Validated
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.listing import state_of
 from prdit_core.runs.status import read_status
 from prdit_core.training.events import Previewed, Saved, Started, TrainStep, Validated
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
