@@ -20,7 +20,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.planes import show_planes
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prdit.network import PRDiT

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from prdit_core.cli.app import app
 from prdit_core.data.io import read_volume, write_labels, write_volume
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]

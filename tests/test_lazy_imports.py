@@ -160,10 +160,10 @@ def test_other_names_do_not() -> None:
 @pytest.mark.slow
 def test_verbs_stay_functions_once_their_modules_were_imported() -> None:
     """Importing a module sets it as attribute of its package, where it could hide a lazy name."""
-    verbs = ["decompose", "generate", "preprocess", "simulate", "train"]
+    verbs = ["decompose", "generate", "phantoms", "preprocess", "simulate", "train"]
     modules = "".join(f"import prdit_core.verbs.{verb} as _\n" for verb in verbs)
     kinds = "".join(f"print(type(prdit_core.{verb}).__name__)\n" for verb in verbs * 2)
-    assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 10
+    assert run(f"{modules}import prdit_core\n{kinds}").split() == ["function"] * 12
 
 
 def test_generate_steps_takes_what_the_public_face_promises() -> None:

@@ -226,7 +226,7 @@ def _warm_up() -> None:
 
 def _prepared(prior: Prior, request: Request) -> PreparedWalk:
     from prdit_core.machine import default_threads
-    from prdit_core.verbs.generate import previewer
+    from prdit_core.verbs.step_volume import previewer
 
     edge = prior.geometry.shape[0]
     return PreparedWalk(request, previewer(prior), edge, prior.digest, default_threads())
@@ -266,7 +266,7 @@ def _made(
     walk: Iterator[SampleStep], prior: Prior, watch: Watch, volume: int, request: Request
 ) -> Generator[Progress, None, Done]:
     """One volume of a series, recorded step by step."""
-    from prdit_core.verbs.generate import step_preview, step_volume
+    from prdit_core.verbs.step_volume import step_preview, step_volume
 
     def result(make: Callable[..., Volume], step: SampleStep) -> Volume:
         return make(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_prdit.paces import Setting
 from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+from prdit_core.checkpoints.header import HEADER, WEIGHTS, Header
+from prdit_core.checkpoints.store import read_header
 from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.machine import default_threads

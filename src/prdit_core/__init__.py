@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
     from prdit_core.verbs.paint import paint
-    from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.phantoms import phantoms
+    from prdit_core.verbs.preprocess import preprocess
     from prdit_core.verbs.reconstruct import reconstruct, reconstruct_steps
     from prdit_core.verbs.regenerate import regenerate
     from prdit_core.verbs.report import write_report
@@ -101,7 +102,7 @@ _HOMES = {
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
     "paint": "verbs.paint",
-    "phantoms": "verbs.preprocess",
+    "phantoms": "verbs.phantoms",
     "preprocess": "verbs.preprocess",
     "read_calibration": "inverse.calibration",
     "read_evaluation": "metrics.evaluation",

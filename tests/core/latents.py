@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prdit_core.checkpoints.controls import save_control
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.classes import VolumeClass
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity

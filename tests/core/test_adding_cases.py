@@ -21,13 +21,8 @@ from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.presets import PRESETS
 from prdit_core.errors import OutputError, UsageError
-from prdit_core.verbs.preprocess import (
-    CasePrepared,
-    CaseSkipped,
-    phantoms,
-    preprocess,
-    preprocess_steps,
-)
+from prdit_core.verbs.phantoms import phantoms
+from prdit_core.verbs.preprocess import CasePrepared, CaseSkipped, preprocess, preprocess_steps
 from prdit_core.verbs.remove_cases import remove_cases
 from prdit_core.volume import Volume
 

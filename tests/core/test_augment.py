@@ -23,7 +23,7 @@ from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.intensity import ARBITRARY
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.verbs.augment import augment_steps
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:

@@ -91,7 +91,7 @@ def test_a_walk_with_branches_is_what_its_recorded_steps_lead_to(tmp_path: Path)
 
 
 def test_a_record_names_branches_and_whether_it_is_an_estimate(tmp_path: Path) -> None:
-    from prdit_core.verbs.generate import step_volume
+    from prdit_core.verbs.step_volume import step_volume
 
     prior, way = load(tiny_checkpoint(tmp_path / "tiny")), SamplingConfig(steps=4)
     branches = [Branch(2, 8)]

@@ -13,8 +13,9 @@ from toys import TINY, tiny_checkpoint
 
 import prdit_core
 from prdit_core.checkpoints.catalog import CATALOGUE, find
+from prdit_core.checkpoints.header import HEADER, WEIGHTS
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, read_header
+from prdit_core.checkpoints.store import read_header
 from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import sha256_of
 

@@ -59,7 +59,7 @@ from prdit_core.training.families.latent.players import (
 )
 from prdit_core.training.families.latent.settings import AutoencoderTraining, JointTraining
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,8 @@ from typer.testing import CliRunner, Result
 
 import prdit_core
 from prdit_core.checkpoints.catalog import find
-from prdit_core.checkpoints.store import WEIGHTS, read_header, save_checkpoint
+from prdit_core.checkpoints.header import WEIGHTS
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.runs.metrics import read_lines

@@ -44,7 +44,7 @@ from prdit_core.training.families.latent.settings import ControlTraining
 from prdit_core.training.settings import resolve
 from prdit_core.training.volumes import trained_on
 from prdit_core.verbs.latents import latents
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.settings import resolve
 from prdit_core.verbs.latents import latents
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train
 
 if TYPE_CHECKING:

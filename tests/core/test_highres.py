@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from toys import TINY, tiny_checkpoint
 
 import prdit_core
+from prdit_core.checkpoints.header import HEADER, Header
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import HEADER, Header, read_header
+from prdit_core.checkpoints.store import read_header
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.families import parameter_count
 from prdit_core.models.prdit.highres_refiner import (

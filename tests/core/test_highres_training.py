@@ -47,7 +47,7 @@ from prdit_core.training.families.prdit.recipe import task_of
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.loop import Trainer
 from prdit_core.training.rate import Rate
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from test_command import run
 from toys import TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
-from prdit_core.checkpoints.store import Header
+from prdit_core.checkpoints.header import Header
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
 from prdit_core.geometry import Geometry, cubic, shape_of

@@ -52,7 +52,7 @@ from prdit_core.training.families.latent.settings import FlowTraining
 from prdit_core.training.rate import Rate
 from prdit_core.training.volumes import ClassedVolumes, held_out, trained_on
 from prdit_core.verbs.latents import latents, latents_steps
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from prdit_core.errors import InputRejected, UsageError
 from prdit_core.evaluation.sets import open_sets
 from prdit_core.intensity import ARBITRARY, HU
 from prdit_core.verbs.export import export_dicom
-from prdit_core.verbs.preprocess import phantoms, preprocess
+from prdit_core.verbs.phantoms import phantoms
+from prdit_core.verbs.preprocess import preprocess
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:

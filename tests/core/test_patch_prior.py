@@ -44,7 +44,7 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import VPLinearSchedule
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.families.patch import PatchRecipe, TileError
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.reconstruct import problem_of, reconstruct
 from prdit_core.verbs.simulate import simulate
 from prdit_core.volume import Volume, axial_affine

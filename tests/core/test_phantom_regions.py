@@ -13,7 +13,7 @@ from prdit_core.data.phantoms import REGIONS, Phantom, make_phantom
 from prdit_core.data.presets import PRESETS
 from prdit_core.errors import UsageError
 from prdit_core.metrics.tissues import tissue_shares
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -31,13 +31,12 @@ from prdit_core.errors import (
     PartialFailure,
     UsageError,
 )
+from prdit_core.verbs.phantoms import phantom_steps, phantoms
 from prdit_core.verbs.preprocess import (
     CasePrepared,
     CaseRejected,
     CaseSkipped,
     DataSetWritten,
-    phantom_steps,
-    phantoms,
     preprocess,
     preprocess_steps,
 )

@@ -17,7 +17,7 @@ from prdit_core.data.phantoms import make_phantom
 from prdit_core.data.presets import PRESETS
 from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.regenerate import forget
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ from trainings import (
 from typer.testing import CliRunner
 
 from prdit_core.checkpoints.catalog import saved
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, load_tensors, read_header
+from prdit_core.checkpoints.header import HEADER, WEIGHTS
+from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import VOLUMES, case_path, read_manifest, write_manifest
 from prdit_core.errors import (
@@ -53,13 +54,14 @@ from prdit_core.errors import (
 )
 from prdit_core.files import sha256_of
 from prdit_core.models.prdit.zoo import model_config
+from prdit_core.models.tensor_files import load_tensors
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import read_status
 from prdit_core.training import recorder
 from prdit_core.training.checkpointing import MOMENTS, RAW
 from prdit_core.training.events import Saved, Started, TrainStep, Validated
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:

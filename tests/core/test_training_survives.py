@@ -44,7 +44,7 @@ from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.listing import state_of
 from prdit_core.runs.status import read_status
 from prdit_core.training.events import Previewed, Saved, Started, TrainStep, Validated
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ SAVES = {
     "imports": """
 import itertools
 from pathlib import Path
-from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint, save_tensors
+from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
+from prdit_core.models.tensor_files import save_tensors
 model, checkpoints = map(Path, sys.argv[1:])
 header = read_header(model)
 weights = read_weights(model, header)

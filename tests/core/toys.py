@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.contracts import Prediction

@@ -28,7 +28,7 @@ from prdit_core.files import write_json
 from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import Status, write_status
-from prdit_core.verbs.preprocess import phantom_steps
+from prdit_core.verbs.phantoms import phantom_steps
 from prdit_core.verbs.report import CONTENT, PAGE
 
 if TYPE_CHECKING:

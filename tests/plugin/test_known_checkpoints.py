@@ -8,7 +8,8 @@ import torch
 import toy_family
 
 from napari_prdit.known_checkpoints import described, known, makes, resolutions
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.families import FAMILIES

@@ -36,7 +36,7 @@ from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.runs.status import Status, write_status
-from prdit_core.verbs.preprocess import phantom_steps
+from prdit_core.verbs.phantoms import phantom_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

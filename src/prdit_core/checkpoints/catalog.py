@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from prdit_core.checkpoints.store import (
-    HEADER,
-    read_codec,
-    read_control,
-    read_header,
-    read_weights,
-)
+from prdit_core.checkpoints.header import HEADER
+from prdit_core.checkpoints.store import read_codec, read_control, read_header, read_weights
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
 from prdit_core.models.families import family_of
@@ -20,7 +15,7 @@ from prdit_core.models.families import family_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.codec import Codec
     from prdit_core.models.contracts import Network

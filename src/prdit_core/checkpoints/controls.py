@@ -5,12 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.checkpoints.store import (
-    CONTROL_WEIGHTS,
-    ControlPart,
-    read_header,
-    write_checkpoint,
-)
+from prdit_core.checkpoints.header import CONTROL_WEIGHTS, ControlPart
+from prdit_core.checkpoints.store import read_header, write_checkpoint
 from prdit_core.errors import CheckpointError
 from prdit_core.files import sha256_of, shown
 from prdit_core.models.tensor_files import save_tensors
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
 
 

@@ -16,7 +16,8 @@ from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
-from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.importing import import_
+from prdit_core.cli.knowing import devices, info
 from prdit_core.cli.latents import latents
 from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases

@@ -70,8 +70,9 @@ def augment(
     from prdit_core.data.sources import refuse_overlap
     from prdit_core.machine import choose_device, use_threads
     from prdit_core.verbs.augment import augment_steps
-    from prdit_core.verbs.generate import generate_steps, step_volume
+    from prdit_core.verbs.generate import generate_steps
     from prdit_core.verbs.paint import painter, painting_of
+    from prdit_core.verbs.step_volume import step_volume
 
     refuse_overlap([labels], out)
     deformation = Deformation(reach, nodes, sizes)

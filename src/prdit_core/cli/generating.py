@@ -103,7 +103,8 @@ def generate(
     from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.provenance import SYNTHETIC
-    from prdit_core.verbs.generate import generate_steps, step_volume
+    from prdit_core.verbs.generate import generate_steps
+    from prdit_core.verbs.step_volume import step_volume
 
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)

@@ -116,7 +116,7 @@ def phantoms(
     json: Json = False,
 ) -> None:
     """Make procedural phantoms of a region with labels: a data set free of patients."""
-    from prdit_core.verbs.preprocess import phantom_steps
+    from prdit_core.verbs.phantoms import phantom_steps
 
     events = phantom_steps(
         count,

@@ -21,6 +21,7 @@ from prdit_core.checkpoints.store import (
 )
 from prdit_core.errors import CheckpointError
 from prdit_core.files import shown, sync
+from prdit_core.models.families import expected_shapes
 from prdit_core.models.tensor_files import load_tensors, save_tensors
 from prdit_core.training.engine import by_first
 
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.runs.folder import RunFolder
     from prdit_core.training.contracts import Player
     from prdit_core.training.loop import Trainer
+    from prdit_core.training.settings import Settings
 
 RAW, MOMENTS = "raw.safetensors", "optimizer.safetensors"
 KEPT = 2
@@ -87,6 +89,18 @@ def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     trainer.restore(load_tensors(path / RAW), averaged, load_tensors(path / MOMENTS))
     iteration = int(header.record["iteration"])
     return iteration, (*notes, f"resumed from iteration {iteration}")
+
+
+def begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
+    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
+    taken = settings.plan.begun
+    if start is None or taken is None:
+        return None
+    header = read_header(start)
+    weights = read_weights(start, header)
+    if taken.model == header.model:
+        return weights
+    return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
 def go_on(players: Sequence[Player], start: Path) -> None:

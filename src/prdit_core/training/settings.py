@@ -25,7 +25,7 @@ from prdit_core.training.stages import stage_of
 from prdit_core.training.volumes import leading
 
 if TYPE_CHECKING:
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import TrainingConfig
     from prdit_core.intensity import Intensity
     from prdit_core.training.contracts import Plan, Recipe

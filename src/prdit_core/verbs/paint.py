@@ -13,7 +13,8 @@ from prdit_core.data.label_maps import SOURCE
 from prdit_core.data.resampling import image_of
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
-from prdit_core.verbs.generate import generate_steps, step_volume
+from prdit_core.verbs.generate import generate_steps
+from prdit_core.verbs.step_volume import step_volume
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from prdit_core.inverse.problem import (
 from prdit_core.machine import choose_device
 from prdit_core.provenance import UNITS
 from prdit_core.sampling.sampler import SAMPLERS
-from prdit_core.verbs.generate import generate_steps, step_stamp
+from prdit_core.verbs.generate import generate_steps
+from prdit_core.verbs.step_volume import step_stamp
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from prdit_core.errors import UsageError
 from prdit_core.geometry import by
 from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.provenance import SYNTHETIC
-from prdit_core.verbs.generate import step_volume
 from prdit_core.verbs.reconstruct import WALK, reconstruct_steps
 from prdit_core.verbs.simulate import simulate
+from prdit_core.verbs.step_volume import step_volume
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from prdit_core.checkpoints.catalog import codec_of, filled, find, newest, steered
-from prdit_core.checkpoints.controls import controlled
-from prdit_core.checkpoints.store import Header, read_codec, read_header, read_weights
+from prdit_core.checkpoints.catalog import find, newest
+from prdit_core.checkpoints.store import read_header
 from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
-from prdit_core.models.codec import Identity
-from prdit_core.models.families import expected_shapes, family_of
-from prdit_core.models.prior import Prior
+from prdit_core.models.families import family_of
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batches
-from prdit_core.training.checkpointing import go_on, restore, save
+from prdit_core.training.checkpointing import begun, go_on, restore, save
 from prdit_core.training.claim import Begin, begin_history, changes_so_far, claimed
 from prdit_core.training.engine import by_first, launch
 from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
+from prdit_core.training.learnt import Learnt
 from prdit_core.training.loop import Trainer, run_loop
 from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
@@ -38,9 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-    from torch import Tensor, nn
-
-    from prdit_core.config import NetworkConfig, TrainingConfig
+    from prdit_core.config import TrainingConfig
     from prdit_core.training.volumes import AnyData
 
 
@@ -75,7 +70,7 @@ def train_steps(
     resolved = settings.config
     _check_memory(settings, data)
     use_threads(resolved.threads)
-    task = settings.recipe.task(resolved, settings.plan, _begun(start, settings))
+    task = settings.recipe.task(resolved, settings.plan, begun(start, settings))
     if settings.plan.begun is not None and start is not None:
         go_on(task.players, start)
     data.verify()
@@ -89,7 +84,8 @@ def train_steps(
             decay=resolved.ema_decay,
             micro_batch=settings.micro_batch,
         )
-        run = _Run(settings, data, trainer, RunFolder(resolved.run))
+        learnt = Learnt(settings, data, trainer)
+        run = _Run(settings, data, trainer, RunFolder(resolved.run), learnt)
         yield from run.recorded(begin, changed, stop_requested)
 
 
@@ -97,21 +93,6 @@ def train(config: TrainingConfig, begin: Begin = "new") -> Path:
     """Train to the end and return the newest checkpoint folder; see `train_steps`."""
     deque(train_steps(config, begin), maxlen=0)
     return newest(config.run)
-
-
-class _Fitted(NamedTuple):
-    """Averaged weights of an iteration with what follows from the volumes, and its record."""
-
-    iteration: int
-    module: nn.Module
-    record: dict[str, Any]
-
-
-class _Decoder(NamedTuple):
-    """A codec beside the network that is trained."""
-
-    config: NetworkConfig
-    weights: dict[str, Tensor]
 
 
 @dataclass
@@ -122,7 +103,7 @@ class _Run:
     data: AnyData
     trainer: Trainer
     folder: RunFolder
-    _latest: _Fitted | None = None
+    learnt: Learnt
 
     def recorded(
         self, begin: Begin, changed: list[str], stop_requested: Callable[[], bool]
@@ -214,7 +195,7 @@ class _Run:
 
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
-        judge = self.trainer.task.judge(self._averaged())
+        judge = self.trainer.task.judge(self.learnt.averaged())
         judged = held_out(self.data, self.settings.intensity)
         seed, levels = self.settings.config.seed, self.trainer.task.levels
         return by_first(
@@ -224,11 +205,11 @@ class _Run:
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
-        module = self._fitted(iteration).module
+        module = self.learnt.fitted(iteration).module
         source = held_out if self.data.validation else trained_on
         example = source(self.data, self.settings.intensity)
         caption = "held-out volume" if self.data.validation else "training volume"
-        if self._decoder is not None:
+        if self.learnt.decoder is not None:
             caption += ", decoded from its latents"
         name = f"stage {self.settings.config.stage}, iteration {iteration}"
         path = self.folder.previews / f"iteration-{iteration:08d}.png"
@@ -241,7 +222,7 @@ class _Run:
                 return preview_codec(
                     codec, example.read(0), first, caption, device=device, name=name, path=path
                 )
-            prior, seed = self._prior(module, name), self.settings.config.seed
+            prior, seed = self.learnt.prior(module, name), self.settings.config.seed
             if prior.classes:
                 named = prior.classes[example.labels[0]]
                 prior = prior.of_class(named).at_shape(example.shapes[0])
@@ -254,7 +235,7 @@ class _Run:
 
     def save(self, iteration: int, validated: Validated | None) -> Path:
         """Write a checkpoint that says how it came about."""
-        averaged, fitted = self._written(iteration)
+        averaged, fitted = self.learnt.written(iteration)
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
@@ -264,8 +245,8 @@ class _Run:
             "validation_loss": None if validated is None else validated.losses["total"],
             **fitted,
         }
-        base, header = self.settings.plan.base, self._header(record)
-        decoder = None if self._decoder is None else self._decoder.weights
+        base, header = self.settings.plan.base, self.learnt.header(record)
+        decoder = None if self.learnt.decoder is None else self.learnt.decoder.weights
         return save(self.folder, self.trainer, header, averaged, decoder, base)
 
     def _batches(self) -> Batches:
@@ -277,91 +258,6 @@ class _Run:
 
     def _stop_file(self) -> bool:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
-
-    def _header(self, record: dict[str, Any]) -> Header:
-        plan = self.settings.plan
-        if plan.base is not None:
-            return controlled(read_header(plan.base), plan.network, record)
-        return Header(
-            model=plan.network,
-            schedule=plan.schedule,
-            intensity=self.settings.intensity,
-            geometry=leading(self.data).geometry,
-            codec=None if self._decoder is None else self._decoder.config,
-            record=record,
-        )
-
-    @cached_property
-    def _decoder(self) -> _Decoder | None:
-        """The codec that comes with the network."""
-        plan = self.settings.plan
-        if plan.base is not None:
-            header = read_header(plan.base)
-            weights = read_codec(plan.base, header)
-            assert header.codec is not None and weights is not None  # its base lives in latents
-            return _Decoder(header.codec, weights)
-        if plan.codec is None:
-            return None
-        header = read_header(plan.codec)
-        return _Decoder(header.model, read_weights(plan.codec, header))
-
-    def _averaged(self) -> nn.Module:
-        """A copy of the network with the averaged weights, where the training computes."""
-        network = self.settings.plan.network
-        module = family_of(network).build(network)
-        module.load_state_dict(self.trainer.averaged())
-        return module.to(self.trainer.fabric.device).eval()
-
-    def _fitted(self, iteration: int) -> _Fitted:
-        """The same with what follows from the volumes: for picture and checkpoint once."""
-        fit = self.trainer.task.fit
-        if fit is None:
-            return _Fitted(iteration, self._averaged(), {})
-        if self._latest is None or self._latest.iteration != iteration:
-            module = self._averaged()
-            record = fit(module, trained_on(self.data, self.settings.intensity))
-            self._latest = _Fitted(iteration, module, record)
-        return self._latest
-
-    def _written(self, iteration: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights that a checkpoint holds, and what to record of them."""
-        if self.trainer.task.fit is None:
-            return self.trainer.averaged(), {}
-        fitted = self._fitted(iteration)
-        return fitted.module.state_dict(), fitted.record
-
-    def _prior(self, module: nn.Module, name: str) -> Prior:
-        header, base = self._header({}), self.settings.plan.base
-        face = family_of(header.model).face
-        assert face is not None  # else it is a codec
-        device = str(self.trainer.fabric.device)
-        decoder = None if self._decoder is None else self._decoder.weights
-        if base is None:
-            network = face(module)
-        else:
-            below = filled(header.model, read_weights(base, read_header(base))).to(device)
-            network = steered(face(below), module)
-        return Prior(
-            network=network,
-            codec=Identity() if decoder is None else codec_of(header, decoder, device),
-            schedule=header.schedule,
-            intensity=header.intensity,
-            geometry=header.geometry,
-            name=name,
-            digest="",
-        )
-
-
-def _begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
-    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
-    taken = settings.plan.begun
-    if start is None or taken is None:
-        return None
-    header = read_header(start)
-    weights = read_weights(start, header)
-    if taken.model == header.model:
-        return weights
-    return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
 def _check_memory(settings: Settings, data: AnyData) -> None:

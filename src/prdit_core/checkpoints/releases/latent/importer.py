@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.releases.latent.axes import turned_autoencoder, turned_biflownet
 from prdit_core.checkpoints.releases.latent.known import Unseen, released_classes
 from prdit_core.checkpoints.releases.latent.names import autoencoder_state, biflownet_state
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown
 from prdit_core.models.families import expected_shapes, family_of

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig, TrainingConfig
     from prdit_core.models.contracts import Shape
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.data.datasets import PreparedData
     from prdit_core.prdit_config import StageName, TrainConfig
     from prdit_core.training.families.prdit.stages import PRDiTStage
