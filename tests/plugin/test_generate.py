@@ -17,10 +17,10 @@ from qtpy.QtGui import QDropEvent, QGuiApplication
 from toys import tiny_checkpoint
 from typer.testing import CliRunner
 
-from napari_prdit.generation import preset_words
 from napari_prdit.known_checkpoints import CHEST_PRESETS, network_of, setting
 from napari_prdit.paces import known_paces, remember_paces
 from napari_prdit.preview import MEAN
+from napari_prdit.request import preset_words
 from napari_prdit.saving import FORMATS
 from napari_prdit.session import open_session, save_session
 from napari_prdit.widgets.generate import GenerateDock
@@ -683,12 +683,12 @@ def test_a_model_is_measured_once_and_beside_the_window(
     qtbot: QtBot, dock: GenerateDock, chain: Path
 ) -> None:
     dock.choose_checkpoint(str(chain))
-    with qtbot.waitSignal(dock.paces.measured, timeout=PATIENCE_MS):
-        dock.paces.measure(str(chain), "cpu")
-    found = dock.paces.known(str(chain), "cpu")
+    with qtbot.waitSignal(dock.settings.paces.measured, timeout=PATIENCE_MS):
+        dock.settings.paces.measure(str(chain), "cpu")
+    found = dock.settings.paces.known(str(chain), "cpu")
     assert found.keys() == {8, 16} and all(seconds > 0 for seconds in found.values())
-    dock.paces.measure(str(chain), "cpu")
-    assert not dock.paces._child.running
+    dock.settings.paces.measure(str(chain), "cpu")
+    assert not dock.settings.paces._child.running
 
 
 def test_a_damaged_memory_of_times_is_none(

@@ -17,7 +17,6 @@ from napari_prdit.generation import (
     Done,
     PreparedWalk,
     Progress,
-    Request,
     Watch,
     branch_work,
     generate_work,
@@ -34,13 +33,11 @@ from napari_prdit.saving import save_work
 from napari_prdit.widgets.contact_sheet import ContactSheet
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.ending import ResultButtons
-from napari_prdit.widgets.generation_forms import ModelForm
-from napari_prdit.widgets.pace_watch import PaceWatch
+from napari_prdit.widgets.generation_settings import GenerationSettings
 from napari_prdit.widgets.parts import scrolled
 from napari_prdit.widgets.run_controls import RunControls
 from napari_prdit.widgets.saver import Saver
 from napari_prdit.widgets.time_travel import TimeTravel
-from napari_prdit.widgets.walk_form import WalkForm
 from napari_prdit.widgets.working_dock import WorkingDock
 from prdit_core.runs.status import duration
 from prdit_core.series import Summary
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent
 
     from napari_prdit.jobs import Control
+    from napari_prdit.request import Request
     from prdit_core import Volume
 
 MEASURE_AFTER_MS = 1500  # the window has been painted then
@@ -73,7 +71,6 @@ class GenerateDock(WorkingDock):
         self.job.yielded.connect(self._hear)
         self.job.ended.connect(self._ended)
         self.refresher = Refresher(self._tick, preferences().preview_rate, self)
-        self.paces = PaceWatch(self)
         self.run: LastRun | None = None
         self._activity = Activity()
         self._keyed: Layer | None = None
@@ -91,9 +88,7 @@ class GenerateDock(WorkingDock):
 
     def request(self) -> Request:
         """What the controls say."""
-        return self.walk.request(
-            self.model.checkpoint.text, self.model.size_choice.edge, self.model.label
-        )
+        return self.settings.request()
 
     def generate(self) -> None:
         """Start; a second call while it works does nothing."""
@@ -127,7 +122,7 @@ class GenerateDock(WorkingDock):
     def shut_down(self) -> None:
         """End work and timers, and forget what was recorded."""
         self.refresher.stop()
-        self.paces.stop()
+        self.settings.shut_down()
         self._bind_keys(None)
         self.job.abandon()
         self.saving.abandon()
@@ -140,7 +135,7 @@ class GenerateDock(WorkingDock):
     def _start(self, work: Callable[[Watch], Generator[Any]]) -> None:
         if self.job.running:
             return
-        self.paces.stop()
+        self.settings.paces.stop()
         self.frames.take()
         self._failed = self._began = False
         self._asked_at = time.monotonic()
@@ -195,6 +190,7 @@ class GenerateDock(WorkingDock):
                 self.recording.forget_from(0)
         elif self.run is not None and last is not None:
             self._bind_keys(self.live.finish(last))
+            self.condition.lay_on_top()
             self.message.say(self.run.ending(duration(time.monotonic() - self._asked_at)))
         self._show_running(False)
         self._show_recording()
@@ -229,6 +225,7 @@ class GenerateDock(WorkingDock):
         frame = self.frames.take()
         if frame is not None:
             self.live.show(frame)
+            self.condition.lay_on_top()
             self._bind_keys(self.live.layer)
 
     def _show_progress(self, event: Progress) -> None:
@@ -296,17 +293,14 @@ class GenerateDock(WorkingDock):
     def _measure(self) -> None:
         """Find out how long volumes of this model take here, while nothing else is done."""
         if self.isVisible() and not self.job.running:
-            self.paces.measure(self.model.checkpoint.text, self.walk.device.currentText())
+            self.settings.measure()
 
     def _show_times(self) -> None:
         if not self.job.running:
-            device = self.walk.device.currentText()
-            known = self.paces.known(self.model.checkpoint.text, device)
-            self.model.show_paces(known, self.walk.config())
+            self.settings.show_times()
 
     def _settings_changed(self) -> None:
         """A fault may be mended by what was changed, and another model takes another time."""
-        self.walk.take_network(self.model.network)
         if self.message.kind == "error":
             self.message.say("")
         self._show_times()
@@ -321,11 +315,12 @@ class GenerateDock(WorkingDock):
         self.saving = Saver(self.message, self)
         self.go, self.pause = self.controls.go, self.controls.pause
         self.one, self.halt = self.controls.one, self.controls.halt
-        self.model, self.walk = ModelForm(), WalkForm()
-        for form in (self.model, self.walk):
-            form.changed.connect(self._settings_changed)
+        self.settings = GenerationSettings(self.viewer, self)
+        self.model, self.walk = self.settings.model, self.settings.walk
+        self.condition = self.settings.condition
+        self.settings.changed.connect(self._settings_changed)
         self.model.refused.connect(self._show_refusal)
-        self.paces.measured.connect(self._show_times)
+        self.settings.measured.connect(self._show_times)
         self.ending = ResultButtons("generate")
         self.ending.save_wanted.connect(self._save)
         self.ending.keep_wanted.connect(self._keep)
@@ -341,7 +336,7 @@ class GenerateDock(WorkingDock):
         below = (self.controls, self.ending, self.sheet, self.travel)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(scrolled(self.model, self.walk, *below))
+        column.addWidget(scrolled(self.model, self.condition, self.walk, *below))
         self._show_running(False)
 
     def _show_refusal(self, why: str) -> None:
@@ -371,7 +366,8 @@ class GenerateDock(WorkingDock):
         assert clipboard is not None  # there is one as soon as there are widgets
         request = self.request() if self.run is None else self.run.prepared.request
         clipboard.setText(request.command())
-        self.message.say("command copied")
+        saved = "" if request.condition is None else f"; {request.condition.saved_first}"
+        self.message.say(f"command copied{saved}")
 
     def _show_running(self, running: bool) -> None:
         self.controls.show_running(running)
