@@ -47,7 +47,7 @@ def dock(qtbot: QtBot, control: Path) -> Iterator[GenerateDock]:
 
 
 def finish(qtbot: QtBot, dock: GenerateDock) -> None:
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not dock.panel.job.running, timeout=PATIENCE_MS)
 
 
 def add_chest(dock: GenerateDock, spacing_mm: float = 20.0, **more: Any) -> Labels:
@@ -87,7 +87,7 @@ def test_labels_work_for_what_the_control_was_trained_on_and_the_dock_says_so(
     add_chest(dock)
     dock.generate()
     finish(qtbot, dock)
-    assert "trained on 16 x 16 x 16 voxels, not on 32 x 32 x 32" in dock.message.text()
+    assert "trained on 16 x 16 x 16 voxels, not on 32 x 32 x 32" in dock.panel.message.text()
     dock.model.class_choice.setCurrentText("head")
     assert "Labels work for chest" in form.note.text()
 
@@ -100,8 +100,8 @@ def test_a_volume_lies_on_the_painted_layer_and_says_what_it_belongs_to(
     dock.walk.seed.setValue(2)
     dock.generate()
     finish(qtbot, dock)
-    layer = dock.live.layer
-    assert layer is not None and dock.message.kind != "error", dock.message.text()
+    layer = dock.panel.live.layer
+    assert layer is not None and dock.panel.message.kind != "error", dock.panel.message.text()
     assert layer.data.shape == labels.data.shape == (32, 32, 32)
     np.testing.assert_allclose(layer.scale, labels.scale)
     np.testing.assert_allclose(layer.translate, labels.translate)
@@ -117,8 +117,8 @@ def test_a_volume_lies_on_the_painted_layer_and_says_what_it_belongs_to(
     words = shlex.split(dock.request().command())
     assert words[words.index("--condition") + 1] == "chest.nii.gz"
     assert words[words.index("--control-scale") + 1] == "0.5"
-    dock.ending.copy.click()
-    assert "save the labels as chest.nii.gz" in dock.message.text()
+    dock.panel.ending.copy.click()
+    assert "save the labels as chest.nii.gz" in dock.panel.message.text()
 
 
 def test_what_was_painted_stays_part_of_time_travel_and_of_other_endings(
@@ -129,18 +129,18 @@ def test_what_was_painted_stays_part_of_time_travel_and_of_other_endings(
     dock.generate()
     finish(qtbot, dock)
     labels.data = np.zeros_like(labels.data)  # too late for this volume
-    dock.travel.back()
-    layer = dock.live.layer
+    dock.panel.travel.back()
+    layer = dock.panel.live.layer
     assert layer is not None and layer.data.shape == (32, 32, 32)
     assert layer.metadata[OURS]["estimate_at_step"] == 2
-    dock.branch(1, 7)
+    dock.panel.branch(1, 7)
     finish(qtbot, dock)
-    assert dock.message.kind != "error" and dock.live.layer is not None
+    assert dock.panel.message.kind != "error" and dock.panel.live.layer is not None
     assert asked.condition is not None
     painting = asked.condition.painting(prdit_core.load(control).of_control())
     branch = prdit_core.Branch(1, 7)
     volume = prdit_core.generate(painting.prior, asked.config, seed=0, branches=[branch])
-    found = dock.live.layer.data
+    found = dock.panel.live.layer.data
     np.testing.assert_allclose(found, painting.on_labels(volume).voxels_hu, atol=0.5)
 
 
@@ -155,8 +155,8 @@ def test_weight_0_makes_the_volume_of_the_base(qtbot: QtBot, dock: GenerateDock)
         assert (dock.request().condition is not None) == layer
         dock.generate()
         finish(qtbot, dock)
-        assert dock.live.layer is not None and dock.message.kind != "error"
-        made.append(np.array(dock.live.layer.data))
+        assert dock.panel.live.layer is not None and dock.panel.message.kind != "error"
+        made.append(np.array(dock.panel.live.layer.data))
     np.testing.assert_array_equal(made[0], made[2])
     assert np.abs(made[1] - made[0]).mean() > 0.1
 
@@ -178,8 +178,8 @@ def test_what_cannot_be_heeded_is_refused_in_one_line(
     dock.condition.layers.choose(dock.viewer.add_labels(labels, name="odd", **fault))
     dock.generate()
     finish(qtbot, dock)
-    assert dock.message.kind == "error" and words in dock.message.text()
-    assert "\n" not in dock.message.text() and dock.live.layer is None
+    assert dock.panel.message.kind == "error" and words in dock.panel.message.text()
+    assert "\n" not in dock.panel.message.text() and dock.panel.live.layer is None
 
 
 def test_flat_and_moving_layers_say_why_they_cannot_be_chosen(dock: GenerateDock) -> None:
@@ -197,7 +197,7 @@ def test_new_labels_lie_where_the_model_makes_volumes_in_its_colours(
 ) -> None:
     dock.generate()  # without labels
     finish(qtbot, dock)
-    volume = dock.live.layer
+    volume = dock.panel.live.layer
     assert volume is not None
     dock.condition.new.click()
     labels = dock.condition.layers.chosen
@@ -210,7 +210,9 @@ def test_new_labels_lie_where_the_model_makes_volumes_in_its_colours(
     np.testing.assert_allclose(labels.get_color(3), palette(NAMES)[2].colour, atol=0.01)
     dock.generate()
     finish(qtbot, dock)
-    assert dock.live.layer is volume and volume.metadata[OURS]["condition"]["layer"] == PAINTED
+    assert (
+        dock.panel.live.layer is volume and volume.metadata[OURS]["condition"]["layer"] == PAINTED
+    )
     condition = volume.metadata[OURS]["condition"]
     assert condition["sha256"] == condition["labels_sha256"]  # one grid
 
