@@ -26,8 +26,8 @@ from memory import print_peak
 import prdit_core
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_codec, read_header, read_weights
-from prdit_core.config import ModelConfig, TrainConfig
 from prdit_core.machine import use_threads
+from prdit_core.prdit_config import ModelConfig, TrainConfig
 from prdit_core.training.batches import Batch
 from prdit_core.training.contracts import Plan
 from prdit_core.training.engine import launch

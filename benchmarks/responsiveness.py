@@ -58,8 +58,8 @@ def measure(size: int, steps: int) -> str:
     dock.walk.device.setCurrentText("cpu")
     dock.walk.steps.setValue(steps)
     pictures, ticks = [], []
-    show = dock.live.show
-    dock.live.show = lambda voxels: (show(voxels), pictures.append(1))[0]
+    show = dock.panel.live.show
+    dock.panel.live.show = lambda voxels: (show(voxels), pictures.append(1))[0]
     app = QApplication.instance()
     last = [0.0]
 
@@ -73,12 +73,13 @@ def measure(size: int, steps: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         dock.choose_checkpoint(str(checkpoint(Path(folder) / "random", size)))
         dock.generate()
-        while dock.progress.value() < 2:  # loading, first layer, first paint are not streaming
+        bar = dock.panel.controls.progress
+        while bar.value() < 2:  # loading, first layer, first paint are not streaming
             app.processEvents()
-        begun, first = time.perf_counter(), dock.progress.value()
+        begun, first = time.perf_counter(), bar.value()
         last[0] = begun
         timer.start(TICK_MS)
-        while dock.job.running:
+        while dock.panel.job.running:
             app.processEvents()
             time.sleep(0.001)
         spent = time.perf_counter() - begun

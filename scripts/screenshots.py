@@ -40,7 +40,7 @@ def generate(viewer: Viewer) -> None:
     dock.model.size_choice.choose(64)
     dock.walk.seed.setValue(3)
     dock.generate()
-    wait(lambda: not dock.job.running)
+    wait(lambda: not dock.panel.job.running)
 
 
 def generate_series(viewer: Viewer) -> None:
@@ -51,8 +51,8 @@ def generate_series(viewer: Viewer) -> None:
     dock.walk.seed.setValue(3)
     dock.walk.count.setValue(3)
     dock.generate()
-    wait(lambda: not dock.job.running)
-    dock.travel.slider.setValue(3)
+    wait(lambda: not dock.panel.job.running)
+    dock.panel.travel.slider.setValue(3)
 
 
 def reconstruct(viewer: Viewer) -> None:

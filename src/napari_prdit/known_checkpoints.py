@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_prdit.paces import Setting
@@ -77,11 +78,50 @@ def makes(name: str, edge: int | None = None, label: str | None = None) -> str:
     Raises as `described`.
     """
     header = read_header(find(name))
-    geometry = _edges(header, label)[edge] if edge is not None else header.finest(label)
+    geometry = _grid_of(header, edge, label)
     edges_mm = geometry.spacing_mm if len(set(geometry.spacing_mm)) > 1 else geometry.spacing_mm[:1]
     spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
     doubt = "" if geometry.exact else " (assumed)"
     return f"{_subject(header, label)}, {by(geometry.shape)} voxels of {spacing} mm{doubt}"
+
+
+@dataclass(frozen=True)
+class LabelControl:
+    """That a checkpoint makes volumes for label maps.
+
+    Attributes
+    ----------
+    names : of the labels 1, 2, ...
+    grid : of the volumes; None: its control was not trained on such
+    trained_on : class and grids that it was, for people
+    """
+
+    names: tuple[str, ...]
+    grid: Geometry | None
+    trained_on: str
+
+
+def label_control(
+    name: str, edge: int | None = None, label: str | None = None
+) -> LabelControl | None:
+    """What a checkpoint makes volumes for besides; None for one without a control by labels.
+
+    Parameters and errors are those of `makes`.
+    """
+    header = read_header(find(name))
+    control = None if header.control is None else header.control.config
+    if control is None or control.image_names or not control.label_names:
+        return None
+    grid = _grid_of(header, edge, label)
+    own = {one.name: one.geometries for one in control.trained_on}
+    return LabelControl(
+        control.label_names,
+        grid if grid in own.get(label or header.classes[0].name, ()) else None,
+        "; ".join(
+            f"{one}, {' or '.join(by(each.shape) for each in grids)} voxels"
+            for one, grids in own.items()
+        ),
+    )
 
 
 def network_of(name: str) -> NetworkConfig:
@@ -91,7 +131,7 @@ def network_of(name: str) -> NetworkConfig:
 
 def setting(name: str, device: str) -> Setting:
     """What the pace of a checkpoint depends on here; raises as `described`."""
-    return Setting(read_header(find(name)).digest, device, default_threads())
+    return Setting(read_header(find(name)).base_digest, device, default_threads())
 
 
 def resolutions(name: str, label: str | None = None) -> dict[int, str]:
@@ -120,6 +160,10 @@ def _edges(header: Header, label: str | None) -> dict[int, Geometry]:
     grids = sorted(header.grids(label), key=lambda grid: len(set(grid.shape)) == 1)
     by_edge = {grid.shape[0]: grid for grid in grids}
     return dict(sorted(by_edge.items(), reverse=True))
+
+
+def _grid_of(header: Header, edge: int | None, label: str | None) -> Geometry:
+    return header.finest(label) if edge is None else _edges(header, label)[edge]
 
 
 def _subject(header: Header, label: str | None) -> str:

@@ -12,9 +12,10 @@ from qtpy.QtCore import QThreadPool
 
 import prdit_core
 from napari_prdit import jobs
-from napari_prdit.generation import Done, Progress, Request, Watch, generate_work
+from napari_prdit.generation import Done, Progress, Watch, generate_work
 from napari_prdit.jobs import Control, Failed, Job, Mailbox
 from napari_prdit.replay import Moment, Recording
+from napari_prdit.request import Request
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def test_the_menu_has_every_dock_under_its_plain_title_and_a_click_opens_it(
     assert list(actions) == WIDGETS
     assert WIDGETS[0] == "Generate CT volume"
     docks = viewer.window.dock_widgets
-    for title, action in actions.items():
+    for title, action in reversed(actions.items()):  # the planes first, which others open
         assert not [name for name in docks if title in name]
         action.trigger()
         (dock,) = [name for name in docks if title in name]

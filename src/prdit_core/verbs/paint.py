@@ -55,17 +55,25 @@ class Painting:
             "model makes around the middle of the label map; there is air",
         )
 
-    def on_labels(self, volume: Volume) -> Volume:
-        """A volume of the prior's grid on that of the labels, interpolated linearly.
+    @property
+    def outside(self) -> float:
+        """What volumes have beyond the prior's grid: the lowest value of the model's window."""
+        return self.prior.intensity.window_hu[0]
 
-        Beyond the prior's grid it has the lowest value of the model's window.
-        """
+    def on_labels(self, volume: Volume) -> Volume:
+        """A volume of the prior's grid on that of the labels; see `on_grid_of`."""
         metadata = {**volume.metadata, **({"notes": list(self.notes)} if self.notes else {})}
-        if _one_grid(self.affine, volume.shape, self.labels):
-            return Volume(volume.voxels_hu, self.labels.affine, metadata)
-        low = self.prior.intensity.window_hu[0]
-        voxels = _resampled(volume.voxels_hu, self.affine, self.labels, sitk.sitkLinear, low)
+        voxels = on_grid_of(self.labels, volume.voxels_hu, self.affine, self.outside)
         return Volume(voxels, self.labels.affine, metadata)
+
+
+def on_grid_of(
+    labels: Volume, voxels: NDArray[Any], affine: NDArray[np.float64], outside: float
+) -> NDArray[Any]:
+    """Voxels of a grid on that of a label map, interpolated linearly; as they are on the same."""
+    if _one_grid(affine, voxels.shape, labels):
+        return voxels
+    return _resampled(voxels, affine, labels, sitk.sitkLinear, outside)
 
 
 def painting_of(prior: Prior, labels: Volume, scale: float = 1.0) -> Painting:
