@@ -398,6 +398,21 @@ def test_the_bundled_model_makes_a_chest(tmp_path: Path) -> None:
     assert 0.02 < (hu > 130).mean() < 0.25
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("label", "parts"), [("legs", 2), ("head", 1)])
+def test_the_bundled_latent_model_makes_the_class_asked_for(
+    tmp_path: Path, label: str, parts: int
+) -> None:
+    """Through the middle slice of legs go two parts, through that of a head one."""
+    words = ("--checkpoint", "demo-latent", "--class", label, "--seed", 0)
+    run("generate", *words, "--out", tmp_path / "v.nii")
+    hu = np.asarray(prdit_core.read_volume(tmp_path / "v.nii").voxels_hu)
+    body = sitk.GetImageFromArray((hu[32] > -300).astype(np.uint8))
+    sizes = np.bincount(sitk.GetArrayFromImage(sitk.ConnectedComponent(body)).ravel())[1:]
+    assert (sizes > 100).sum() == parts
+    assert np.median(hu[:, :4, [0, 1, -2, -1]]) < -800
+
+
 def test_bundled_files_stay_small() -> None:
     from prdit_core.checkpoints.catalog import BUNDLED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from latents import tiny_codec
+from latents import tiny_codec, tiny_control, tiny_latent
 from scans import chest
 from test_runs import begun, metric
 from typer.main import get_command
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
 from prdit_core.data.io import write_volume
+from prdit_core.data.phantoms import LABELS
 from prdit_core.runs.metrics import append_line
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ COMMANDS = {
     "latents": ("x", "latents --data DATA --codec CODEC --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
     "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
+    "augment": ("x", "augment --labels DATA --checkpoint CONTROL --count 1 --out OUT"),
     "train-encoder": ("x", "train-encoder --out OUT"),
     "import": ("x", "import OUT/x --norm layer --size 32 --out OUT"),
     "runs plot": ("a.png", "runs plot RUN --out OUT/a.png"),
@@ -45,7 +47,7 @@ COMMANDS = {
 def run(text: str, tmp_path: Path) -> tuple[int, str]:
     words = text
     places = {"OUT": "out", "SCAN": "scan.nii", "DATA": "data", "RUN": "run", "M.npz": "m.npz"}
-    places["CODEC"] = "codec"
+    places |= {"CODEC": "codec", "CONTROL": "control"}
     for name, place in places.items():
         words = words.replace(name, str(tmp_path / place))
     result = CliRunner().invoke(app, words.split())
@@ -60,6 +62,9 @@ def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
         run("phantoms --count 2 --size 16 --out DATA", tmp_path)
     if " CODEC" in command:
         tiny_codec(tmp_path / "codec")
+    if " CONTROL" in command:
+        labels = tuple(name for name, number in LABELS.items() if number)
+        tiny_control(tmp_path / "control", tiny_latent(tmp_path / "base"), labels)
     if " M.npz" in command:
         run(f"simulate SCAN --out {tmp_path / 'm.npz'}", tmp_path)
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
