@@ -114,8 +114,8 @@ class Target:
 
     def seen(self) -> Seen:
         """What shows a recorded state where the finished volume lies; it keeps no network."""
-        from prdit_core.verbs.step_volume import previewer
         from prdit_core.verbs.paint import on_grid_of
+        from prdit_core.verbs.step_volume import previewer
 
         seen, painting = previewer(self.prior), self.painting
         if painting is None:

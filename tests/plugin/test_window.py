@@ -13,6 +13,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QDialog, QMainWindow, QRadioButton
 
+from napari_prdit.widgets.planes import TITLE
 from prdit_core.data.io import read_volume
 
 if TYPE_CHECKING:
@@ -61,12 +62,25 @@ def test_the_menu_has_every_dock_under_its_plain_title_and_a_click_opens_it(
     assert list(actions) == WIDGETS
     assert WIDGETS[0] == "Generate CT volume"
     docks = viewer.window.dock_widgets
-    for title, action in reversed(actions.items()):  # the planes first, which others open
+    for title, action in reversed(actions.items()):  # the planes first: others open them, too
         assert not [name for name in docks if title in name]
         action.trigger()
         (dock,) = [name for name in docks if title in name]
         qtbot.waitUntil(docks[dock].isVisible)
     assert len(docks) == len(WIDGETS)
+
+
+def test_planes_that_another_dock_opened_are_those_of_the_menu(
+    viewer: Viewer, qtbot: QtBot
+) -> None:
+    menu = submenu(submenu(main_window().menuBar(), "Plugins"), "PRDiT CT synthesis")
+    actions = {action.text(): action for action in menu.actions()}
+    actions["Generate CT volume"].trigger()
+    docks = viewer.window.dock_widgets
+    qtbot.waitUntil(lambda: any(TITLE in name for name in docks))
+    (name,) = [name for name in docks if TITLE in name]
+    actions[TITLE].trigger()  # which hides what is shown
+    assert [name for name in docks if TITLE in name] == [name] and not docks[name].isVisible()
 
 
 def test_the_palette_offers_docks_and_samples_and_nothing_that_needs_a_file(

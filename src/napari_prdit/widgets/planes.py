@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from napari.qt import QtViewer
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
-PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
+TITLE = "Coronal and sagittal planes"
+IN_MENU = f"{TITLE} (PRDiT CT synthesis)"  # where a click finds the dock by its name
 T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _TILTED = (
@@ -257,10 +259,15 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
     window = getattr(model, "window", None)
     if window is None:
         return None
-    place, dock = window.add_plugin_dock_widget(PLUGIN, TITLE)
+    open_docks = (d for d in _docks if d.viewer is model and isalive(d))
+    dock = next((d for d in open_docks if place_of(d) is not None), None)
+    if dock is None:
+        dock = PlanesDock(model)
+        window.add_dock_widget(dock, name=IN_MENU)
+    place = place_of(dock)
+    assert place is not None
     place.show()
     place.raise_()
-    assert isinstance(dock, PlanesDock)
     return dock
 
 
