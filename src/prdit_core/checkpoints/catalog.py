@@ -55,6 +55,14 @@ CATALOGUE = {
             "small; learnt from this project's own thorax phantoms, not from patients",
         ),
         Entry(
+            "demo-latent",
+            "bundled",
+            "Apache-2.0",
+            128,
+            "exact",
+            "3D MedDiffusion, small: chest at 64^3 and 128^3, head and legs at 64^3, of phantoms",
+        ),
+        Entry(
             "tf-prdit-lidc-128",
             "linked from the README of the authors' TF-PRDiT repository; download it and run: "
             "prdit-core import FILE.pt --norm rms --size 128 --out DIR",
