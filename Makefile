@@ -51,6 +51,10 @@ LATENT_JOINT ?= 1500
 LATENT_ITERATIONS ?= 30000
 LATENT_PUBLISHED ?= src/prdit_core/bundled/demo-latent
 LATENT_TRAIN = --seed 0 --save-every 500 --preview-every 1000 --resume --device $(DEVICE)
+CONTROL_WORK ?= work/control
+CONTROL_COUNT ?= 600
+CONTROL_ITERATIONS ?= 20000
+CONTROL_PUBLISHED ?= src/prdit_core/bundled/demo-control
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
 DEMO_TRAIN = --seed 0 --save-every 500 --resume --device $(DEVICE)
@@ -80,10 +84,10 @@ GPU_HERE = env PYTHONPATH=$(CURDIR)/src:$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo napari test test-fast check bench screenshots gallery docs demo-model \
-	demo-patch demo-latent gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
+	demo-patch demo-latent demo-control gpu gpu-tests gpu-bench gpu-model gpu-wheels gpu-data
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/.base  ## set up and generate a CT volume; on a display also watch one emerge in napari
 	$(PRDIT) generate --checkpoint demo --size 64 --seed 0 --out $(DEMO_OUT)
@@ -200,7 +204,7 @@ demo-latent: .venv/.base  ## train the bundled model in latents (hours; as demo-
 		--out $(LATENT_WORK)/chest-128
 	echo '{"chest": ["chest-64", "chest-128"], "head": ["head-64"], "legs": ["legs-64"]}' \
 		> $(LATENT_WORK)/classes.json
-	$(PRDIT) train --stage autoencoder --model demo-8x --run $(LATENT_WORK)/patches --data $(LATENT_WORK)/classes.json \
+	$(PRDIT) train --stage autoencoder --model demo-4x --run $(LATENT_WORK)/patches --data $(LATENT_WORK)/classes.json \
 		$(LATENT_TRAIN) --batch-size 4 --iterations $(LATENT_CODEC) --discriminator-from $(LATENT_RIVAL) \
 		--lr 1e-3 --lr-schedule cosine
 	$(PRDIT) train --stage autoencoder-joint --from $(LATENT_WORK)/patches --run $(LATENT_WORK)/joint \
@@ -211,6 +215,16 @@ demo-latent: .venv/.base  ## train the bundled model in latents (hours; as demo-
 		--data $(LATENT_WORK)/latents/classes.json $(LATENT_TRAIN) --batch-size 8 \
 		--iterations $(LATENT_ITERATIONS) --lr 1e-3 --lr-schedule cosine
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(LATENT_WORK)/run $(LATENT_PUBLISHED)
+
+# On the published base, whose files it keeps byte for byte.
+demo-control: .venv/.base  ## train the bundled control: masks of chests at 64^3 (hours; as demo-model)
+	$(PRDIT) phantoms --region chest --count $(CONTROL_COUNT) --size 64 --seed $(DEMO_SEED) --out $(CONTROL_WORK)/chest-64
+	echo '{"chest": ["chest-64"]}' > $(CONTROL_WORK)/classes.json
+	$(PRDIT) latents --labels --data $(CONTROL_WORK)/classes.json --codec $(LATENT_PUBLISHED) --out $(CONTROL_WORK)/latents
+	$(PRDIT) train --stage control --from $(LATENT_PUBLISHED) --run $(CONTROL_WORK)/run \
+		--data $(CONTROL_WORK)/latents/classes.json $(LATENT_TRAIN) --batch-size 8 \
+		--iterations $(CONTROL_ITERATIONS) --lr 5e-4 --lr-schedule cosine
+	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(CONTROL_WORK)/run $(CONTROL_PUBLISHED)
 
 .venv/.base: pyproject.toml constraints.txt scripts/environment.sh scripts/system_packages.sh
 	scripts/system_packages.sh $(SYSTEM_PACKAGES)

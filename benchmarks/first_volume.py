@@ -53,11 +53,11 @@ def measure() -> None:
     QTest.qWait(round(1000 * LOOK_S))
     size, said = dock.request().size, dock.model.size_choice.currentText()
     clicked, worked = time.perf_counter(), time.process_time()
-    QTest.mouseClick(dock.go, Qt.MouseButton.LeftButton)
+    QTest.mouseClick(dock.panel.controls.go, Qt.MouseButton.LeftButton)
     clicks += 1
     first: list[float] = []
     viewer.layers.events.inserted.connect(lambda _event: first.append(time.perf_counter()))
-    settle(lambda: not dock.job.running)
+    settle(lambda: not dock.panel.job.running)
     done = time.perf_counter()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(f"{clicks} clicks, size {size} ({said}), load {load:.1f} on {os.cpu_count()} cores")
@@ -66,7 +66,7 @@ def measure() -> None:
     print(f"{'click to first picture':<28}{first[0] - clicked:6.1f} s")
     print(f"{'click to finished volume':<28}{done - clicked:6.1f} s")
     print(f"{'of that, CPU of all threads':<28}{time.process_time() - worked:6.1f} s")
-    print(dock.message.text())
+    print(dock.panel.message.text())
     dock.shut_down()
     viewer.close()
 

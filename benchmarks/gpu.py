@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reference.plain import forward as plain
 
 import prdit_core
-from prdit_core.config import ModelConfig
 from prdit_core.machine import choose_device, devices, package_version
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.models.prdit.zoo import model_config
+from prdit_core.prdit_config import ModelConfig
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.engine import launch

@@ -43,13 +43,13 @@ def make_chain() -> Prior:
     """The network `small` with refiners above it, weights at random."""
     import torch
 
-    from prdit_core.config import RefinerConfig
     from prdit_core.geometry import cubic
     from prdit_core.intensity import Intensity
     from prdit_core.models.prdit.evaluation import PRDiTNetwork
     from prdit_core.models.prdit.network import PRDiT, initialise
     from prdit_core.models.prdit.zoo import SMALL
     from prdit_core.models.prior import Prior
+    from prdit_core.prdit_config import RefinerConfig
     from prdit_core.schedule import CosineSchedule
 
     cut = RefinerConfig(patch=6, stride=4, padding=1, width=192)

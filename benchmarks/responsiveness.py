@@ -20,7 +20,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.planes import show_planes
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prdit.network import PRDiT
@@ -57,8 +58,8 @@ def measure(size: int, steps: int) -> str:
     dock.walk.device.setCurrentText("cpu")
     dock.walk.steps.setValue(steps)
     pictures, ticks = [], []
-    show = dock.live.show
-    dock.live.show = lambda voxels: (show(voxels), pictures.append(1))[0]
+    show = dock.panel.live.show
+    dock.panel.live.show = lambda voxels: (show(voxels), pictures.append(1))[0]
     app = QApplication.instance()
     last = [0.0]
 
@@ -72,12 +73,13 @@ def measure(size: int, steps: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         dock.choose_checkpoint(str(checkpoint(Path(folder) / "random", size)))
         dock.generate()
-        while dock.progress.value() < 2:  # loading, first layer, first paint are not streaming
+        bar = dock.panel.controls.progress
+        while bar.value() < 2:  # loading, first layer, first paint are not streaming
             app.processEvents()
-        begun, first = time.perf_counter(), dock.progress.value()
+        begun, first = time.perf_counter(), bar.value()
         last[0] = begun
         timer.start(TICK_MS)
-        while dock.job.running:
+        while dock.panel.job.running:
             app.processEvents()
             time.sleep(0.001)
         spent = time.perf_counter() - begun

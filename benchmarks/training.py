@@ -25,10 +25,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from reference.plain import attention as explicit_attention
 
-from prdit_core.config import Activations, ModelConfig, Precision, StageName
 from prdit_core.machine import use_threads
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.prdit.zoo import model_config
+from prdit_core.prdit_config import Activations, ModelConfig, StageName
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.batches import Batch
 from prdit_core.training.engine import launch
@@ -41,6 +41,7 @@ from prdit_core.training.rate import Rate
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from prdit_core.config import Precision
     from prdit_core.models.prdit.network import PRDiT
 
 # Processes fork from one that has only imported, which saves each of them seconds.

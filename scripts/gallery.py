@@ -75,7 +75,7 @@ def emerging(viewer: Viewer, film: Film) -> None:
     dock = generate_dock(viewer)
     film.take()
     dock.generate()
-    while dock.job.running:
+    while dock.panel.job.running:
         settle(0.1)
         if viewer.layers:  # not while the model is loaded, when only the progress bar moves
             film.take()
@@ -87,18 +87,18 @@ def time_travel(viewer: Viewer, film: Film) -> None:
     """Back to an early step of a finished volume, and on from there to another ending."""
     dock = generate_dock(viewer)
     dock.generate()
-    wait(lambda: not dock.job.running)
+    wait(lambda: not dock.panel.job.running)
     settle(3)
     film.take(LONG_MS)
-    slider = dock.travel.slider
+    slider = dock.panel.travel.slider
     middle = slider.maximum() // 3
     for place in range(slider.maximum(), middle - 1, -1):
         slider.setValue(place)
         settle(0.3)
         film.take()
     film.take(LONG_MS)
-    dock.branch(dock.travel.step, seed=1)
-    while dock.job.running:
+    dock.panel.branch(dock.panel.travel.step, seed=1)
+    while dock.panel.job.running:
         settle(0.1)
         film.take()
     settle(2)

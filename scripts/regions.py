@@ -36,7 +36,8 @@ def panel(region: str, modality: str, window: tuple[float, float]) -> Panel:
     tissues = len(REGIONS[region].labels) - 1
     caption = f"{region}, {modality}: {low} to {high} {cube.units}, {tissues} labels"
     if region == "legs":  # between them is air: with more of it beside, the right one is the middle
-        beside = ((0, 0), (0, 0), (SIZE // 2, 0))
+        around = (SIZE // 4, SIZE // 4)  # so that all three planes keep one scale
+        beside = (around, around, (SIZE // 2, 0))
         wider = np.pad(cube.voxels_hu, beside, constant_values=preset.window_hu[0])
         return Panel(wider, cube.spacing_mm, window, f"{caption}; sagittal through the right one")
     return Panel(cube.voxels_hu, cube.spacing_mm, window, caption)

@@ -40,7 +40,7 @@ def generate(viewer: Viewer) -> None:
     dock.model.size_choice.choose(64)
     dock.walk.seed.setValue(3)
     dock.generate()
-    wait(lambda: not dock.job.running)
+    wait(lambda: not dock.panel.job.running)
 
 
 def generate_series(viewer: Viewer) -> None:
@@ -51,8 +51,8 @@ def generate_series(viewer: Viewer) -> None:
     dock.walk.seed.setValue(3)
     dock.walk.count.setValue(3)
     dock.generate()
-    wait(lambda: not dock.job.running)
-    dock.travel.slider.setValue(3)
+    wait(lambda: not dock.panel.job.running)
+    dock.panel.travel.slider.setValue(3)
 
 
 def reconstruct(viewer: Viewer) -> None:
@@ -127,8 +127,8 @@ def evaluate(viewer: Viewer) -> None:
     box = dock.view.evaluating
     real = str(ROOM / "real")  # more than the few scans that the run held out
     command("phantoms", "--count", "12", "--size", "16", "--seed", "1", "--out", real)
-    box.real.choose(real)
-    box.count.setValue(12)
+    box.form.real.choose(real)
+    box.form.count.setValue(12)
     with patch.object(QDesktopServices, "openUrl"):  # the page is no part of the picture
         box.evaluate()
         wait(lambda: box.idle)

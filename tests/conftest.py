@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,11 +83,13 @@ def gpu() -> str:
 # ---------------------------------------------------------------------------------------------
 # Sharing out among processes (pytest-xdist): a file goes to one process, for its fixtures. Groups
 # would keep all windows together, but xdist 3.8 cannot name them to pytest 9.2. Files with windows
-# go first, since they take longest.
+# go first, since they take longest, then those with most slow tests, so that no long file is left
+# to one process at the end.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "plugin" not in item.path.parts)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: ("plugin" not in item.path.parts, -slow[item.path]))
 
 
 # ---------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from prdit_core.cli.app import app
 from prdit_core.data.io import read_volume, write_labels, write_volume
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,10 +86,12 @@ NOT_RUN = {
 
 # What makes a command take seconds: options that get these values, there or not.
 SMALL = {
+    "augment": {"--count": "1", "--steps": "1"},
     "generate": {"--size": "32", "--steps": "2", "--count": "3"},
     "decompose": {"--size": "32"},
     "reconstruct": {"--count": "2", "--steps": "2"},
     "phantoms": {"--count": "3"},
+    "tune-tv": {"--phantoms": "1"},
     "train": {
         "--iterations": "2",
         "--batch-size": "2",
@@ -98,6 +100,8 @@ SMALL = {
     },
     "evaluate": {"--no-wscore": None},
 }
+# The same for blocks of Python.
+SMALL_PYTHON = {"at_size(64)": "at_size(32)", "steps=30": "steps=2"}
 DEMO_CANNOT_BE_TRAINED_IN_SECONDS = ("train", "preprocess")
 
 
@@ -141,6 +145,8 @@ def test_every_command_runs_or_is_listed_with_a_reason() -> None:
     assert [command for command in ALL if not (runs_here(command) or why_not(command))] == []
     assert NOT_RUN.keys() <= ALL.keys()
     assert len([c for c in ALL if runs_here(c)]) >= 15
+    blocks = "".join(block for page in PAGES for block in python(page))
+    assert all(usual in blocks for usual in SMALL_PYTHON)
 
 
 def test_every_make_target_has_a_recipe() -> None:
@@ -182,6 +188,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_checkpoint(shelf / "DEMO", size=16, model=TINY_CHAIN)
     tiny_checkpoint(shelf / "BASE", size=32, edge_mm=320.0)
     tiny_latent(shelf / "LATENT")
+    (shelf / "chests.json").write_text('{"chest": ["held-out"]}')
+    painted = make_phantom(0, 0, spacing_mm=10.0)
+    write_labels(Volume(painted.labels, painted.volume.affine), shelf / "PAINTED.nii.gz")
     return shelf
 
 
@@ -210,6 +219,8 @@ def tiny(command: str, desk: Path) -> list[str]:
     words = [stand_ins.get(word, word) for word in words]
     of_a_run = any(word.startswith("runs/") for word in words)
     small = {} if "--method" in words else SMALL.get(verb, {})
+    if "tv" in words:
+        small = {"--tv-strength": "2.5e-6"}  # or it tunes itself; test_reconstruct_command.py
     for option, value in small.items():
         if option in words and value is not None:
             words[words.index(option) + 1] = value
@@ -229,6 +240,8 @@ def test_a_page_works_from_its_top_to_its_end(page: str, desk: Path) -> None:
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, f"{command}\n{shlex.join(words)}\n{done.output}"
     for block in python(page):
+        for usual, small in SMALL_PYTHON.items():
+            block = block.replace(usual, small)
         exec(compile(block, page, "exec"), {})
 
 

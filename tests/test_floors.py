@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 FLOORS = (
     {"errors", "files", "volume", "intensity", "geometry", "schedule", "patches", "config"}
-    | {"noise", "machine", "openmp", "provenance", "series", "classes"},
+    | {"prdit_config", "angles", "noise", "machine", "openmp", "provenance", "series", "classes"},
     {"models", "data", "codecs", "pictures"},
     {"sampling", "presets", "checkpoints", "metrics", "runs"},
     {"training", "inverse", "evaluation", "reports"},

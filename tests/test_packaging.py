@@ -24,6 +24,9 @@ NEEDED = {
     "prdit_core/bundled/demo/calibration.json",
     "prdit_core/bundled/demo/checkpoint.json",
     "prdit_core/bundled/demo/weights.safetensors",
+    "prdit_core/bundled/demo-latent/checkpoint.json",
+    "prdit_core/bundled/demo-latent/codec.safetensors",
+    "prdit_core/bundled/demo-latent/weights.safetensors",
     "prdit_core/bundled/encoder/encoder.json",
     "prdit_core/bundled/encoder/weights.safetensors",
 }

@@ -14,6 +14,7 @@ from napari_prdit.known_checkpoints import edges_mm, resolutions
 from prdit_core.data.datasets import MANIFEST, read_manifest
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import shown
+from prdit_core.geometry import by
 from prdit_core.verbs.report import CONTENT, PAGE
 
 if TYPE_CHECKING:
@@ -136,12 +137,11 @@ def fitted(plan: EvaluationPlan) -> EvaluationPlan:
     for edge, edge_mm in edges_mm(str(plan.checkpoint)).items():
         if sets.real.lies_on((edge,) * 3, (edge_mm,) * 3):
             return replace(plan, size=edge)
-    real_shape = " x ".join(map(str, sets.real.shape))
     real_mm = " x ".join(f"{mm:.4g}" for mm in sets.real.spacing_mm)
     made = " or ".join(resolutions(str(plan.checkpoint)).values())
     raise UsageError(
-        f"{shown(plan.real)} holds volumes of {real_shape} voxels of {real_mm} mm, but the model "
-        f"makes those of edge {made}; choose real scans prepared like its own"
+        f"{shown(plan.real)} holds volumes of {by(sets.real.shape)} voxels of {real_mm} mm, but "
+        f"the model makes those of edge {made}; choose real scans prepared like its own"
     )
 
 

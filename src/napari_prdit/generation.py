@@ -1,31 +1,24 @@
-"""Generating volumes beside the window: what is asked for, and the events that come back."""
+"""Generating volumes beside the window, and the events that come back."""
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from napari_prdit.conditions import target_of
 from napari_prdit.replay import Moment
-from prdit_core.config import Branch
-from prdit_core.presets import SAMPLING_PRESETS, sampling_preset
 from prdit_core.provenance import estimate_stamp
 from prdit_core.series import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from napari_prdit.conditions import Seen, Target
     from napari_prdit.jobs import Control, Mailbox
     from napari_prdit.replay import Recording
+    from napari_prdit.request import Request
     from prdit_core import Prior, SampleStep, Volume
-    from prdit_core.config import NetworkConfig, SamplingConfig
-
-    Seen = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Step(Protocol):
@@ -42,70 +35,6 @@ class Step(Protocol):
 
 StepT = TypeVar("StepT", bound=Step)
 FrameT = TypeVar("FrameT")
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything a series of volumes depends on.
-
-    Attributes
-    ----------
-    network : of the checkpoint, which says what a preset means; None: not known
-    size : one of the model's, else None
-    label : class of the volumes, of a model that has several
-    index : of the first volume
-    branches : where the walk goes on with other noise
-    """
-
-    checkpoint: str
-    size: int | None
-    seed: int
-    count: int
-    config: SamplingConfig
-    device: str
-    index: int = 0
-    branches: tuple[Branch, ...] = ()
-    network: NetworkConfig | None = None
-    label: str | None = None
-
-    def command(self) -> str:
-        """The same volumes by the command line."""
-        words = ["prdit-core", "generate", "--checkpoint", self.checkpoint]
-        words += [] if self.label is None else ["--class", self.label]
-        words += [] if self.size is None else ["--size", str(self.size)]
-        words += ["--count", str(self.count), "--seed", str(self.seed), "--device", self.device]
-        words += ["--index", str(self.index)] if self.index else []
-        words += preset_words(self.config, self.network)
-        for branch in self.branches:
-            words += ["--branch", str(branch)]
-        return shlex.join([*words, "--out", "volumes"])
-
-    def branched(self, volume: int, step: int, seed: int) -> Request:
-        """One volume of this series, going on from `step` (from 0) with another seed.
-
-        A branch that leaves after that step is no part of it.
-        """
-        before = tuple(branch for branch in self.branches if branch.step <= step)
-        branches = (*before, Branch(step, seed))
-        return replace(self, index=self.index + volume, count=1, branches=branches)
-
-    @property
-    def tells_pace(self) -> bool:
-        """Whether each of its steps is one evaluation of the whole network."""
-        reused = self.config.refresh_every or self.config.refresh_change
-        return not reused and self.config.sampler != "heun"
-
-
-def preset_words(config: SamplingConfig, network: NetworkConfig | None) -> list[str]:
-    """Options of the command that give these settings to such a model."""
-    for name in SAMPLING_PRESETS:
-        if sampling_preset(name, network) == config:
-            return ["--preset", name]
-    words = ["--preset", "paper"]  # which has no rule of refreshing that could not be undone
-    for setting, value in config.model_dump(exclude_none=True).items():
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        words += [f"--{setting.replace('_', '-')}", text]
-    return words
 
 
 @dataclass(frozen=True)
@@ -159,19 +88,19 @@ def generate_work(request: Request, watch: Watch) -> Generator[Any]:
     """Load the checkpoint and make all volumes; where it is stopped the last one is partial."""
     from prdit_core import generate_steps
 
-    prior = loaded(request.checkpoint, request.size, request.device, request.label)
+    target = _target(request)
     watch.recording.forget_from(0)
-    yield _prepared(prior, request)
+    yield _prepared(target, request)
     sums = Sums()
     for volume in range(request.count):
         walk = generate_steps(
-            prior,
+            target.prior,
             request.config,
             seed=request.seed,
             index=request.index + volume,
             branches=request.branches,
         )
-        done = yield from _made(walk, prior, watch, volume, request)
+        done = yield from _made(walk, target, watch, volume, request)
         sums.add(done.result.voxels_hu)
         yield done
         if watch.control.stopped:
@@ -184,15 +113,15 @@ def branch_work(request: Request, watch: Watch) -> Generator[Any]:
     """Make the last of the request's branches, off the step that is recorded."""
     from prdit_core import branch_steps
 
-    prior = loaded(request.checkpoint, request.size, request.device, request.label)
+    target = _target(request)
     branch = request.branches[-1]
     moment = watch.recording.at(branch.step)
     watch.recording.forget_from(branch.step)
-    yield _prepared(prior, request)
+    yield _prepared(target, request)
     walk = branch_steps(
-        prior, moment.x0, branch.step, request.config, seed=branch.seed, index=request.index
+        target.prior, moment.x0, branch.step, request.config, seed=branch.seed, index=request.index
     )
-    yield (yield from _made(walk, prior, watch, 0, request))
+    yield (yield from _made(walk, target, watch, 0, request))
 
 
 def estimate_at(moment: Moment, finished: Volume, seen: Seen) -> Volume:
@@ -224,12 +153,17 @@ def _warm_up() -> None:
     pint.application_registry.parse_units("mm")
 
 
-def _prepared(prior: Prior, request: Request) -> PreparedWalk:
-    from prdit_core.machine import default_threads
-    from prdit_core.verbs.generate import previewer
+def _target(request: Request) -> Target:
+    prior = loaded(request.checkpoint, request.size, request.device, request.label)
+    return target_of(prior, request.condition)
 
+
+def _prepared(target: Target, request: Request) -> PreparedWalk:
+    from prdit_core.machine import default_threads
+
+    prior = target.prior
     edge = prior.geometry.shape[0]
-    return PreparedWalk(request, previewer(prior), edge, prior.digest, default_threads())
+    return PreparedWalk(request, target.seen(), edge, prior.digest, default_threads())
 
 
 def watched(
@@ -263,14 +197,14 @@ def watched(
 
 
 def _made(
-    walk: Iterator[SampleStep], prior: Prior, watch: Watch, volume: int, request: Request
+    walk: Iterator[SampleStep], target: Target, watch: Watch, volume: int, request: Request
 ) -> Generator[Progress, None, Done]:
     """One volume of a series, recorded step by step."""
-    from prdit_core.verbs.generate import step_preview, step_volume
+    from prdit_core.verbs.step_volume import step_preview, step_volume
 
     def result(make: Callable[..., Volume], step: SampleStep) -> Volume:
         return make(
-            prior,
+            target.prior,
             request.config,
             step,
             seed=request.seed,
@@ -278,9 +212,12 @@ def _made(
             branches=request.branches,
         )
 
-    steps, picture = _recorded(walk, watch.recording), partial(result, step_preview)
+    def picture(step: SampleStep) -> Volume:
+        return target.emerging(result(step_preview, step))
+
+    steps = _recorded(walk, watch.recording)
     last = yield from watched(steps, picture, watch.control, watch.frames, volume, request.count)
-    return Done(volume, result(step_volume, last))
+    return Done(volume, target.finished(result(step_volume, last)))
 
 
 def _recorded(walk: Iterator[SampleStep], recording: Recording) -> Iterator[SampleStep]:

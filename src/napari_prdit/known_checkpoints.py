@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_prdit.paces import Setting
 from prdit_core.checkpoints.catalog import CATALOGUE, RUN_CHECKPOINTS, find
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, Header, read_header
+from prdit_core.checkpoints.header import HEADER, WEIGHTS, Header
+from prdit_core.checkpoints.store import read_header
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.machine import default_threads
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from prdit_core.config import NetworkConfig
     from prdit_core.geometry import Geometry
 
-# Names of `data.transforms.PRESETS`, which loads more than a dock should wait for.
+# Names of `data.presets.PRESETS`, which loads more than a dock should wait for.
 CHEST_PRESETS = ("lidc-idri", "rad-chestct", "chest-320", "chest-320-wide")
 
 
@@ -75,12 +78,50 @@ def makes(name: str, edge: int | None = None, label: str | None = None) -> str:
     Raises as `described`.
     """
     header = read_header(find(name))
-    geometry = _edges(header, label)[edge] if edge is not None else header.finest(label)
-    voxels = " x ".join(str(count) for count in geometry.shape)
+    geometry = _grid_of(header, edge, label)
     edges_mm = geometry.spacing_mm if len(set(geometry.spacing_mm)) > 1 else geometry.spacing_mm[:1]
     spacing = " x ".join(f"{mm:g}" for mm in edges_mm)
     doubt = "" if geometry.exact else " (assumed)"
-    return f"{_subject(header, label)}, {voxels} voxels of {spacing} mm{doubt}"
+    return f"{_subject(header, label)}, {by(geometry.shape)} voxels of {spacing} mm{doubt}"
+
+
+@dataclass(frozen=True)
+class LabelControl:
+    """That a checkpoint makes volumes for label maps.
+
+    Attributes
+    ----------
+    names : of the labels 1, 2, ...
+    grid : of the volumes; None: its control was not trained on such
+    trained_on : class and grids that it was, for people
+    """
+
+    names: tuple[str, ...]
+    grid: Geometry | None
+    trained_on: str
+
+
+def label_control(
+    name: str, edge: int | None = None, label: str | None = None
+) -> LabelControl | None:
+    """What a checkpoint makes volumes for besides; None for one without a control by labels.
+
+    Parameters and errors are those of `makes`.
+    """
+    header = read_header(find(name))
+    control = None if header.control is None else header.control.config
+    if control is None or control.image_names or not control.label_names:
+        return None
+    grid = _grid_of(header, edge, label)
+    own = {one.name: one.geometries for one in control.trained_on}
+    return LabelControl(
+        control.label_names,
+        grid if grid in own.get(label or header.classes[0].name, ()) else None,
+        "; ".join(
+            f"{one}, {' or '.join(by(each.shape) for each in grids)} voxels"
+            for one, grids in own.items()
+        ),
+    )
 
 
 def network_of(name: str) -> NetworkConfig:
@@ -90,7 +131,7 @@ def network_of(name: str) -> NetworkConfig:
 
 def setting(name: str, device: str) -> Setting:
     """What the pace of a checkpoint depends on here; raises as `described`."""
-    return Setting(read_header(find(name)).digest, device, default_threads())
+    return Setting(read_header(find(name)).base_digest, device, default_threads())
 
 
 def resolutions(name: str, label: str | None = None) -> dict[int, str]:
@@ -103,8 +144,8 @@ def resolutions(name: str, label: str | None = None) -> dict[int, str]:
 
 def edges_mm(name: str, label: str | None = None) -> dict[int, float]:
     """The same edges with those of their voxels in mm; raises as `described`."""
-    found = _edges(read_header(find(name)), label)
-    return {edge: geometry.spacing_mm[0] for edge, geometry in found.items()}
+    grids = _edges(read_header(find(name)), label)
+    return {edge: geometry.spacing_mm[0] for edge, geometry in grids.items()}
 
 
 def _is_one(path: Path) -> bool:
@@ -117,8 +158,12 @@ def _edges(header: Header, label: str | None) -> dict[int, Geometry]:
     As `Prior.at_size` takes them.
     """
     grids = sorted(header.grids(label), key=lambda grid: len(set(grid.shape)) == 1)
-    found = {grid.shape[0]: grid for grid in grids}
-    return dict(sorted(found.items(), reverse=True))
+    by_edge = {grid.shape[0]: grid for grid in grids}
+    return dict(sorted(by_edge.items(), reverse=True))
+
+
+def _grid_of(header: Header, edge: int | None, label: str | None) -> Geometry:
+    return header.finest(label) if edge is None else _edges(header, label)[edge]
 
 
 def _subject(header: Header, label: str | None) -> str:

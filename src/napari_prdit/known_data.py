@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prdit_core.data.datasets import MANIFEST, read_manifest
+from prdit_core.geometry import by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +25,10 @@ def described_data(folder: Path) -> str:
         If it is no prepared data set, or damaged.
     """
     manifest = read_manifest(folder)
-    size = manifest.size
+    geometry = manifest.preset.geometry(manifest.size)
     held_out = len(manifest.validation)
     return (
-        f"{size} x {size} x {size} voxels of {manifest.preset.field_of_view_mm / size:g} mm, "
+        f"{by(geometry.shape)} voxels of {geometry.spacing_mm[0]:g} mm, "
         f"{manifest.preset.intensity}\n"
         f"{len(manifest.train):,} scans to train on, "
         + (f"{held_out:,} held out to check with" if held_out else "none held out to check with")

@@ -9,8 +9,9 @@ from napari_prdit.generation import estimate_at
 from prdit_core.provenance import ESTIMATE, SYNTHETIC
 
 if TYPE_CHECKING:
-    from napari_prdit.generation import PreparedWalk, Request
+    from napari_prdit.generation import PreparedWalk
     from napari_prdit.replay import Recording
+    from napari_prdit.request import Request
     from prdit_core.volume import Volume
 
 
@@ -66,4 +67,4 @@ class LastRun:
                 f"Done in {took}: {len(self.volumes)} volumes, {SYNTHETIC}. Click one below; "
                 "their mean and spread are hidden layers"
             )
-        return f"Done in {took}: {SYNTHETIC}"
+        return "; ".join([f"Done in {took}: {SYNTHETIC}", *metadata.get("notes", ())])

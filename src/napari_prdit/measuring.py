@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_prdit.inspector import scan_of
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,9 +210,8 @@ class MeasurementFile:
 def described(measured: MeasuredData) -> str:
     """What was measured, and how far it can be believed, in a sentence or two."""
     spec, sinogram = measured.measurement.spec, measured.measurement.sinogram
-    grid = " x ".join(map(str, spec.shape))
     views = "" if sinogram is None else f"{sinogram.shape[1]} {spec.kind} views of "
-    what = f"{views}{grid} voxels"
+    what = f"{views}{by(spec.shape)} voxels"
     if measured.truth is None:
         return f"Measured: {what}."
     if measured.measurement.metadata.get("inverse_crime"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer
 
 from napari_prdit.layers import OURS, image_layer
@@ -159,26 +160,33 @@ def _range(attributes: Mapping[str, Any]) -> tuple[float, float]:
 
 
 class Refresher(QObject):
-    """Calls `paint` at a rate that leaves the window at least as much time as painting takes."""
+    """Calls `paint` at a rate that leaves the window at least as much time as painting takes.
+
+    `paint` may handle events that wait, as bars of napari do: it may be stopped or deleted there.
+    """
 
     def __init__(self, paint: Callable[[], Any], frames_per_second: float, parent: QObject) -> None:
         super().__init__(parent)
         self._paint = paint
         self._least_ms = 1000.0 / frames_per_second
+        self._going = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._tick)
 
     def start(self) -> None:
         """Begin, or go on."""
+        self._going = True
         self._timer.start(round(self._least_ms))
 
     def stop(self) -> None:
         """No more calls."""
+        self._going = False
         self._timer.stop()
 
     def _tick(self) -> None:
         begun = time.perf_counter()
         self._paint()
         spent_ms = 1000 * (time.perf_counter() - begun)
-        self._timer.start(round(max(self._least_ms, 2 * spent_ms)))
+        if self._going and isalive(self):
+            self._timer.start(round(max(self._least_ms, 2 * spent_ms)))

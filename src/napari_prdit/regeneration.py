@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils import DirectLabelColormap
 
+from napari_prdit.brush import add_paint
 from napari_prdit.generation import loaded, watched
 from napari_prdit.inspector import scan_of
 from napari_prdit.layers import OURS, layer_volume, placement
 from napari_prdit.saving import FORMATS, SavedFile, save_work
 from napari_prdit.writer import NIFTI
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
 from prdit_core.provenance import SYNTHETIC
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class Wish:
         """
         scan, painted = scan_of(*self.scan[:2]), layer_volume(*self.region[:2])
         if not _same_place(painted, scan):
-            sizes = (" x ".join(map(str, one.shape)) for one in (painted, scan))
+            sizes = (by(one.shape) for one in (painted, scan))
             raise UsageError(
                 "the painted layer ({} voxels) does not lie on the grid of the scan ({}); press "
                 "Paint for one that does".format(*sizes)
@@ -189,20 +191,13 @@ def save_work_with_mask(
 
 def paint_on(viewer: ViewerModel, scan: Image) -> Labels:
     """A labels layer on the very grid of a scan, with a round brush in hand."""
-    layer = viewer.add_labels(
-        np.zeros(scan.data.shape, np.uint8),
-        name=REGION,
-        scale=scan.scale,
-        translate=scan.translate,
-        units=scan.units,
-        axis_labels=scan.axis_labels,
-        opacity=0.5,
-    )
-    layer.n_edit_dimensions = 3
-    layer.brush_size = max(2, round(_BRUSH_MM / float(min(np.abs(scan.scale)))))
-    layer.mode = "paint"
-    viewer.layers.selection.active = layer
-    return layer
+    place = {
+        "scale": scan.scale,
+        "translate": scan.translate,
+        "units": scan.units,
+        "axis_labels": scan.axis_labels,
+    }
+    return add_paint(viewer, REGION, scan.data.shape, place, _BRUSH_MM)
 
 
 def show_mask(viewer: ViewerModel, mask: LayerData | None) -> None:

@@ -15,24 +15,26 @@ wait_briefly()  # here, because whatever loads torch imports this package first
 if TYPE_CHECKING:
     from prdit_core.checkpoints.catalog import load
     from prdit_core.checkpoints.releases.prdit.importer import import_official
-    from prdit_core.config import Branch, ModelConfig, SamplingConfig, TrainConfig
+    from prdit_core.config import Branch, SamplingConfig
     from prdit_core.data.classed import ClassedData
     from prdit_core.data.datasets import PreparedData
     from prdit_core.data.deformation import Deformation
     from prdit_core.data.io import ReadOptions, read_volume, write_volume
     from prdit_core.data.labelled_pairs import PairFolder
-    from prdit_core.data.transforms import PRESETS, Preset
+    from prdit_core.data.presets import PRESETS, Preset
     from prdit_core.data.volume_sets import VolumeSet
     from prdit_core.errors import PrditError
     from prdit_core.evaluation.sets import open_sets
     from prdit_core.inverse.astra import astra_geometry
     from prdit_core.inverse.calibration import read_calibration
     from prdit_core.inverse.couplings import Coupling
-    from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+    from prdit_core.inverse.measurement import Measurement
+    from prdit_core.inverse.measurement_files import read_measurement, write_measurement
     from prdit_core.inverse.scans import RawOptions, open_measurement
     from prdit_core.metrics.evaluation import Evaluation, read_evaluation
     from prdit_core.models.contracts import Decomposition, Prediction
     from prdit_core.models.prior import Prior
+    from prdit_core.prdit_config import ModelConfig, TrainConfig
     from prdit_core.presets import sampling_preset
     from prdit_core.sampling.sampler import SAMPLERS, SampleStep
     from prdit_core.training.events import TrainStep
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from prdit_core.verbs.evaluate import evaluate, evaluate_steps
     from prdit_core.verbs.export import ExportedSeries, export_dicom, open_volume
     from prdit_core.verbs.generate import branch_steps, generate, generate_steps
-    from prdit_core.verbs.preprocess import phantoms, preprocess
+    from prdit_core.verbs.paint import paint
+    from prdit_core.verbs.phantoms import phantoms
+    from prdit_core.verbs.preprocess import preprocess
     from prdit_core.verbs.reconstruct import reconstruct, reconstruct_steps
     from prdit_core.verbs.regenerate import regenerate
     from prdit_core.verbs.report import write_report
@@ -61,20 +65,20 @@ _HOMES = {
     "Evaluation": "metrics.evaluation",
     "Measurement": "inverse.measurement",
     "ExportedSeries": "verbs.export",
-    "ModelConfig": "config",
-    "PRESETS": "data.transforms",
+    "ModelConfig": "prdit_config",
+    "PRESETS": "data.presets",
     "PairFolder": "data.labelled_pairs",
     "PrditError": "errors",
     "Prediction": "models.contracts",
     "PreparedData": "data.datasets",
-    "Preset": "data.transforms",
+    "Preset": "data.presets",
     "Prior": "models.prior",
     "RawOptions": "inverse.scans",
     "ReadOptions": "data.io",
     "SAMPLERS": "sampling.sampler",
     "SampleStep": "sampling.sampler",
     "SamplingConfig": "config",
-    "TrainConfig": "config",
+    "TrainConfig": "prdit_config",
     "TrainStep": "training.events",
     "Volume": "volume",
     "VolumeSet": "data.volume_sets",
@@ -97,11 +101,12 @@ _HOMES = {
     "open_measurement": "inverse.scans",
     "open_sets": "evaluation.sets",
     "open_volume": "verbs.export",
-    "phantoms": "verbs.preprocess",
+    "paint": "verbs.paint",
+    "phantoms": "verbs.phantoms",
     "preprocess": "verbs.preprocess",
     "read_calibration": "inverse.calibration",
     "read_evaluation": "metrics.evaluation",
-    "read_measurement": "inverse.measurement",
+    "read_measurement": "inverse.measurement_files",
     "read_volume": "data.io",
     "reconstruct": "verbs.reconstruct",
     "reconstruct_classically": "verbs.classical",
@@ -111,7 +116,7 @@ _HOMES = {
     "simulate": "verbs.simulate",
     "train": "verbs.train",
     "train_steps": "verbs.train",
-    "write_measurement": "inverse.measurement",
+    "write_measurement": "inverse.measurement_files",
     "write_report": "verbs.report",
     "write_volume": "data.io",
 }
@@ -161,6 +166,7 @@ __all__ = [
     "open_measurement",
     "open_sets",
     "open_volume",
+    "paint",
     "phantoms",
     "preprocess",
     "read_calibration",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prdit_core.geometry import Geometry
+from prdit_core.geometry import Geometry, fewest_voxels
 from prdit_core.intensity import Intensity
 
 
@@ -30,6 +29,6 @@ class VolumeClass(BaseModel):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         shapes = [geometry.shape for geometry in self.geometries]
-        if shapes != sorted(set(shapes), key=lambda shape: (math.prod(shape), shape)):
+        if shapes != sorted(set(shapes), key=fewest_voxels):
             raise ValueError(f"grids of class {self.name} are not in order, or some stands twice")
         return self

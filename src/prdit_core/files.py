@@ -150,6 +150,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def not_as_written(path: Path) -> OutputError:
+    """What to raise where a file or folder does not hold what was put into it."""
+    return OutputError(f"{shown(path.name)} does not read back as written; check the disk")
+
+
 def _cannot_write(path: Path, error: OSError) -> str:
     why = error.strerror or error
     return f"cannot write {shown(path)}: {why}; choose another target or free some space"

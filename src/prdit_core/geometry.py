@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -57,6 +58,16 @@ def shape_of(text: str) -> tuple[int, int, int]:
 def by(shape: tuple[int, ...]) -> str:
     """Voxels of a grid in words, such as 64 x 64 x 32."""
     return " x ".join(map(str, shape))
+
+
+def size_in_words(shape: tuple[int, ...]) -> str:
+    """The same in short: 64^3 of a cube, else 32 x 64 x 64."""
+    return f"{shape[0]}^3" if len(set(shape)) == 1 else by(shape)
+
+
+def fewest_voxels(shape: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
+    """Key that sorts grids: that of fewest voxels first."""
+    return math.prod(shape), shape
 
 
 def cubic(size: int, field_of_view_mm: float, *, exact: bool = True) -> Geometry:

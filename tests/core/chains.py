@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from toys import TINY
 
-from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.models.prdit.network import PRDiT
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

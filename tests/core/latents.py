@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.controls import save_control
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.classes import VolumeClass
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.families import family_of
-from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig
+from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig, ControlConfig
 from prdit_core.schedule import VPCosineSchedule
 
 if TYPE_CHECKING:
@@ -87,3 +89,11 @@ def tiny_codec(folder: Path, codec: AutoencoderConfig = AUTOENCODER) -> Path:
         geometry=cubic(codec.patch, 320.0),
     )
     return save_checkpoint(folder, header, random_weights(codec, 2))
+
+
+def tiny_control(folder: Path, base: Path, labels: tuple[str, ...], **more: Any) -> Path:
+    """A control of `tiny_latent` beside it, for chests of 16^3, its weights random."""
+    chest = CLASSES[0].model_copy(update={"geometries": CLASSES[0].geometries[:1]})
+    given: dict[str, Any] = {"labels": labels, "classes": (chest,), "hint": "share"}
+    config = ControlConfig(channels=4, base=BIFLOW, **(given | more))
+    return save_control(folder, base, config, random_weights(config, 3), {})

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from prdit_core.checkpoints.releases.prdit.names import renamed_state
-from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.models.prdit.network import PRDiT
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

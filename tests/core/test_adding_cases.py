@@ -19,15 +19,10 @@ from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import OutputError, UsageError
-from prdit_core.verbs.preprocess import (
-    CasePrepared,
-    CaseSkipped,
-    phantoms,
-    preprocess,
-    preprocess_steps,
-)
+from prdit_core.verbs.phantoms import phantoms
+from prdit_core.verbs.preprocess import CasePrepared, CaseSkipped, preprocess, preprocess_steps
 from prdit_core.verbs.remove_cases import remove_cases
 from prdit_core.volume import Volume
 
@@ -188,15 +183,15 @@ def test_a_damaged_manifest_is_neither_replaced_nor_trusted(scans, tmp_path):
 def test_models_that_saw_what_now_validates_are_spoken_of(scans, tmp_path):
     """The one case of the first command is trained on; of two, one validates."""
     note = "1 cases that were to train on validate now; earlier models saw them"
-    told = []
+    noted = []
     for first, second in (scans[:2], scans[1::-1]):
         out = tmp_path / first.stem
         preprocess([first], out=out, **SMALL)
         (trained,) = PreparedData.open(out).train
         written = preprocess([second], out=out, **SMALL)
         assert (note in written.notes) == (trained.id == PreparedData.open(out).validation[0].id)
-        told.append(note in written.notes)
-    assert sorted(told) == [False, True]
+        noted.append(note in written.notes)
+    assert sorted(noted) == [False, True]
 
 
 def test_refusals_of_earlier_commands_stay_in_the_report_until_the_scan_is_mended(scans, tmp_path):

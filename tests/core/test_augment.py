@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
+from latents import tiny_control, tiny_latent
+from typer.testing import CliRunner, Result
 
+from prdit_core.cli.app import app
+from prdit_core.data.datasets import PreparedData
 from prdit_core.data.deformation import ONE_TO_ONE, Deformation, deformed
-from prdit_core.data.io import read_labels, read_volume
+from prdit_core.data.io import read_labels, read_volume, write_labels
+from prdit_core.data.label_maps import label_maps
 from prdit_core.data.labelled_pairs import PairFolder
 from prdit_core.data.phantoms import LABELS, make_phantom
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.intensity import ARBITRARY
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.verbs.augment import augment_steps
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -235,3 +241,80 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for names in ({1: "a", 2: "a"}, {1: "background"}, {0: "body"}):
         with pytest.raises(UsageError, match="background"):
             PairFolder(tmp_path, names)
+
+
+# --- by the command -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a control, and two label maps as files."""
+    desk = tmp_path_factory.mktemp("desk")
+    tiny_control(desk / "control", tiny_latent(desk / "base"), tuple(NAMES.values()))
+    (desk / "maps").mkdir()
+    for index in range(2):
+        write_labels(chest(index, 20.0), desk / "maps" / f"{index}.nii.gz")
+    (desk / "maps" / "labels.json").write_text(json.dumps(LABELS))
+    return desk
+
+
+def run(desk: Path, *more: object, code: int = 0) -> Result:
+    words = ("--labels", desk / "maps", "--checkpoint", desk / "control", "--threads", 1)
+    given = [str(word) for word in ("augment", *words, "--steps", 1, "--seed", 7, *more)]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == code, (done.output, done.exception)
+    assert sum(line.startswith("prdit-core: ") for line in done.stderr.splitlines()) == bool(code)
+    return done
+
+
+def test_the_command_writes_pairs_of_nnunet_and_goes_on(desk: Path, tmp_path: Path) -> None:
+    out = tmp_path / "Dataset502_Chest"
+    assert "2 pairs made, 0 were" in run(desk, "--out", out, "--count", 2).stdout
+    more = run(desk, "--out", out, "--count", 3, "--json").stdout
+    assert {"made": 1, "reused": 2}.items() <= json.loads(more).items()
+    check_as_nnunet(out)
+    record = json.loads((out / "records" / "synthetic_00002.json").read_text())
+    assert record["condition"]["file"] == "0.nii.gz"  # the third is of the first map again
+    assert record["labels"]["deformation"]["seed"] == record["seed"] == 7 and record["index"] == 2
+    drawn = deformed(chest(0, 20.0), seed=7, index=2)
+    found = read_labels(out / "labelsTr" / "synthetic_00002.nii.gz")
+    assert np.array_equal(found.voxels_hu, drawn.voxels_hu)
+    refused = run(desk, "--out", out, "--count", 3, "--control-scale", 0.5, code=6)
+    assert "pairs of other settings (painter)" in refused.stderr
+    plain = tmp_path / "plain"
+    run(desk, "--out", plain, "--count", 1, "--layout", "nifti", "--reach", 0, "--sizes", 1)
+    same = read_labels(plain / "synthetic_00000_labels.nii.gz")
+    assert np.array_equal(same.voxels_hu, chest(0, 20.0).voxels_hu)
+
+
+def test_label_maps_of_prepared_data_are_taken_by_name(tmp_path: Path) -> None:
+    phantoms(3, size=8, seed=0, out=tmp_path / "data")
+    names = tuple(NAMES.values())[::-1]
+    maps = label_maps(tmp_path / "data", names)
+    data = PreparedData.open(tmp_path / "data")
+    assert len(maps) == 3
+    for found, case in zip(maps, data.cases, strict=True):
+        own = data.labels_of(case)
+        assert np.array_equal(found.voxels_hu, np.where(own > 0, len(names) + 1 - own, 0))
+        np.testing.assert_array_equal(found.affine, np.array(case.affine))
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "reason"),
+    [
+        (("--checkpoint", "base"), 2, "base has no control"),
+        (("--labels", "gone"), 3, "gone: there is no such folder"),
+        (("--labels", "base"), 3, "holds no .nii.gz"),
+        (("--sizes", 3), 2, "sizes of 1 to 2"),
+        (("--out", "maps/inside"), 2, "maps"),
+        (("--control-scale", -1), 2, "control scale -1"),
+        (("--out", "base"), 6, "holds something else"),
+    ],
+)
+def test_bad_input_of_the_command_is_one_line(
+    more: tuple[Any, ...], code: int, reason: str, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk)
+    words = {"--out": "new", "--count": 1} | dict(zip(more[::2], more[1::2], strict=True))
+    done = run(desk, *(word for pair in words.items() for word in pair), code=code)
+    assert reason in done.stderr and not (desk / "new").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import runpy
@@ -246,3 +247,25 @@ def test_looks_count_nodules_edges_noise_and_coverage(reconstruction: dict[str, 
     more = truth.copy()
     more[z - 1 : z + 1, y - 1 : y + 1, x - 1 : x + 1] = 0
     assert looks.nodules(truth, more, made.labels)[2] == 1
+
+
+def test_a_class_is_recognised_by_the_mean_and_the_spread_of_its_tissues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wide class far away may be likelier than a narrow one near by."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    latent, decoding = (importlib.import_module(name) for name in ("latent", "latent_decoding"))
+    rng = np.random.default_rng(0)
+    known = {
+        "narrow": 0.1 + 0.006 * rng.normal(size=(40, 5)),
+        "wide": 0.2 + 0.06 * rng.normal(size=(40, 5)),
+    }
+    found = np.array([[0.1] * 5, [0.2] * 5, [0.14] * 5])
+    assert latent.nearest(found, known) == ["narrow", "wide", "wide"]
+    assert latent.away(found, known["narrow"])[2] > 5 > 2 > latent.away(found, known["wide"])[2]
+    blocks = latent.averaged(np.arange(64.0).reshape(4, 4, 4), 2)
+    assert blocks[0, 0, 0] == np.mean([0, 1, 4, 5, 16, 17, 20, 21])
+    x = torch.arange(16.0).repeat(1, 1, 16, 16, 1)
+    assert decoding.at_borders(x, [[], [], [8]]) == pytest.approx(1)
+    x[..., 8:] += 1  # a step of the size of a slope
+    assert decoding.at_borders(x, [[], [], [8]]) == pytest.approx(4)

@@ -91,7 +91,7 @@ def test_a_walk_with_branches_is_what_its_recorded_steps_lead_to(tmp_path: Path)
 
 
 def test_a_record_names_branches_and_whether_it_is_an_estimate(tmp_path: Path) -> None:
-    from prdit_core.verbs.generate import step_volume
+    from prdit_core.verbs.step_volume import step_volume
 
     prior, way = load(tiny_checkpoint(tmp_path / "tiny")), SamplingConfig(steps=4)
     branches = [Branch(2, 8)]
@@ -127,19 +127,19 @@ def test_a_walk_can_be_ended_in_the_middle_of_a_step_by_its_own_thread_alone(
     tmp_path: Path,
 ) -> None:
     prior, way = load(tiny_checkpoint(tmp_path / "tiny")), SamplingConfig(steps=4)
-    asked: list[None] = []
+    calls: list[None] = []
 
     def ask() -> None:
-        asked.append(None)
-        if len(asked) == 5:
+        calls.append(None)
+        if len(calls) == 5:
             raise InterruptedError
 
     with pytest.raises(InterruptedError), interruptible(ask):
         list(generate_steps(prior, way))
-    assert len(asked) == 5
+    assert len(calls) == 5
     list(generate_steps(prior, way))  # nobody asks any more
     with interruptible(ask):
         other = Thread(target=lambda: list(generate_steps(prior, way)))
         other.start()
         other.join()
-    assert len(asked) == 5
+    assert len(calls) == 5

@@ -13,8 +13,9 @@ from toys import TINY, tiny_checkpoint
 
 import prdit_core
 from prdit_core.checkpoints.catalog import CATALOGUE, find
+from prdit_core.checkpoints.header import HEADER, WEIGHTS
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, read_header
+from prdit_core.checkpoints.store import read_header
 from prdit_core.errors import CheckpointError, NumericalError, UsageError
 from prdit_core.files import sha256_of
 
@@ -183,11 +184,11 @@ def test_a_velocity_model_splits_like_any_other(tmp_path: Path) -> None:
     network = PRDiTNetwork(PRDiT(config).eval())
     prior = Prior(network, LinearSchedule(), base.intensity, base.geometry, "v", "")
     x = torch.randn(1, 1, 8, 8, 8)
-    said = prior.denoise(x, 300.0)
-    torch.testing.assert_close(0.7 * said.x0 + 0.3 * said.eps, x)
+    prediction = prior.denoise(x, 300.0)
+    torch.testing.assert_close(0.7 * prediction.x0 + 0.3 * prediction.eps, x)
     parts = prior.decompose(x, 300.0)
     torch.testing.assert_close(parts.local.x0 + parts.global_residual.x0, parts.total.x0)
-    torch.testing.assert_close(parts.total.eps, said.eps)
+    torch.testing.assert_close(parts.total.eps, prediction.eps)
 
 
 def test_training_may_follow_generating_in_one_process(checkpoint: Path) -> None:

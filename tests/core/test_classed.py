@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from prdit_core.cli.app import app
 from prdit_core.data.classed import ClassedData, one_grid, open_data
 from prdit_core.data.datasets import Manifest, PreparedData, case_path, write_case, write_manifest
-from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import Conformed
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.training.families.latent.settings import AutoencoderTraining
 from prdit_core.volume import Volume, axial_affine
@@ -127,6 +128,11 @@ def test_what_names_no_classes_is_refused_in_one_line(file, tmp_path, content, m
     with pytest.raises(InputRejected, match=message) as error:
         ClassedData.open(written(tmp_path, content))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_classes_that_is_not_there_is_not_taken_for_a_folder(tmp_path):
+    with pytest.raises(InputRejected, match=r"classes.json.* cannot be read: No such file"):
+        open_data(tmp_path / "classes.json")
 
 
 def test_the_same_volume_in_two_sets_is_refused(file, tmp_path):

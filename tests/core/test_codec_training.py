@@ -30,6 +30,7 @@ from trainings import (
     train,
     trained,
     unlike,
+    without_metrics,
 )
 from typer.testing import CliRunner
 
@@ -50,10 +51,15 @@ from prdit_core.training.families.latent.autoencoder import AutoencoderRecipe, J
 from prdit_core.training.families.latent.boxes import TrainingBoxes, turned
 from prdit_core.training.families.latent.codebook import Codebook
 from prdit_core.training.families.latent.fit import fit
-from prdit_core.training.families.latent.players import AutoencoderError, Duel, HingeError
+from prdit_core.training.families.latent.players import (
+    AutoencoderError,
+    DecoderError,
+    Duel,
+    HingeError,
+)
 from prdit_core.training.families.latent.settings import AutoencoderTraining, JointTraining
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,9 +94,8 @@ def first(data: Path, run: Path, **more: Any) -> AutoencoderTraining:
 
 
 def second(data: Path, start: Path, run: Path, **more: Any) -> JointTraining:
-    return JointTraining(
-        data=data, run=run, start=str(start), **(COMMON | {"iterations": 4} | more)
-    )
+    given = {"stage": "autoencoder-joint", "iterations": 4}
+    return JointTraining(data=data, run=run, start=str(start), **(COMMON | given | more))
 
 
 @pytest.fixture(scope="module")
@@ -291,19 +296,52 @@ def test_stage_two_leaves_all_that_comes_before_the_decoder_bit_equal(
     assert not torch.equal(network.quantiser.embeddings, before["quantiser.embeddings"])
 
 
-def test_no_mode_changes_what_the_autoencoder_makes(stage_one: Path) -> None:
-    """Defect 3: the same toggle turns on dropout; there is none that it could turn on."""
-    header = read_header(saved(stage_one)[-1])
+class Perceptual(torch.nn.Module):
+    """A perceptual term as LPIPS has it: features, and dropout before the heads that weigh them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = torch.nn.Conv2d(1, 8, 3)
+        self.head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Conv2d(8, 1, 1, bias=False))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.head((self.features(x[:, :, 4]) - self.features(y[:, :, 4])).square()).mean()
+
+
+@torch.no_grad()
+def test_no_mode_changes_the_loss_of_stage_two(stage_one: Path) -> None:
+    """Defect 3: the toggle of defect 2 turns on dropout, and equal batches get unequal losses."""
     network = Autoencoder(TINY)
-    network.load_state_dict(read_weights(saved(stage_one)[-1], header))
-    x = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        made = [network.train(mode).decode(network.encode(x)) for mode in (True, False, True)]
-        naive = torch.nn.Dropout(0.5).train()(made[0])
-    assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
-    assert float((naive - made[0]).abs().max()) > 0.1
-    for module in (network, Discriminator(1, 4)):
-        assert not any(isinstance(part, torch.nn.Dropout) for part in module.modules())
+    network.load_state_dict(read_weights(saved(stage_one)[-1], read_header(saved(stage_one)[-1])))
+    x = torch.rand(2, 1, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch: Any = SimpleNamespace(x0=x, iteration=0)
+    error = DecoderError(network, Same(), Duel(Discriminator(1, 4), start=1))  # type: ignore[arg-type]
+    once, again, still = (error.train(mode)(batch).objective for mode in (True, True, False))
+    assert torch.equal(once, again) and torch.equal(once, still)
+    naive, decoded = Perceptual(), network.decode(network.encode(x))
+    toggled = [float(naive.train(mode)(x, decoded)) for mode in (True, True, False, False)]
+    assert toggled[2] == toggled[3] and len(set(toggled)) == 3
+    assert abs(toggled[0] - toggled[1]) > 0.01 * toggled[2]
+
+
+def test_looking_at_a_run_changes_nothing_that_is_trained(
+    data: Path, stage_one: Path, tmp_path: Path
+) -> None:
+    """Defects 2 and 3 in a run: pictures and validations between its iterations toggle nothing.
+
+    Batch normalisation of the discriminator follows the mode: it would judge otherwise from the
+    first picture on.
+    """
+    seldom, often = (
+        second(
+            data, stage_one, tmp_path / name, iterations=3, save_every=every, preview_every=every
+        )
+        for name, every in (("seldom", NEVER), ("often", 1))
+    )
+    assert without_metrics(trained(seldom)) == without_metrics(trained(often))
+    judge, x = Discriminator(1, 4), torch.rand(2, 1, 8, 8, 8)
+    right, naive = (judge.train(mode)(x)[-1].detach() for mode in (True, False))
+    assert float((naive - right).abs().max()) > 0.1
 
 
 def test_stage_two_goes_on_with_the_discriminator_of_stage_one(
@@ -429,6 +467,24 @@ def test_a_killed_run_of_two_players_ends_with_the_bytes_of_one_go(
     train(killed, "resume")
     assert iterations(killed.run) == list(range(1, 25))
     assert unlike(content(killed.run), expected) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.slow
+def test_a_killed_run_of_stage_two_ends_with_the_bytes_of_one_go(
+    data: Path, stage_one: Path, tmp_path: Path
+) -> None:
+    """Whose network the child knows from the checkpoint to start from."""
+    once = second(data, stage_one, tmp_path / "once", iterations=24, save_every=4)
+    expected = trained(once)
+    killed = once.model_copy(update={"run": tmp_path / "killed"})
+    for count in (5, 9):
+        with child(killed, "--resume") as process:
+            iterating(process, killed.run, count)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+    assert len(iterations(killed.run)) < 24  # there was something left to do
+    assert unlike(resumed(killed), expected) == []
 
 
 def test_a_batch_in_parts_trains_the_same_codes(data: Path, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from typer.testing import CliRunner, Result
 
 import prdit_core
 from prdit_core.checkpoints.catalog import find
-from prdit_core.checkpoints.store import WEIGHTS, read_header, save_checkpoint
+from prdit_core.checkpoints.header import WEIGHTS
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.runs.metrics import read_lines
@@ -323,9 +324,9 @@ def test_a_chain_generates_at_each_of_its_resolutions(chain: Path, tmp_path: Pat
     assert (base.shape, base.header.get_zooms()) == ((8,) * 3, (16.0,) * 3)
     assert (top.shape, top.header.get_zooms()) == ((16,) * 3, (8.0,) * 3)
     assert digest(tmp_path / "top.nii") == digest(tmp_path / "default.nii")
-    told = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("base", "top")]
-    assert [record["size"] for record in told] == [8, 16]
-    assert told[0]["checkpoint_sha256"] == told[1]["checkpoint_sha256"]
+    records = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("base", "top")]
+    assert [record["size"] for record in records] == [8, 16]
+    assert records[0]["checkpoint_sha256"] == records[1]["checkpoint_sha256"]
 
 
 def test_the_lowest_resolution_is_the_model_below(chain: Path, tmp_path: Path) -> None:
@@ -354,8 +355,8 @@ def test_volumes_of_another_size_are_not_mixed_in(chain: Path, tmp_path: Path) -
     out = tmp_path / "out"
     generate(chain, out, "--size", 8)
     before = digests(out)
-    said = generate(chain, out, "--count", 2, code=6).stderr
-    assert "shape [8, 8, 8] instead of [16, 16, 16]" in said
+    stderr = generate(chain, out, "--count", 2, code=6).stderr
+    assert "shape [8, 8, 8] instead of [16, 16, 16]" in stderr
     assert digests(out) == before
     assert "1 were there already" in generate(chain, out, "--size", 8).stdout
     generate(chain, out, "--size", 16, "--overwrite")
@@ -397,6 +398,21 @@ def test_the_bundled_model_makes_a_chest(tmp_path: Path) -> None:
     assert 0.02 < (hu > 130).mean() < 0.25
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("label", "parts"), [("legs", 2), ("head", 1)])
+def test_the_bundled_latent_model_makes_the_class_asked_for(
+    tmp_path: Path, label: str, parts: int
+) -> None:
+    """Through the middle slice of legs go two parts, through that of a head one."""
+    words = ("--checkpoint", "demo-latent", "--class", label, "--seed", 0)
+    run("generate", *words, "--out", tmp_path / "v.nii")
+    hu = np.asarray(prdit_core.read_volume(tmp_path / "v.nii").voxels_hu)
+    body = sitk.GetImageFromArray((hu[32] > -300).astype(np.uint8))
+    sizes = np.bincount(sitk.GetArrayFromImage(sitk.ConnectedComponent(body)).ravel())[1:]
+    assert (sizes > 100).sum() == parts
+    assert np.median(hu[:, :4, [0, 1, -2, -1]]) < -800
+
+
 def test_bundled_files_stay_small() -> None:
     from prdit_core.checkpoints.catalog import BUNDLED
 
@@ -424,15 +440,15 @@ def test_decompose_writes_parts_that_add_up(checkpoint: Path, tmp_path: Path) ->
     assert digest(scan) == before
     run("decompose", *words, "--out", tmp_path / "parts", code=6)
     run("decompose", *words, "--out", scan, code=2)
-    told = json.loads((tmp_path / "parts" / "decomposition.json").read_text())
-    assert "synthetic" not in told["notice"] and "not for diagnosis" in told["notice"]
+    record = json.loads((tmp_path / "parts" / "decomposition.json").read_text())
+    assert "synthetic" not in record["notice"] and "not for diagnosis" in record["notice"]
     run("decompose", *words[:-4], "--t", 0, "--out", tmp_path / "zero", code=2)
 
 
 def test_info_tells_what_things_are(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert "demo" in run("info").stdout
-    told = json.loads(run("info", checkpoint, "--json").stdout)
-    assert told["parameters"] == sum(w.numel() for w in load_file(checkpoint / WEIGHTS).values())
+    info = json.loads(run("info", checkpoint, "--json").stdout)
+    assert info["parameters"] == sum(w.numel() for w in load_file(checkpoint / WEIGHTS).values())
     assert json.loads(run("info", data, "--json").stdout)["training cases"] == 5
     scan = make_phantom(0, 0, spacing_mm=10.0).volume
     prdit_core.write_volume(scan, tmp_path / "scan.nii.gz")

@@ -12,16 +12,8 @@ from recorded_latent import named
 from torch import Tensor
 
 from prdit_core.checkpoints.catalog import load
-from prdit_core.checkpoints.store import (
-    CONTROL_WEIGHTS,
-    HEADER,
-    ControlPart,
-    Header,
-    read_control,
-    read_header,
-    read_weights,
-    save_checkpoint,
-)
+from prdit_core.checkpoints.header import CONTROL_WEIGHTS, HEADER, ControlPart, Header
+from prdit_core.checkpoints.store import read_control, read_header, read_weights, save_checkpoint
 from prdit_core.errors import CheckpointError, InputRejected
 from prdit_core.intensity import Intensity
 from prdit_core.models.families import configuration, expected_shapes, parameter_count

@@ -12,7 +12,8 @@ import pytest
 
 from prdit_core.data import manifest as manifests
 from prdit_core.data.datasets import Case, Manifest, PreparedData, write_case, write_manifest
-from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import Conformed
 from prdit_core.errors import InputRejected
 from prdit_core.volume import Volume, axial_affine
 

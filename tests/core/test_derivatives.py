@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from prdit_core.config import ModelConfig
+    from prdit_core.prdit_config import ModelConfig
 
 __all__ = ["numbers"]  # a fixture
 

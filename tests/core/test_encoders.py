@@ -190,10 +190,10 @@ def test_a_file_of_the_hub_is_verified_like_any_other(
     narrow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = saved(tmp_path / "resnet_10.pth", medicalnet().state_dict())
-    asked: list[tuple[str, str]] = []
-    hub(monkeypatch, lambda repository, name: asked.append((repository, name)) or file)
+    requests: list[tuple[str, str]] = []
+    hub(monkeypatch, lambda repository, name: requests.append((repository, name)) or file)
     encoder = load_encoder("hub:owner/repository/folder/resnet_10.pth")
-    assert asked == [("owner/repository", "folder/resnet_10.pth")]
+    assert requests == [("owner/repository", "folder/resnet_10.pth")]
     assert encoder.digest == sha256_of(Path(file))
 
 

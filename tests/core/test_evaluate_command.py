@@ -87,8 +87,8 @@ def words(work: Path, out: Path, **changes: object) -> list[object]:
 def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     done = run(*words(work, out, training=work / "training"), "--json")
-    said = json.loads(done.stdout)
-    assert said == {
+    result = json.loads(done.stdout)
+    assert result == {
         "evaluation": str(out / "evaluation.json"),
         "page": str(out / "report.html"),
     }
@@ -104,6 +104,24 @@ def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     assert model.nearest is not None and not model.nearest.flagged
     assert model.nearest.median.low is not None
     assert any("No W-score" in line for line in found.warnings)
+
+
+def test_classes_lie_beside_each_other_in_the_page(work: Path, tmp_path: Path) -> None:
+    for name, seed in {"real": HELD_OUT, "fake": OTHERS}.items():
+        save((voxels[:8] for voxels in chests(seed, 3)), tmp_path / name)
+    pair = f"top={tmp_path / 'real'},{tmp_path / 'fake'}"
+    out = tmp_path / "report"
+    run(*words(work, out, **{"class": "chest", "beside": pair}), "--no-wscore")
+    entry = read_evaluation(out / "evaluation.json").embedding
+    assert entry is not None and {n: len(p.real) for n, p in entry.points.items()} == {
+        "chest": COUNT,
+        "top": 3,
+    }
+    assert "hollow markers are real volumes" in (out / "report.html").read_text("utf-8")
+    left = tmp_path / "other"
+    for bad in ("top", f"top={tmp_path / 'real'}", f"={pair}"):
+        run(*words(work, left, **{"class": "chest", "beside": bad}), code=2)
+    run(*words(work, left, beside=pair), code=2)
 
 
 def test_people_get_a_table_and_notes_beside_it(work: Path, tmp_path: Path) -> None:

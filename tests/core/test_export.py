@@ -527,9 +527,9 @@ def test_the_command_tells_what_it_did(tmp_path):
     result = CliRunner().invoke(
         app, ["export", str(path), "--dicom", str(tmp_path / "o"), "--json"]
     )
-    told = json.loads(result.stdout)
-    assert told["dicom"] == str(tmp_path / "o") and told["slices"] == 10 and told["synthetic"]
-    assert told["series"] == headers(tmp_path / "o")[0].SeriesInstanceUID
+    record = json.loads(result.stdout)
+    assert record["dicom"] == str(tmp_path / "o") and record["slices"] == 10 and record["synthetic"]
+    assert record["series"] == headers(tmp_path / "o")[0].SeriesInstanceUID
     assert "PatientID" not in result.stdout
 
 
@@ -552,9 +552,9 @@ def test_dciodvfy_finds_no_error(tmp_path, kind):
     export_dicom(volume, tmp_path / "out", **options)
     for file in sorted((tmp_path / "out").iterdir()):
         done = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
-        told = done.stdout + done.stderr
-        assert "CTImage" in told
-        errors = [line for line in told.splitlines() if line.startswith("Error")]
+        output = done.stdout + done.stderr
+        assert "CTImage" in output
+        errors = [line for line in output.splitlines() if line.startswith("Error")]
         assert [e for e in errors if not (UNKNOWN_TO_IT in e and "(0x0008,0x001c)" in e)] == []
     series = sorted(map(str, (tmp_path / "out").iterdir()))
     done = subprocess.run(["dcentvfy", *series], capture_output=True, text=True, check=False)

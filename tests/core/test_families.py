@@ -16,8 +16,9 @@ from trainings import closed_after, content, flip, resumed, unlike
 
 import prdit_core
 from prdit_core.checkpoints.catalog import newest
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import Header, read_header, save_checkpoint
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.config import NetworkConfig, SamplingConfig, TrainingConfig
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import CheckpointError, UsageError
@@ -30,7 +31,7 @@ from prdit_core.runs.plot import plot_run
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.stages import STAGES
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from toys import TINY, tiny_checkpoint
 
 import prdit_core
+from prdit_core.checkpoints.header import HEADER, Header
 from prdit_core.checkpoints.publish import publish
-from prdit_core.checkpoints.store import HEADER, Header, read_header
-from prdit_core.config import ModelConfig, RefinerConfig
+from prdit_core.checkpoints.store import read_header
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.families import parameter_count
 from prdit_core.models.prdit.highres_refiner import (
@@ -30,6 +30,7 @@ from prdit_core.models.prdit.highres_refiner import (
 from prdit_core.models.prdit.memory import memory_needed
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.noise import Draw, unit_noise
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 from prdit_core.sampling.sampler import SAMPLERS
 from prdit_core.schedule import CosineSchedule
 from prdit_core.training.objective import add_noise
@@ -345,12 +346,12 @@ def test_a_chain_comes_back_from_its_checkpoint(checkpoint: Path, tmp_path: Path
 def test_a_chain_is_decomposed_into_three_parts(checkpoint: Path) -> None:
     prior = prdit_core.load(checkpoint)
     x, _ = states(16, 16, 16, batch=1)
-    parts, said = prior.decompose(x, 400.0), prior.denoise(x, 400.0)
+    parts, prediction = prior.decompose(x, 400.0), prior.denoise(x, 400.0)
     assert parts.refiner is not None
     for name in ("x0", "eps"):
         total = sum(getattr(part, name) for part in (parts.local, parts.global_residual))
         total = total + getattr(parts.refiner, name)
-        torch.testing.assert_close(total, getattr(said, name), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(total, getattr(prediction, name), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(getattr(parts.total, name), total)
 
 
@@ -374,10 +375,10 @@ def test_a_size_picks_the_stage_of_a_chain(checkpoint: Path, size: int, number: 
     assert chosen.sizes == (4, 8, 16)[: number + 1]
     x, t = states(16, 16, 16, batch=1)
     state = x[..., :: 16 // size, :: 16 // size, :: 16 // size]
-    said = chosen.denoise(state, float(t))
+    prediction = chosen.denoise(state, float(t))
     with torch.no_grad():
         eps, x0 = prior.network.module.pyramid(x, t)[number].chunk(2, dim=1)
-    assert torch.equal(said.x0, x0) and torch.equal(said.eps, eps)
+    assert torch.equal(prediction.x0, x0) and torch.equal(prediction.eps, eps)
     (last,) = deque(prdit_core.generate_steps(chosen, prdit_core.SamplingConfig(steps=2)), maxlen=1)
     assert last.x0.shape == (1, 1, size, size, size)
 

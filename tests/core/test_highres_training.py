@@ -29,11 +29,11 @@ from typer.testing import CliRunner
 import prdit_core
 from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
-from prdit_core.config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.prdit.highres_refiner import downsample, shown, upsample
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.tensor_files import load_tensors
+from prdit_core.prdit_config import ModelConfig, RefinerConfig, TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule
@@ -47,7 +47,7 @@ from prdit_core.training.families.prdit.recipe import task_of
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.training.loop import Trainer
 from prdit_core.training.rate import Rate
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,8 +247,8 @@ def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
         work.clip = 1e9
         return kept, work.advance(batch(16, iteration=5))[0].loss()
 
-    (alone, told), (every, told_too) = advanced(0.0), advanced(0.7)
-    assert told == told_too
+    (alone, losses), (every, losses_too) = advanced(0.0), advanced(0.7)
+    assert losses == losses_too
 
     given, model = batch(16), network(config).requires_grad_(True)
     angle = (torch.pi / 2000 * given.t)[:, None, None, None, None]

@@ -67,17 +67,17 @@ def test_an_imported_file_predicts_the_recorded_numbers(
     x = recorded.tensor(numbers["x"])
     for row in range(2):
         t = float(numbers["t"][row])
-        asked = 1000 - t if family == "fm" else t  # their flow time runs the other way
-        said = prior.denoise(x[row : row + 1], asked)
+        time = 1000 - t if family == "fm" else t  # their flow time runs the other way
+        prediction = prior.denoise(x[row : row + 1], time)
         if family == "fm":
             velocity = numbers["out"][row]
-            sigma = asked / 1000
+            sigma = time / 1000
             np.testing.assert_allclose(
-                said.x0[0].numpy(), x[row].numpy() + sigma * velocity, atol=3e-5
+                prediction.x0[0].numpy(), x[row].numpy() + sigma * velocity, atol=3e-5
             )
         else:
-            np.testing.assert_allclose(said.eps[0].numpy(), numbers["eps"][row], atol=2e-5)
-            np.testing.assert_allclose(said.x0[0].numpy(), numbers["img"][row], atol=2e-5)
+            np.testing.assert_allclose(prediction.eps[0].numpy(), numbers["eps"][row], atol=2e-5)
+            np.testing.assert_allclose(prediction.x0[0].numpy(), numbers["img"][row], atol=2e-5)
 
 
 def test_times_beyond_the_training_are_asked_as_the_last(file: Path, tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def test_an_imported_refined_file_predicts_the_recorded_numbers(
     x, x_low = recorded.tensor(refined["x"]), recorded.tensor(refined["x_low"])
     for row in range(2):
         t = float(refined["t"][row])
-        said, below = prior.denoise(x[row : row + 1], t), prior.at_size(8)
-        both = torch.cat([said.eps, said.x0], dim=1)[0]
+        prediction, below = prior.denoise(x[row : row + 1], t), prior.at_size(8)
+        both = torch.cat([prediction.eps, prediction.x0], dim=1)[0]
         np.testing.assert_allclose(both.numpy(), refined["out"][row], atol=2e-5)
-        said = below.denoise(x_low[row : row + 1], t)
-        both = torch.cat([said.eps, said.x0], dim=1)[0]
+        prediction = below.denoise(x_low[row : row + 1], t)
+        both = torch.cat([prediction.eps, prediction.x0], dim=1)[0]
         np.testing.assert_allclose(both.numpy(), refined["base_out"][row], atol=2e-5)
 
 
@@ -66,9 +66,9 @@ def test_a_refined_file_s_own_configuration_is_believed(
     theirs = ast.literal_eval(str(refined["config"]))
     state = {f"{prefix}{n}": w for n, w in recorded.official_state(refined).items()}
     torch.save({"ema": state, "config": theirs}, tmp_path / "own.pt")
-    told = prdit_core.import_official(tmp_path / "own.pt", tmp_path / "a", norm="layer")
+    converted = prdit_core.import_official(tmp_path / "own.pt", tmp_path / "a", norm="layer")
     stated = prdit_core.import_official(refined_file, tmp_path / "b", **OPEN)
-    assert prdit_core.load(told).digest == prdit_core.load(stated).digest
+    assert prdit_core.load(converted).digest == prdit_core.load(stated).digest
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,18 @@ def test_what_a_refined_file_says_is_not_overruled(
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("said", [{"base_input_size": 8}, {"base": {"input_size": 8}}])
+@pytest.mark.parametrize("sizes", [{"base_input_size": 8}, {"base": {"input_size": 8}}])
 def test_a_refiner_makes_twice_the_size_of_its_base(
-    said: dict[str, Any], refined: dict[str, Any], tmp_path: Path
+    sizes: dict[str, Any], refined: dict[str, Any], tmp_path: Path
 ) -> None:
-    source = recorded.official_file(tmp_path / "a.pt", refined, config=said)
+    source = recorded.official_file(tmp_path / "a.pt", refined, config=sizes)
     with pytest.raises(UsageError, match="--size: give"):
         prdit_core.import_official(source, tmp_path / "c", norm="layer", heads=4)
     with pytest.raises(UsageError, match=r"sees 8\^3.*cannot be 32"):
         prdit_core.import_official(source, tmp_path / "c", **{**OPEN, "size": 32})
     prdit_core.import_official(source, tmp_path / "c", **OPEN)
     source = recorded.official_file(
-        tmp_path / "b.pt", refined, config={**said, "target_input_size": 32}
+        tmp_path / "b.pt", refined, config={**sizes, "target_input_size": 32}
     )
     with pytest.raises(CheckpointError, match=r"sees 8\^3.*cannot be 32"):
         prdit_core.import_official(source, tmp_path / "d", norm="layer", heads=4)
@@ -207,27 +207,27 @@ def test_the_command_imports_a_chain_and_tells_its_sizes(
     assert refused.exit_code == 5 and refused.stderr.count("\n") == 1
     done = call(refined_file, *stated, "--refiner-patch=4")
     assert done.exit_code == 0, done.output
-    told = CliRunner().invoke(app, ["info", str(tmp_path / "c")]).stdout
-    for text in (done.stdout, told):
+    info = CliRunner().invoke(app, ["info", str(tmp_path / "c")]).stdout
+    for text in (done.stdout, info):
         lines = {line[:17].strip(): line[17:] for line in text.splitlines()}
         assert lines["sizes"] == "8, 16"
         assert lines["refiner to 16"] == "patch 4, stride 2, padding 1, width 48"
         assert "refiners" not in text
-    told = json.loads(CliRunner().invoke(app, ["info", str(tmp_path / "c"), "--json"]).stdout)
-    assert told["sizes"] == [8, 16]
-    assert told["model"]["refiners"] == [{"patch": 4, "stride": 2, "padding": 1, "width": 48}]
+    info = json.loads(CliRunner().invoke(app, ["info", str(tmp_path / "c"), "--json"]).stdout)
+    assert info["sizes"] == [8, 16]
+    assert info["model"]["refiners"] == [{"patch": 4, "stride": 2, "padding": 1, "width": 48}]
 
 
 def test_a_chain_of_three_sizes_is_told_line_by_line(tmp_path: Path) -> None:
     from toys import TINY, tiny_checkpoint
 
-    from prdit_core.config import RefinerConfig
+    from prdit_core.prdit_config import RefinerConfig
 
     refiners = [RefinerConfig(patch=p, stride=s, padding=1, width=24) for p, s in ((4, 2), (6, 4))]
     path = tiny_checkpoint(tmp_path / "c", size=32, model=TINY.refined_by(*refiners))
-    told = CliRunner().invoke(app, ["info", str(path)]).stdout
+    info = CliRunner().invoke(app, ["info", str(path)]).stdout
     assert [
-        line.split() for line in told.splitlines() if line.startswith(("sizes", "refiner"))
+        line.split() for line in info.splitlines() if line.startswith(("sizes", "refiner"))
     ] == [
         "sizes 8, 16, 32".split(),
         "refiner to 16 patch 4, stride 2, padding 1, width 24".split(),

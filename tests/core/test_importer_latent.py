@@ -17,10 +17,10 @@ from recorded import load, tensor
 from test_command import run
 
 import prdit_core
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.releases.latent.importer import import_latent
 from prdit_core.checkpoints.releases.latent.known import Unseen, released_classes
 from prdit_core.checkpoints.releases.latent.names import AUTOENCODER, BIFLOWNET, renamed
-from prdit_core.checkpoints.store import Header
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.models.families import expected_shapes
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig

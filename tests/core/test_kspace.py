@@ -20,7 +20,7 @@ from prdit_core.data.records import write_record
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.intensity import ARBITRARY
 from prdit_core.inverse.consistency import LeastSquares
-from prdit_core.inverse.measurement import read_measurement, write_measurement
+from prdit_core.inverse.measurement_files import read_measurement, write_measurement
 from prdit_core.inverse.operators.kspace import kspace_of, sampled_at, slices_of
 from prdit_core.inverse.operators.packed import packed_bits
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec

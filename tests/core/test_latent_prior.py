@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,10 @@ from test_command import run
 from toys import TINY_CHAIN, tiny_checkpoint
 
 import prdit_core
-from prdit_core.checkpoints.store import Header
+from prdit_core.checkpoints.header import Header
 from prdit_core.config import SamplingConfig
 from prdit_core.errors import UsageError
-from prdit_core.geometry import Geometry, cubic
+from prdit_core.geometry import Geometry, cubic, shape_of
 from prdit_core.intensity import Intensity
 from prdit_core.noise import Draw, unit_noise
 from prdit_core.schedule import VPCosineSchedule
@@ -232,3 +233,21 @@ def test_other_families_know_shapes_and_no_classes(tmp_path: Path) -> None:
     assert "class" not in json.loads((tmp_path / "v.json").read_text())
     for words in (("--class", "chest"), ("--guidance", 2), ("--shape", "8,8,16")):
         run(*few, *words, "--out", tmp_path / "w.nii.gz", code=2)
+
+
+def test_flags_and_lists_are_what_was_typed(tmp_path: Path) -> None:
+    """Defect 8: argparse takes "False" of a `type=bool` for true, and `type=list` for letters."""
+    naive = argparse.ArgumentParser()
+    naive.add_argument("--overwrite", type=bool)
+    naive.add_argument("--shape", type=list)
+    parsed = naive.parse_args(["--overwrite", "False", "--shape", "16,32,16"])
+    assert parsed.overwrite is True and parsed.shape == list("16,32,16")
+    assert shape_of("16,32,16") == (16, 32, 16)
+    words = ("generate", "--checkpoint", tiny_latent(tmp_path / "tiny"), "--steps", 1)
+    words = (*words, "--class", "head", "--shape", "16,32,16", "--out", tmp_path / "head.nii.gz")
+    run(*words)
+    first = (tmp_path / "head.nii.gz").read_bytes()
+    assert nib.load(tmp_path / "head.nii.gz").shape == (16, 32, 16)  # (x, y, z)
+    run(*words, "--seed", 1, "--overwrite", "False", code=2)  # a flag takes no word
+    run(*words, "--seed", 1, "--shape", "1", code=2)
+    assert (tmp_path / "head.nii.gz").read_bytes() == first

@@ -52,7 +52,7 @@ from prdit_core.training.families.latent.settings import FlowTraining
 from prdit_core.training.rate import Rate
 from prdit_core.training.volumes import ClassedVolumes, held_out, trained_on
 from prdit_core.verbs.latents import latents, latents_steps
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
@@ -227,6 +227,9 @@ class Grids:
     def read(self, number: int) -> NDArray[np.float32]:
         return np.full((2, *self.shapes[number]), number, np.float32)
 
+    def condition(self, number: int) -> None:
+        del number
+
 
 def drawn(count: int, size: int = 2, rank: int = 0, world: int = 1, seed: int = 0) -> list[Batch]:
     found = [Batches(Grids(), seed, size, rank, world)[number] for number in range(count)]
@@ -263,6 +266,10 @@ def test_batches_of_several_grids_are_a_pure_function_and_shared() -> None:
     for whole, *parts in zip(once, *halves, strict=True):
         assert tuple(case for part in parts for case in part.cases) == whole.cases
         assert torch.equal(torch.cat([part.unit_noise for part in parts]), whole.unit_noise)
+        assert [part.places for part in parts] == [(0,), (1,)]
+    assert sum(one.cases != other.cases for one, other in zip(*halves, strict=True)) > 8
+    naive = drawn(12, size=1), drawn(12, size=1)  # each process as if it were alone
+    assert not any(one.cases != other.cases for one, other in zip(*naive, strict=True))
 
 
 def test_held_out_cases_come_from_every_set_in_turn(shelf: Path) -> None:
@@ -467,7 +474,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
     save_checkpoint(other, header, random_weights(AUTOENCODER, 3))
     refused("was encoded by autoencoder", settings(shelf, new, codec=str(other)))
     monkeypatch.setitem(latent_settings.FLOWS, "small", {**TINY, "sub_volume": 8})
-    refused(r"latents of \(4, 4, 4\) in .* multiples of 8", settings(shelf, new))
+    refused(r"latents in .*: a grid of \(4, 4, 4\) .* multiples of 8", settings(shelf, new))
     monkeypatch.setitem(latent_settings.FLOWS, "small", TINY)
     for module in ("machine", "verbs.train"):
         monkeypatch.setattr(f"prdit_core.{module}.memory_of", lambda _: 16 * 2**20)

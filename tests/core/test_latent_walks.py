@@ -16,6 +16,7 @@ from prdit_core.models.latent.denoiser import LatentDenoiser
 from prdit_core.sampling.grid import TimeGrid, time_grid
 from prdit_core.sampling.sampler import SAMPLERS, sample_steps
 from prdit_core.schedule import Schedule, VPCosineSchedule
+from prdit_core.training.objective import add_noise, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,3 +92,36 @@ def test_ddim_ends_at_the_data(eta: float, parity: Path) -> None:
         np.testing.assert_allclose(state, right, rtol=0, atol=5e-4)
     wrong = numbers[f"traj/ddim8_eta{eta}_clamp_xs"][-1]
     assert np.abs(found[-1] - wrong).max() > 5e-3
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_states_of_a_batch_walk_as_they_would_alone(batch: int, parity: Path) -> None:
+    """Defect 4: the release raises for any batch but 1, and that of as many as channels, 8."""
+    numbers, schedule = load(parity / "med_diffusion.npz"), VPCosineSchedule()
+    own, grid = denoiser(parity, numbers, schedule), time_grid("exact", 3, schedule)
+    start = torch.randn(batch, 8, 4, 4, 8, generator=torch.Generator().manual_seed(0))
+
+    way: dict[str, Any] = {"sampler": SAMPLERS["ddim"], "grid": grid, "eta": 0.0}
+
+    def walked(x: Tensor) -> list[Tensor]:
+        steps = sample_steps(own, schedule, x, **way, noise=lambda _: torch.zeros_like(x))
+        return [step.x for step in steps]
+
+    together, alone = walked(start), walked(start[1:2])
+    assert len(together) == 3  # the release never looks at how many steps are wanted
+    torch.testing.assert_close(together[-1][1:2], alone[-1], atol=1e-5, rtol=0)
+
+
+def test_every_volume_of_a_batch_has_its_own_time() -> None:
+    """Defect 4: shaped (B, 1, 1, 1), times of a batch go to the channels, if it does not raise."""
+    schedule, stream = VPCosineSchedule(), torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 8, 8, 4, 4, 8, generator=stream)
+    t = torch.linspace(100, 900, 8)
+    found = add_noise(schedule, x0, eps, t)
+    for number, at in enumerate(t.tolist()):
+        right = schedule.alpha(at) * x0[number] + schedule.sigma(at) * eps[number]
+        torch.testing.assert_close(found[number], right)
+    alpha, sigma = (share[..., 0] for share in shares(schedule, t))
+    assert float((alpha * x0 + sigma * eps - found).abs().max()) > 1
+    with pytest.raises(RuntimeError, match="must match"):
+        alpha[:2] * x0[:2]

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from prdit_core.checkpoints.catalog import load
 from prdit_core.checkpoints.expected_data import expected_by, expected_data
-from prdit_core.checkpoints.store import WEIGHTS, read_header, read_weights, save_checkpoint
+from prdit_core.checkpoints.header import WEIGHTS
+from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.io import read_volume
-from prdit_core.data.transforms import PRESETS, Preset, conform
+from prdit_core.data.presets import PRESETS, Preset
+from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity

@@ -138,8 +138,8 @@ def test_without_such_a_file_the_platform_says_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linears, "CPU_FILE", tmp_path / "none")
-    for said, expected in (("AMD64 Family 25, AuthenticAMD", True), ("arm", False), ("", False)):
-        monkeypatch.setattr(linears.platform, "processor", lambda said=said: said)
+    for name, expected in (("AMD64 Family 25, AuthenticAMD", True), ("arm", False), ("", False)):
+        monkeypatch.setattr(linears.platform, "processor", lambda name=name: name)
         assert linears._amd() is expected
 
 

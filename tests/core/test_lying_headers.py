@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from toys import TINY
 
-from prdit_core.checkpoints.store import HEADER, read_header
+from prdit_core.checkpoints.header import HEADER
+from prdit_core.checkpoints.store import read_header
 from prdit_core.errors import CheckpointError
 from prdit_core.models.families import FAMILIES
 

@@ -14,7 +14,8 @@ from operators import SPECS, measurement_of, volume_of
 
 from prdit_core.errors import InputRejected, OutputError, UsageError
 from prdit_core.inverse.fbp import fbp
-from prdit_core.inverse.measurement import Measurement, read_measurement, write_measurement
+from prdit_core.inverse.measurement import Measurement
+from prdit_core.inverse.measurement_files import read_measurement, write_measurement
 from prdit_core.inverse.operators.parallel import Parallel, ParallelSpec
 from prdit_core.inverse.operators.projector import spread_angles
 from prdit_core.inverse.operators.table import build

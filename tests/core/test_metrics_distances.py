@@ -141,8 +141,8 @@ def test_intervals_are_as_wide_as_numbers_of_other_volumes_vary() -> None:
     runs = [frechet(cloud(i, 100), cloud(1000 + i, 100, shift=0.5), SEED) for i in range(25)]
     for numbers in ([run.biased for run in runs], [run.unbiased for run in runs]):
         vary = np.std([number.value for number in numbers if number])
-        said = np.mean([(number.high - number.low) / 2 / 1.96 for number in numbers if number])
-        assert 0.6 < said / vary < 1.7
+        stated = np.mean([(number.high - number.low) / 2 / 1.96 for number in numbers if number])
+        assert 0.6 < stated / vary < 1.7
 
 
 def test_an_interval_holds_its_number_and_tells_far_sets_apart() -> None:

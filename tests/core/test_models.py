@@ -11,13 +11,13 @@ from toys import TINY, tiny_checkpoint
 
 import prdit_core
 from prdit_core import machine
-from prdit_core.config import ModelConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.models.families import parameter_count
 from prdit_core.models.prdit.memory import memory_needed
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.models.prdit.zoo import SMALL, model_config
 from prdit_core.patches import assemble_tiles, extract_patches, grid_of
+from prdit_core.prdit_config import ModelConfig
 from prdit_core.training.families.prdit.network import freeze, prepare
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 

@@ -16,13 +16,15 @@ from prdit_core.data.datasets import PreparedData
 from prdit_core.data.io import ReadOptions, read_volume, write_volume
 from prdit_core.data.phantoms import REGIONS, Phantom, make_phantom
 from prdit_core.data.phantoms.mr import TISSUES, Tissue, echo
+from prdit_core.data.presets import PRESETS, Preset
 from prdit_core.data.signal import windowed
-from prdit_core.data.transforms import PRESETS, Preset, conform
+from prdit_core.data.transforms import conform
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.evaluation.sets import open_sets
 from prdit_core.intensity import ARBITRARY, HU
 from prdit_core.verbs.export import export_dicom
-from prdit_core.verbs.preprocess import phantoms, preprocess
+from prdit_core.verbs.phantoms import phantoms
+from prdit_core.verbs.preprocess import preprocess
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pydicom.uid import (
 from scans import as_nifti, chest, chest_hu, compressed, write_series
 
 from prdit_core.data.io import ReadOptions, find_cases, read_volume, write_volume
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import InputRejected, PartialFailure
 from prdit_core.verbs.preprocess import preprocess
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from latents import tiny_codec
+from latents import tiny_codec, tiny_control, tiny_latent
 from scans import chest
 from test_runs import begun, metric
 from typer.main import get_command
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from prdit_core.cli.app import app
 from prdit_core.data.io import write_volume
+from prdit_core.data.phantoms import LABELS
 from prdit_core.runs.metrics import append_line
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ COMMANDS = {
     "latents": ("x", "latents --data DATA --codec CODEC --out OUT"),
     "train": ("log.txt", "train --stage local --data DATA --run OUT --iterations 1"),
     "evaluate": ("x", "evaluate --real DATA --fake a=DATA --out OUT"),
+    "augment": ("x", "augment --labels DATA --checkpoint CONTROL --count 1 --out OUT"),
     "train-encoder": ("x", "train-encoder --out OUT"),
     "import": ("x", "import OUT/x --norm layer --size 32 --out OUT"),
     "runs plot": ("a.png", "runs plot RUN --out OUT/a.png"),
@@ -45,7 +47,7 @@ COMMANDS = {
 def run(text: str, tmp_path: Path) -> tuple[int, str]:
     words = text
     places = {"OUT": "out", "SCAN": "scan.nii", "DATA": "data", "RUN": "run", "M.npz": "m.npz"}
-    places["CODEC"] = "codec"
+    places |= {"CODEC": "codec", "CONTROL": "control"}
     for name, place in places.items():
         words = words.replace(name, str(tmp_path / place))
     result = CliRunner().invoke(app, words.split())
@@ -60,14 +62,17 @@ def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
         run("phantoms --count 2 --size 16 --out DATA", tmp_path)
     if " CODEC" in command:
         tiny_codec(tmp_path / "codec")
+    if " CONTROL" in command:
+        labels = tuple(name for name, number in LABELS.items() if number)
+        tiny_control(tmp_path / "control", tiny_latent(tmp_path / "base"), labels)
     if " M.npz" in command:
         run(f"simulate SCAN --out {tmp_path / 'm.npz'}", tmp_path)
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / there).write_bytes(MINE)
-    code, told = run(command, tmp_path)
-    assert code == 6, told
-    assert [line for line in told.splitlines() if line.startswith("prdit-core: ")]
+    code, output = run(command, tmp_path)
+    assert code == 6, output
+    assert [line for line in output.splitlines() if line.startswith("prdit-core: ")]
     left = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name != "lock"}
     assert left == {there: MINE}
 
@@ -96,8 +101,8 @@ def test_told_to_a_measurement_is_replaced_but_never_the_scan(tmp_path: Path) ->
 def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "a.png").write_bytes(MINE)
-    code, told = run(f"runs plot RUN --out {tmp_path / 'a.png'} --overwrite", tmp_path)
-    assert code == 0, told
+    code, output = run(f"runs plot RUN --out {tmp_path / 'a.png'} --overwrite", tmp_path)
+    assert code == 0, output
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     for _ in range(2):  # the run's own picture
         assert run("runs plot RUN", tmp_path)[0] == 0

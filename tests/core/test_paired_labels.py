@@ -14,7 +14,8 @@ from prdit_core.cli.app import app
 from prdit_core.data.datasets import PreparedData, case_path
 from prdit_core.data.io import write_labels, write_volume
 from prdit_core.data.phantoms import LABELS, Phantom, make_phantom
-from prdit_core.data.transforms import PRESETS, conform
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import conform
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
 from prdit_core.verbs.preprocess import CasePrepared, CaseRejected, preprocess, preprocess_steps
 from prdit_core.volume import Volume
@@ -161,8 +162,8 @@ def test_what_is_no_label_is_refused(desk, value, reason):
         return spoilt, affine
 
     change(desk / "labels" / "a.nii.gz", spoil)
-    (told,) = rejections(desk)
-    assert f"{reason}, but labels are whole numbers of 0 to 255" in told
+    (rejection,) = rejections(desk)
+    assert f"{reason}, but labels are whole numbers of 0 to 255" in rejection
 
 
 def test_a_number_without_a_name_is_refused(desk):

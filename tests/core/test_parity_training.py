@@ -71,6 +71,6 @@ def test_flow_matching_process_and_loss(parity: Path) -> None:
     x_t = add_noise(schedule, x0, eps, ours)
     np.testing.assert_allclose(x_t.numpy(), numbers["x_t"], atol=1e-6)
     model = recorded.network(recorded.load(parity / f"{numbers['model']}.npz"), "fm")
-    asked = torch.tensor([schedule.network_time(float(t)) for t in ours])
-    found = losses(model(x_t, asked), x0, eps, ours, schedule, "velocity")
+    times = torch.tensor([schedule.network_time(float(t)) for t in ours])
+    found = losses(model(x_t, times), x0, eps, ours, schedule, "velocity")
     np.testing.assert_allclose(found["total"].detach().numpy(), numbers["loss"], rtol=2e-5)

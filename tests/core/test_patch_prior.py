@@ -44,7 +44,7 @@ from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import VPLinearSchedule
 from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.families.patch import PatchRecipe, TileError
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.reconstruct import problem_of, reconstruct
 from prdit_core.verbs.simulate import simulate
 from prdit_core.volume import Volume, axial_affine
@@ -502,6 +502,9 @@ class Source:
 
     def read(self, number: int) -> NDArray[np.float32]:
         return np.random.default_rng(number).uniform(-1, 1, (1, 8, 8, 8)).astype(np.float32)
+
+    def condition(self, number: int) -> None:
+        del number
 
 
 @pytest.mark.slow

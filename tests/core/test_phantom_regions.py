@@ -10,10 +10,10 @@ import pytest
 
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.phantoms import REGIONS, Phantom, make_phantom
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import UsageError
 from prdit_core.metrics.tissues import tissue_shares
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ from prdit_core.data import preparing
 from prdit_core.data.builder import in_order, split_by_patient
 from prdit_core.data.datasets import Case, PreparedData
 from prdit_core.data.io import ReadOptions
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import (
     InputRejected,
     MemoryLimit,
@@ -31,13 +31,12 @@ from prdit_core.errors import (
     PartialFailure,
     UsageError,
 )
+from prdit_core.verbs.phantoms import phantom_steps, phantoms
 from prdit_core.verbs.preprocess import (
     CasePrepared,
     CaseRejected,
     CaseSkipped,
     DataSetWritten,
-    phantom_steps,
-    phantoms,
     preprocess,
     preprocess_steps,
 )
@@ -244,9 +243,9 @@ def test_the_same_scan_counts_once(scans, tmp_path):
     cases = PreparedData.open(tmp_path / "out").cases
     assert len(cases) == 3
     assert [event.source for event in skipped] == ["xtra/copy.nii.gz", "xtra/other container.mha"]
-    said = report(tmp_path / "out")
-    assert {entry["same_as"] for entry in said["skipped"]} <= {case.id for case in cases}
-    sources = {entry["source"] for kind in ("prepared", "skipped") for entry in said[kind]}
+    content = report(tmp_path / "out")
+    assert {entry["same_as"] for entry in content["skipped"]} <= {case.id for case in cases}
+    sources = {entry["source"] for kind in ("prepared", "skipped") for entry in content[kind]}
     assert len(sources) == 5  # each once; the link is the scan it leads to
 
 

@@ -55,12 +55,12 @@ def test_every_message_names_its_scan(scans: Path, tmp_path: Path) -> None:
 
 def test_json_names_the_scans_too(scans: Path, tmp_path: Path) -> None:
     done = prdit("preprocess", scans, "--out", tmp_path / "out", "--size", 16, "--json")
-    said = json.loads(done.stdout)
-    assert [entry["source"] for entry in said["rejected"]] == [r"scans/broken\x1b.nii"]
-    assert [entry["source"] for entry in said["skipped"]] == ["scans/copy.nii.gz"]
-    assert {"source": r"scans/noted\x1b.nii.gz"}.items() <= said["scan_notes"][0].items()
-    assert said["notes"] == ["2 scans name no patient; split by scan"]
-    assert (said["train"], said["validation"]) == (1, 1)
+    result = json.loads(done.stdout)
+    assert [entry["source"] for entry in result["rejected"]] == [r"scans/broken\x1b.nii"]
+    assert [entry["source"] for entry in result["skipped"]] == ["scans/copy.nii.gz"]
+    assert {"source": r"scans/noted\x1b.nii.gz"}.items() <= result["scan_notes"][0].items()
+    assert result["notes"] == ["2 scans name no patient; split by scan"]
+    assert (result["train"], result["validation"]) == (1, 1)
 
 
 @pytest.mark.parametrize(

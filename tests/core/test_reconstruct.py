@@ -86,15 +86,15 @@ def test_the_record_says_what_was_done_and_how_well_it_fits(
     prior: Prior, few_views: Measurement
 ) -> None:
     found = reconstruct(prior, few_views, QUICK, iterations=3, seed=4)
-    said = found.metadata
-    assert (said["method"], said["iterations"], said["seed"]) == ("prior", 3, 4)
-    assert "partly imagined" in said["notice"] and said["checkpoint_sha256"] == prior.digest
-    assert said["measurement"]["photons"] == 1e5 and not said["measurement"]["inverse_crime"]
+    record = found.metadata
+    assert (record["method"], record["iterations"], record["seed"]) == ("prior", 3, 4)
+    assert "partly imagined" in record["notice"] and record["checkpoint_sha256"] == prior.digest
+    assert record["measurement"]["photons"] == 1e5 and not record["measurement"]["inverse_crime"]
     problem = problem_of(prior, few_views, None)
     hu = torch.from_numpy(found.voxels_hu)[None, None]
-    assert said["misfit"] == pytest.approx(problem.misfit(problem.measured(hu)), rel=1e-3)
+    assert record["misfit"] == pytest.approx(problem.misfit(problem.measured(hu)), rel=1e-3)
     more = reconstruct(prior, few_views, QUICK, iterations=12, seed=4).metadata["misfit"]
-    assert more < said["misfit"] < 0.1
+    assert more < record["misfit"] < 0.1
 
 
 def test_equal_seeds_give_equal_bytes_and_others_do_not(

@@ -21,7 +21,7 @@ from prdit_core.data.io import read_volume, write_volume
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import UsageError
 from prdit_core.inverse import scanners
-from prdit_core.inverse.measurement import write_measurement
+from prdit_core.inverse.measurement_files import write_measurement
 from prdit_core.inverse.operators.table import build
 from prdit_core.inverse.problem import in_measured_unit, projector_of
 from prdit_core.inverse.tuning import usual_strength
@@ -218,8 +218,8 @@ def test_tune_tv_gives_a_strength_that_reconstructs_better_than_others(tmp_path:
     write_measurement(measurement, tmp_path / "m.npz")
     write_volume(volume(chest(3, 0), 20.0), tmp_path / "other.nii.gz")
     for given in (("--phantoms", 2), ("--volume", tmp_path / "other.nii.gz")):
-        told = json.loads(run("tune-tv", tmp_path / "m.npz", *given, "--json").stdout)
-        strengths = [told["strength"] * factor for factor in (1, 100, 1e-3)]
+        result = json.loads(run("tune-tv", tmp_path / "m.npz", *given, "--json").stdout)
+        strengths = [result["strength"] * factor for factor in (1, 100, 1e-3)]
         errors = [
             float(np.square(found.voxels_hu - truth.voxels_hu).mean())
             for found in (
@@ -228,8 +228,8 @@ def test_tune_tv_gives_a_strength_that_reconstructs_better_than_others(tmp_path:
             )
         ]
         assert errors[0] < min(errors[1], errors[2] + 1)
-        assert told["share"] == pytest.approx(
-            min(told["trials"], key=lambda one: one["error"])["share"], rel=1
+        assert result["share"] == pytest.approx(
+            min(result["trials"], key=lambda one: one["error"])["share"], rel=1
         )
 
 

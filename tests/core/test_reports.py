@@ -40,7 +40,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
+        self.pieces: list[str] = []
         self.feed(content)
 
     def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -53,11 +53,11 @@ class Reader(HTMLParser):
 
     def handle_data(self, text: str) -> None:
         if self.open and self.open[-1] not in ("style", "title"):
-            self.text.append(" ".join(text.split()))
+            self.pieces.append(" ".join(text.split()))
 
     @property
-    def said(self) -> str:
-        return " ".join(filter(None, self.text))
+    def text(self) -> str:
+        return " ".join(filter(None, self.pieces))
 
 
 def read(evaluation: dict[str, Any], drawn: dict[tuple[str, str], str] | None = None) -> Reader:
@@ -108,12 +108,12 @@ def test_names_of_sets_and_files_cannot_become_markup() -> None:
     evaluation["wscore"]["log_ratio"][0][1] = None
     evaluation["wscore"]["reasons"] = {f"{HOSTILE} | blurred": '" onmouseover="x'}
     content = page(typed(evaluation), {(HOSTILE, "a"): "data:image/png;base64,"})
-    told = Reader(content)
-    assert told.open == []
-    names = {name for name, _ in told.elements}
+    reader = Reader(content)
+    assert reader.open == []
+    names = {name for name, _ in reader.elements}
     assert not names & {"script", "b", "i"}
-    assert not [a for _, attributes in told.elements for a in attributes if a.startswith("on")]
-    assert '<script>alert("1")</script> & $x_1$' in told.said
+    assert not [a for _, attributes in reader.elements for a in attributes if a.startswith("on")]
+    assert '<script>alert("1")</script> & $x_1$' in reader.text
     assert "\x1b" not in content
 
 
@@ -181,9 +181,9 @@ def test_copies_are_in_a_red_box_above_everything_else() -> None:
 
 
 def test_the_page_says_below_which_distance_volumes_are_flagged() -> None:
-    said = Reader(copies_section(typed(invented()), {})).said
-    assert "nearer than 66.0 HU: 0.5 × the median of the real volumes" in said
-    assert "132 (124 to 140)" in said
+    text = Reader(copies_section(typed(invented()), {})).text
+    assert "nearer than 66.0 HU: 0.5 × the median of the real volumes" in text
+    assert "132 (124 to 140)" in text
 
 
 def test_an_interval_below_zero_is_drawn_whole() -> None:
@@ -212,11 +212,11 @@ def test_without_training_volumes_the_page_says_copies_were_not_looked_for() -> 
 
 
 def test_warnings_stand_above_the_tables() -> None:
-    said = read(invented()).said
-    assert said.index("blurred has 64 volumes; below 100") < said.index("what it is")
+    text = read(invented()).text
+    assert text.index("blurred has 64 volumes; below 100") < text.index("what it is")
     evaluation = invented()
     evaluation["warnings"] = []
-    assert "To be careful about" not in read(evaluation).said
+    assert "To be careful about" not in read(evaluation).text
 
 
 def test_the_matrix_names_the_direction_and_why_a_cell_is_empty() -> None:
@@ -227,9 +227,9 @@ def test_the_matrix_names_the_direction_and_why_a_cell_is_empty() -> None:
     evaluation["wscore"]["log_ratio"] = [[None, None], [None, None]]
     evaluation["wscore"]["reasons"] = {"base | blurred": "no distance was left"}
     evaluation["wscore"]["converged"] = {"critic 2": convergence("it knows its volumes")}
-    said = Reader(wscore_section(typed(evaluation).wscore)).said
-    assert "base | blurred: no distance was left" in said
-    assert "Do not trust the critic 2, which did not converge: it knows its volumes" in said
+    text = Reader(wscore_section(typed(evaluation).wscore)).text
+    assert "base | blurred: no distance was left" in text
+    assert "Do not trust the critic 2, which did not converge: it knows its volumes" in text
 
 
 def test_numbers_that_could_not_be_had_are_named_so() -> None:
@@ -241,16 +241,16 @@ def test_numbers_that_could_not_be_had_are_named_so() -> None:
         fake["fid"]["low"] = fake["fid"]["high"] = None
     head, _, base, _ = rows_of(distances_table(typed(evaluation)))
     assert base.count(">n/a<") == 1 and "MS-SSIM" not in head and "unsure" in base
-    assert "W-score: models in pairs Not computed." in read(evaluation).said
+    assert "W-score: models in pairs Not computed." in read(evaluation).text
 
 
 def test_it_says_with_what_it_was_made_and_what_it_is_not_for() -> None:
     evaluation = invented()
-    said = read(evaluation).said
-    assert "ab" * 32 in said and "cd" * 32 in said
-    assert "not comparable with the paper's FID" in said
-    assert "synthetic, not for diagnosis" in said and "prdit-core 0.1.0" in said
-    assert "/data/someone" not in said  # whose disk it was is nobody's business
+    text = read(evaluation).text
+    assert "ab" * 32 in text and "cd" * 32 in text
+    assert "not comparable with the paper's FID" in text
+    assert "synthetic, not for diagnosis" in text and "prdit-core 0.1.0" in text
+    assert "/data/someone" not in text  # whose disk it was is nobody's business
 
 
 def test_the_gallery_shows_the_first_volumes_of_real_and_fakes() -> None:
@@ -272,8 +272,8 @@ def test_pairs_lie_beside_each_other_with_their_distance() -> None:
 
 
 def test_pairs_whose_volumes_are_not_at_hand_are_listed_without_pictures() -> None:
-    said = Reader(copies_section(typed(invented()), {})).said
-    assert "no picture generated: f0.nii.gz" in said
+    text = Reader(copies_section(typed(invented()), {})).text
+    assert "no picture generated: f0.nii.gz" in text
 
 
 def test_pictures_have_square_millimetres_and_the_window_of_the_protocol() -> None:

@@ -281,9 +281,9 @@ def test_an_edit_changes_every_prediction_the_sampler_uses() -> None:
     target = torch.full(SHAPE, 0.25, dtype=torch.float64)
     seen = []
 
-    def edit(said: Prediction, x: Tensor, t: float) -> Prediction:
+    def edit(prediction: Prediction, x: Tensor, t: float) -> Prediction:
         seen.append(t)
-        return Prediction(target, said.eps)
+        return Prediction(target, prediction.eps)
 
     events = list(
         sample_steps(
@@ -389,12 +389,12 @@ def test_the_release_s_hot_trajectory(parity: Path) -> None:
 def test_stored_predictions_replay_to_rounding(parity: Path) -> None:
     numbers = recorded.load(parity / "prdit_sampler_8.npz")
     grid = time_grid("release", 8, CIRCLE)
-    said = iter(
+    predictions = iter(
         Prediction(recorded.tensor(x0), recorded.tensor(eps))
         for x0, eps in zip(numbers["pc_x0"], numbers["pc_eps"], strict=True)
     )
     for step in sample_steps(
-        lambda x, t: next(said),
+        lambda x, t: next(predictions),
         RELEASE,
         recorded.tensor(numbers["z"]),
         sampler=SAMPLERS["euler"],
@@ -410,8 +410,8 @@ def test_flow_matching_trajectories(solver: str, parity: Path) -> None:
     numbers = recorded.load(parity / "fm_sampler_8.npz")
     prior = recorded_prior(parity, "fm", "fm_model_p4s2d2.npz", LinearSchedule())
     grid = time_grid("exact", 8, CIRCLE)
-    asked = [prior.schedule.network_time(t) for _, t, _ in grid.steps()]
-    np.testing.assert_allclose(asked, numbers["model_t_euler"])
+    times = [prior.schedule.network_time(t) for _, t, _ in grid.steps()]
+    np.testing.assert_allclose(times, numbers["model_t_euler"])
     for step in sample_steps(
         prior.denoise,
         prior.schedule,

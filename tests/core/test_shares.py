@@ -258,17 +258,17 @@ def test_levels_come_one_by_one(
     demo: prdit_core.Prior, phantom: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that whoever listens can stop."""
-    asked: list[float] = []
+    times: list[float] = []
     split = type(demo).decompose
 
     def watched(prior: prdit_core.Prior, x_t: Any, t: float) -> prdit_core.Decomposition:
-        asked.append(t)
+        times.append(t)
         return split(prior, x_t, t)
 
     monkeypatch.setattr(type(demo), "decompose", watched)
     levels = prdit_core.decompose_levels(demo, phantom, [100, 200, 300])
     assert next(levels).t == 100
-    assert asked == [100]
+    assert times == [100]
 
 
 @pytest.mark.parametrize("t", [0, -1, 1000.5, float("nan")])

@@ -14,9 +14,10 @@ import prdit_core
 from prdit_core.checkpoints.expected_data import expected_by
 from prdit_core.data.datasets import PreparedData
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.data.transforms import PRESETS, conform
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import conform
 from prdit_core.errors import UsageError
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.regenerate import forget
 
 if TYPE_CHECKING:
@@ -52,23 +53,23 @@ def test_slabs_that_are_no_whole_voxels_are_refused_and_cubes_say_nothing_of_the
 @pytest.mark.slow
 def test_a_prior_of_slabs_is_trained_generates_and_reconstructs(tmp_path: Path) -> None:
     data, model = tmp_path / "data", tmp_path / "run"
-    run("phantoms", "--count", 3, "--size", 64, "--slab", 160, "--out", data)
+    run("phantoms", "--count", 3, "--size", 32, "--slab", 160, "--out", data)
     shape = PreparedData.open(data).geometry.shape
-    assert shape == (32, 64, 64)
+    assert shape == (16, 32, 32)
     words = ("train", "--stage", "patch", "--model", "small", "--data", data, "--run", model)
     few = ("--iterations", 2, "--batch-size", 2, "--tiles", 2, "--preview-every", 2)
     run(*words, *few, "--device", "cpu")
     run("generate", "--checkpoint", model, "--steps", 2, "--out", tmp_path / "v.nii.gz")
     assert prdit_core.read_volume(tmp_path / "v.nii.gz").voxels_hu.shape == shape
 
-    scan = make_phantom(5, 1, spacing_mm=5.0).volume
+    scan = make_phantom(5, 1, spacing_mm=10.0).volume
     prdit_core.write_volume(scan, tmp_path / "scan.nii.gz")
     truth, views = tmp_path / "truth.nii.gz", tmp_path / "views.npz"
-    told = run(
+    output = run(
         *("simulate", tmp_path / "scan.nii.gz", "--like", model, "--views", 20),
         *("--truth", truth, "--out", views),
     )
-    assert told.exit_code == 0
+    assert output.exit_code == 0
     measured = prdit_core.read_measurement(views)
     assert measured.spec.shape == shape
     found = tmp_path / "found"

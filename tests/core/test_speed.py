@@ -43,10 +43,10 @@ def test_the_work_of_an_evaluation_is_counted(size: int, expected: float) -> Non
 
 def test_bench_tells_what_volumes_will_take(tmp_path: Path) -> None:
     chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
-    said = json.loads(run("bench", "--checkpoint", chain, "--json").stdout)
-    assert [entry["size"] for entry in said["sizes"]] == [8, 16]
-    assert said["gflop_per_second"] > 0 and said["linear"] in ("torch", "onednn")
-    for entry in said["sizes"]:
+    result = json.loads(run("bench", "--checkpoint", chain, "--json").stdout)
+    assert [entry["size"] for entry in result["sizes"]] == [8, 16]
+    assert result["gflop_per_second"] > 0 and result["linear"] in ("torch", "onednn")
+    for entry in result["sizes"]:
         assert min(entry[name] for name in ("residual", "evaluation", "ceiling")) > 0
         volume = entry["volume"]
         assert tuple(volume) == get_args(PresetName)
@@ -79,15 +79,15 @@ def test_a_quick_look_does_not_measure_what_takes_long(
 
 
 def test_the_ceiling_is_that_of_the_backend_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def counted(*arguments: Any) -> torch.Tensor:
-        asked.append(arguments)
+        calls.append(arguments)
         return torch.zeros(1)
 
     monkeypatch.setattr(linears, "backend", lambda: "onednn")
     monkeypatch.setattr(linears, "_onednn", counted)
-    assert ceiling() > 0 and asked
+    assert ceiling() > 0 and calls
 
 
 def test_bench_of_nothing_is_one_line(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ class Source:
     def read(self, number: int) -> NDArray[np.float32]:
         return VOLUMES[number][None]
 
+    def condition(self, number: int) -> None:
+        del number
+
 
 def batches(seed: int = 0, size: int = 2, rank: int = 0, world: int = 1) -> Batches:
     return Batches(Source(), seed, size, rank, world)
@@ -68,10 +71,10 @@ def trainer(lr: float = 1e-3, micro_batch: int = 4, clip: float = 1.0) -> Traine
 
 
 def run(
-    work: Trainer, total: int, size: int = 4, asked: Callable[[], bool] = lambda: False
+    work: Trainer, total: int, size: int = 4, stop_requested: Callable[[], bool] = lambda: False
 ) -> list[TrainStep]:
     drawn = batches(size=size).between(0, total, workers=0)
-    return list(run_loop(work, drawn, start=0, total=total, stop_requested=asked))
+    return list(run_loop(work, drawn, start=0, total=total, stop_requested=stop_requested))
 
 
 def test_a_batch_depends_on_seed_and_iteration_only() -> None:
@@ -201,8 +204,8 @@ def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole() -> None:
 
 def test_losses_are_told_by_noise_level() -> None:
     t = torch.tensor([0.1, 200.0, 200.1, 1000.0])
-    told = {"x0": torch.tensor([1.0, 3, 5, 7]), "eps": torch.ones(4), "total": torch.zeros(4)}
-    sums = sums_by_level(told, t)
+    terms = {"x0": torch.tensor([1.0, 3, 5, 7]), "eps": torch.ones(4), "total": torch.zeros(4)}
+    sums = sums_by_level(terms, t)
     assert sums[0].tolist() == [4, 5, 0, 0, 7] and sums[3].tolist() == [2, 1, 0, 0, 1]
 
 
@@ -215,7 +218,7 @@ def test_a_step_tells_its_losses_in_all_and_by_level() -> None:
 
 def test_the_loop_ends_after_the_iteration_in_which_it_is_asked_to() -> None:
     answers = iter([False, False, True])
-    steps = run(trainer(), 10, asked=lambda: next(answers))
+    steps = run(trainer(), 10, stop_requested=lambda: next(answers))
     assert [step.asked_to_stop for step in steps] == [False, False, True]
 
 

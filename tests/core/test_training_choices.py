@@ -13,19 +13,22 @@ from typer.testing import CliRunner
 
 from prdit_core import machine
 from prdit_core.checkpoints.catalog import load, newest
-from prdit_core.checkpoints.store import Header, load_tensors, read_header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
-from prdit_core.config import SamplingConfig, TrainConfig
+from prdit_core.config import SamplingConfig
 from prdit_core.errors import MemoryLimit, UsageError
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.models.prdit.zoo import model_config
+from prdit_core.models.tensor_files import load_tensors
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.metrics import read_lines
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 from prdit_core.verbs.generate import generate
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train
 
 

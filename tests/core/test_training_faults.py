@@ -42,7 +42,8 @@ from trainings import (
 from typer.testing import CliRunner
 
 from prdit_core.checkpoints.catalog import saved
-from prdit_core.checkpoints.store import HEADER, WEIGHTS, load_tensors, read_header
+from prdit_core.checkpoints.header import HEADER, WEIGHTS
+from prdit_core.checkpoints.store import read_header
 from prdit_core.cli.app import app
 from prdit_core.data.datasets import VOLUMES, case_path, read_manifest, write_manifest
 from prdit_core.errors import (
@@ -53,13 +54,14 @@ from prdit_core.errors import (
 )
 from prdit_core.files import sha256_of
 from prdit_core.models.prdit.zoo import model_config
+from prdit_core.models.tensor_files import load_tensors
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import read_status
 from prdit_core.training import recorder
 from prdit_core.training.checkpointing import MOMENTS, RAW
 from prdit_core.training.events import Saved, Started, TrainStep, Validated
 from prdit_core.training.volumes import Volumes
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.config import TrainConfig
+    from prdit_core.prdit_config import TrainConfig
 
 HERE = Path(__file__)
 SURVIVES = "test_training_survives.py"
@@ -182,8 +184,8 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
     DAMAGES[damage](last(config.run) / name)
     (started, *_) = train(config, "resume")
     assert isinstance(started, Started) and started.index == 2
-    said = " | ".join(started.notes)
-    assert "iteration-00000004" in said and name in said and "resumed from iteration 2" in said
+    notes = " | ".join(started.notes)
+    assert "iteration-00000004" in notes and name in notes and "resumed from iteration 2" in notes
     assert (config.run / "checkpoints" / "damaged-iteration-00000004").is_dir()
     assert unlike(content(config.run), expected) == []
 
@@ -213,8 +215,8 @@ def test_where_every_checkpoint_is_damaged_all_are_named(
         flip(folder / RAW)
     (started, *_) = train(config, "resume")
     assert isinstance(started, Started) and started.index == 0
-    said = " | ".join(started.notes)
-    assert "iteration-00000002" in said and "iteration-00000004" in said
+    notes = " | ".join(started.notes)
+    assert "iteration-00000002" in notes and "iteration-00000004" in notes
     assert unlike(content(config.run), expected) == []
 
 
@@ -535,9 +537,9 @@ def test_a_killed_data_worker_ends_the_run_with_its_code(data: Path, tmp_path: P
         parts = psutil.Process(process.pid).children(recursive=True)
         (worker,) = [part for part in parts if "spawn_main" in " ".join(part.cmdline())]
         worker.kill()
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 7 and "Traceback" not in told, told
-    assert "go on with --resume" in told.splitlines()[-1]
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 7 and "Traceback" not in stderr, stderr
+    assert "go on with --resume" in stderr.splitlines()[-1]
     status = read_status(RunFolder(config.run))
     assert status is not None and status.state == "failed"
     done = iterations(config.run)[-1]
@@ -556,8 +558,8 @@ def test_memory_that_runs_out_ends_the_run_with_its_code(data: Path, tmp_path: P
         iterating(process, config.run, 25)
         used = psutil.Process(process.pid).memory_info().vms
         resource.prlimit(process.pid, resource.RLIMIT_AS, (used // 2, used // 2))
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 7 and "Traceback" not in told, told
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 7 and "Traceback" not in stderr, stderr
     assert saved(config.run)
     with contextlib.closing(train_steps(config, "resume")) as events:
         until(events, TrainStep, iterations(config.run)[-1] + 1)
@@ -598,8 +600,8 @@ def test_few_cases_are_trained_on_and_what_is_missing_is_said(tmp_path: Path) ->
     phantoms(1, size=8, seed=0, out=tmp_path / "data")
     started, *events = train(settings(tmp_path / "data", tmp_path / "run"))
     assert isinstance(started, Started)
-    said = " | ".join(started.notes)
-    assert "batch size 1 instead of 2" in said and "no validation" in said
+    notes = " | ".join(started.notes)
+    assert "batch size 1 instead of 2" in notes and "no validation" in notes
     assert not any(isinstance(event, Validated) for event in events)
     assert [event.index for event in events if isinstance(event, Saved)] == [2, 4, 6]
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from trainings import SETTINGS, last, settings, train, trained, unlike, without_metrics
 
-from prdit_core.checkpoints.store import WEIGHTS
+from prdit_core.checkpoints.header import WEIGHTS
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 

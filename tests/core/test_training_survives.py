@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from trainings import (
     child,
     closed_after,
     content,
+    has_iterated,
     history,
     iterating,
     iterations,
@@ -42,34 +44,80 @@ from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.listing import state_of
 from prdit_core.runs.status import read_status
 from prdit_core.training.events import Previewed, Saved, Started, TrainStep, Validated
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 from prdit_core.verbs.train import train_steps
 
 if TYPE_CHECKING:
-    from prdit_core.config import TrainConfig
+    from collections.abc import Iterator
+
+    from prdit_core.prdit_config import TrainConfig
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
-# Forks a process that saves for ever, over and over, for each line it reads.
-SAVERS = """
-import itertools, os, sys
+# Forks a process for each line it reads, which is what a start anew would be without its imports.
+FORKS = """
+import os, sys
+{imports}
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        {work}
+        os._exit(0)
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+    print("gone", flush=True)
+"""
+# Goes on with a run, its output apart from ours.
+TRAINS = {
+    "imports": "import lightning_fabric, torch._dynamo, prdit_core.verbs.train\n"
+    "from prdit_core.cli.app import app",
+    "work": "os.dup2(os.open(os.devnull, os.O_WRONLY), 1); app(line.split())",
+}
+# Saves for ever, over and over.
+SAVES = {
+    "imports": """
+import itertools
 from pathlib import Path
-from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint, save_tensors
+from prdit_core.checkpoints.store import read_header, read_weights, save_checkpoint
+from prdit_core.models.tensor_files import save_tensors
 model, checkpoints = map(Path, sys.argv[1:])
 header = read_header(model)
 weights = read_weights(model, header)
 def save(number):
     path = checkpoints / f"iteration-{number % 5:08d}"
     save_checkpoint(path, header, weights, lambda part: save_tensors(weights, part / "raw"))
-for _ in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        for number in itertools.count():
-            save(number)
-    print(pid, flush=True)
-    os.waitpid(pid, 0)
-    print("gone", flush=True)
-"""
+""",
+    "work": "any(map(save, itertools.count()))",
+}
+
+
+@contextlib.contextmanager
+def forking(code: dict[str, str], *arguments: Path) -> Iterator[Forks]:
+    """What forks such processes, one after the other."""
+    command = [sys.executable, "-c", FORKS.format(**code), *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env={**os.environ, **ONE_THREAD}, **pipes) as parent:
+        yield Forks(parent)
+        assert parent.stdin is not None
+        parent.stdin.close()
+
+
+class Forks:
+    """Begins processes that are killed."""
+
+    def __init__(self, parent: subprocess.Popen[str]) -> None:
+        assert parent.stdin is not None and parent.stdout is not None
+        self._ask, self._answers = parent.stdin, parent.stdout
+
+    def begin(self, line: str) -> int:
+        """Its process id."""
+        print(line, file=self._ask, flush=True)
+        return int(self._answers.readline())
+
+    def kill(self, pid: int) -> None:
+        """Kill it, unless it ended before, and wait until it is gone."""
+        os.kill(pid, signal.SIGKILL)
+        assert self._answers.readline() == "gone\n"
 
 
 @pytest.fixture(params=["local", "global"])
@@ -130,15 +178,17 @@ def test_a_closed_run_is_saved_and_ends_with_the_same_bytes(config: TrainConfig)
 
 def kill_and_resume(config: TrainConfig, kills: int, longest: float, seed: int) -> None:
     """Kill at random moments of iterating, each time after a resume; then go on to the end."""
-    moments = random.Random(seed)
-    for _ in range(kills):
-        with child(config, "--resume") as process:
-            iterating(process, config.run)
+    moments, line = random.Random(seed), " ".join([*words(config), "--resume"])
+    with forking(TRAINS) as forks:
+        for _ in range(kills):
+            pid = forks.begin(line)
+            while not has_iterated(pid, config.run):
+                assert psutil.pid_exists(pid)
+                time.sleep(0.01)
             time.sleep(moments.uniform(0, longest))
-            process.kill()
-            assert process.wait() == -signal.SIGKILL
-        assert state_of(RunFolder(config.run)) == "dead"
-        assert_whole(config.run)
+            forks.kill(pid)
+            assert state_of(RunFolder(config.run)) == "dead"
+            assert_whole(config.run)
     train(config, "resume")
     dropped = [line["dropped"] for line in history(config.run)]
     assert len(dropped) == kills + 1 and max(dropped) <= config.save_every
@@ -175,23 +225,20 @@ def test_a_kill_while_saving_leaves_whole_checkpoints_only(tmp_path: Path) -> No
     """Thirty times; every checkpoint is written over again, which takes two renames."""
     model, folder = tiny_checkpoint(tmp_path / "model"), RunFolder(tmp_path / "run")
     moments = random.Random(0)
-    command = [sys.executable, "-c", SAVERS, str(model), str(folder.checkpoints)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env={**os.environ, **ONE_THREAD}, **pipes) as savers:
-        assert savers.stdin is not None and savers.stdout is not None
-        interrupted = 0
+    interrupted = 0
+    with forking(SAVES, model, folder.checkpoints) as forks:
         for number in range(30):
-            print(number, file=savers.stdin, flush=True)
-            saver = int(savers.stdout.readline())
+            saver = forks.begin("")
+            while number == 0 and not saved(folder.path):
+                assert psutil.pid_exists(saver)
+                time.sleep(0.01)
             time.sleep(moments.uniform(0.02, 0.1))
-            os.kill(saver, signal.SIGKILL)
-            assert savers.stdout.readline() == "gone\n"
+            forks.kill(saver)
             interrupted += bool(leftovers(folder.path))
             assert_whole(folder.path)
-            assert number == 0 or saved(folder.path)
+            assert saved(folder.path)
             folder.sweep()
             assert leftovers(folder.path) == []
-        savers.stdin.close()
     assert interrupted >= 10
 
 
@@ -277,8 +324,8 @@ def test_a_signal_saves_and_stops(
     with child(config) as process:
         iterating(process, config.run)
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == code and "Traceback" not in told, told
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in stderr, stderr
     assert_stopped(config, in_one_go)
 
 
@@ -288,8 +335,8 @@ def test_the_file_stop_saves_and_stops(long: TrainConfig, in_one_go: dict[str, b
     with child(config) as process:
         iterating(process, config.run)
         CliRunner().invoke(app, ["runs", "stop", str(config.run)])
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 0 and "Traceback" not in told, told
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in stderr, stderr
     assert_stopped(config, in_one_go)
 
 
@@ -303,8 +350,8 @@ def test_ctrl_c_in_a_terminal_reaches_data_workers_too(
     with child(config) as process:
         iterating(process, config.run)
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in told, told
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr, stderr
     assert_stopped(config.model_copy(update={"workers": 0}), in_one_go)
 
 
@@ -324,8 +371,8 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
             assert process.stderr is not None
             assert "press Ctrl-C again" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=60)
-        assert process.returncode == 130 and "Traceback" not in told, told
+            _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130 and "Traceback" not in stderr, stderr
         status = read_status(RunFolder(config.run))
         assert status is not None and status.state == "stopped"
         if not saved(config.run):  # in the middle of an iteration: nothing was waited for

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from thorax import chest, positions
 
 from prdit_core.data.io import read_volume
+from prdit_core.data.presets import PRESETS, Preset
 from prdit_core.data.resampling import pool_majority, pool_mean
-from prdit_core.data.transforms import PRESETS, Preset, conform, working_edge
+from prdit_core.data.transforms import conform, working_edge
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.volume import Volume, axial_affine
 

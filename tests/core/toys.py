@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from prdit_core.checkpoints.store import Header, save_checkpoint
-from prdit_core.config import ModelConfig, RefinerConfig
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import Geometry, cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.contracts import Prediction
 from prdit_core.models.patch.config import PatchConfig
 from prdit_core.models.patch.unet import UNet3d, initialise
 from prdit_core.models.prdit.network import PRDiT
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 from prdit_core.schedule import CosineSchedule, VPLinearSchedule
 
 if TYPE_CHECKING:

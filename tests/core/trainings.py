@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.checkpoints.catalog import saved
 from prdit_core.checkpoints.store import read_header, read_weights
-from prdit_core.config import TrainConfig
 from prdit_core.data.datasets import Manifest, write_case, write_manifest
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.data.transforms import PRESETS, Conformed
+from prdit_core.data.presets import PRESETS
+from prdit_core.data.transforms import Conformed
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.verbs.train import train_steps
@@ -103,7 +104,7 @@ def content(run: Path) -> dict[str, bytes]:
     """Payloads of the newest checkpoint by name, and the metrics."""
     payloads = {file.name: file.read_bytes() for file in last(run).glob("*.safetensors")}
     needed = {"weights.safetensors", "raw.safetensors", "optimizer.safetensors"}
-    assert needed <= set(payloads) <= needed | {"codec.safetensors"}
+    assert needed <= set(payloads) <= needed | {"codec.safetensors", "control.safetensors"}
     return {last(run).name: b"", **payloads, "metrics.jsonl": (run / "metrics.jsonl").read_bytes()}
 
 
@@ -175,14 +176,18 @@ def child(config: TrainConfig, *more: str) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, 9)
 
 
+def has_iterated(pid: int, run: Path, count: int = 1) -> bool:
+    """Whether a process has done `count` iterations of its own."""
+    begun = history(run)[-1:]
+    if not begun or begun[0]["pid"] != pid:
+        return False
+    return iterations(run)[-1:] >= [begun[0]["iteration"] + count]
+
+
 def iterating(process: subprocess.Popen[str], run: Path, count: int = 1) -> None:
     """Wait until the child has done `count` iterations of its own."""
-    start = None
     while process.poll() is None:
-        begun = history(run)[-1:]
-        if start is None and begun and begun[0]["pid"] == process.pid:
-            start = begun[0]["iteration"]
-        if start is not None and iterations(run)[-1:] >= [start + count]:
+        if has_iterated(process.pid, run, count):
             return
         time.sleep(0.01)
     assert process.stderr is not None

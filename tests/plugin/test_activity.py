@@ -11,13 +11,18 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils import progress
 from napari.utils.notifications import NotificationSeverity, notification_manager
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QWidget
 
 from napari_prdit import activity as activities
 from napari_prdit.activity import Activity
+from napari_prdit.preview import Refresher
 from napari_prdit.run_watch import Seen
 from napari_prdit.sample_data import phantom
 from napari_prdit.widgets.residual_inspector import ResidualInspector
 from napari_prdit.widgets.run_activities import RunActivities
+from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.errors import UsageError
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import Status
@@ -40,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture(autouse=True)
-def told() -> Iterator[list[Any]]:
+def messages() -> Iterator[list[Any]]:
     """What napari was told to show."""
     notification_manager.records.clear()
     yield notification_manager.records
@@ -52,7 +57,7 @@ def bars() -> list[progress]:
 
 
 def test_a_bar_follows_the_work_and_long_work_ends_with_a_notification(
-    clock: list[float], told: list[Any]
+    clock: list[float], messages: list[Any]
 ) -> None:
     activity = Activity()
     activity.begin("Generating", total=20)
@@ -63,41 +68,78 @@ def test_a_bar_follows_the_work_and_long_work_ends_with_a_notification(
     clock[0] += activities.LONG_S
     activity.end("Done in 34 s")
     assert not bars()
-    assert [(one.message, one.severity) for one in told] == [
+    assert [(one.message, one.severity) for one in messages] == [
         ("Done in 34 s", NotificationSeverity.INFO)
     ]
     activity.end("again")
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
-def test_two_parts_of_one_work_count_as_one(clock: list[float], told: list[Any]) -> None:
+def test_two_parts_of_one_work_count_as_one(clock: list[float], messages: list[Any]) -> None:
     activity = Activity()
     activity.begin("Generating", total=4)
     clock[0] += activities.LONG_S
     activity.begin("Comparing")
     assert [bar.desc for bar in bars()] == ["Comparing"] and activity.total == 0
     activity.end("compared")
-    assert [one.message for one in told] == ["compared"]
+    assert [one.message for one in messages] == ["compared"]
 
 
 @pytest.mark.parametrize("outcome", ["done", "failed"])
-def test_short_work_ends_without_one(clock: list[float], told: list[Any], outcome: Any) -> None:
+def test_short_work_ends_without_one(clock: list[float], messages: list[Any], outcome: Any) -> None:
     activity = Activity()
     activity.begin("Splitting")
     clock[0] += activities.LONG_S - 1
     activity.end("split", outcome)
-    assert told == []
+    assert messages == []
 
 
-def test_what_the_user_stopped_needs_no_telling(clock: list[float], told: list[Any]) -> None:
+def test_what_the_user_stopped_needs_no_telling(clock: list[float], messages: list[Any]) -> None:
     activity = Activity()
     activity.begin("Splitting")
     clock[0] += 1000
     activity.end("stopped", "stopped")
-    assert told == []
+    assert messages == []
 
 
 # --- in the docks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["stopped", "deleted"])
+def test_a_refresher_that_ends_while_it_paints_stays_ended(qtbot: QtBot, deleted: bool) -> None:
+    """To paint its bars napari handles all events that wait, and one of them may close the dock."""
+    dock, painted = QWidget(), []
+
+    def paint() -> None:
+        painted.append(1)
+        refresher.stop()
+        if deleted:
+            dock.deleteLater()
+            QCoreApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+
+    refresher = Refresher(paint, 1000, dock)
+    refresher.start()
+    with qtbot.captureExceptions() as raised:
+        qtbot.waitUntil(lambda: bool(painted), timeout=PATIENCE_MS)
+        qtbot.wait(50)
+    assert painted == [1] and not raised
+    if not deleted:
+        dock.deleteLater()
+
+
+def test_the_training_dock_may_go_while_napari_paints_its_bars(
+    qtbot: QtBot, make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock = TrainingDock(make_napari_viewer())
+
+    def show_runs(_: object) -> None:
+        dock.deleteLater()
+        QCoreApplication.sendPostedEvents(dock, QEvent.Type.DeferredDelete)
+
+    monkeypatch.setattr(RunActivities, "show_runs", lambda _, runs: show_runs(runs))
+    dock.refresh()
+    monkeypatch.undo()
+    assert not isalive(dock)
 
 
 def seen(path: Path, state: Any, iteration: int | None, message: str = "") -> Seen:
@@ -118,7 +160,7 @@ def seen(path: Path, state: Any, iteration: int | None, message: str = "") -> Se
 
 
 def test_a_training_has_a_bar_until_it_ends_and_its_end_is_told(
-    tmp_path: Path, clock: list[float], told: list[Any]
+    tmp_path: Path, clock: list[float], messages: list[Any]
 ) -> None:
     at_work = RunActivities()
     run = tmp_path / "chest"
@@ -129,22 +171,22 @@ def test_a_training_has_a_bar_until_it_ends_and_its_end_is_told(
     clock[0] += 1000
     at_work.show_runs([seen(run, "finished", 100)])
     assert not at_work.any
-    assert [one.message for one in told] == ["The training chest has finished."]
+    assert [one.message for one in messages] == ["The training chest has finished."]
     at_work.show_runs([seen(run, "finished", 100)])  # one that was over before is no news
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 @pytest.mark.parametrize(("state", "count"), [("failed", 1), ("dead", 1), ("stopped", 0)])
 def test_a_training_that_fails_is_told_and_one_that_was_stopped_is_not(
-    tmp_path: Path, clock: list[float], told: list[Any], state: str, count: int
+    tmp_path: Path, clock: list[float], messages: list[Any], state: str, count: int
 ) -> None:
     at_work = RunActivities()
     before = seen(tmp_path, "running", 40)
     at_work.show_runs([before])
     clock[0] += 1000
     at_work.show_runs([replace(before, state=state, message="memory is short")])  # type: ignore[arg-type]
-    assert len(told) == count
-    assert all("memory is short" in one.message for one in told)
+    assert len(messages) == count
+    assert all("memory is short" in one.message for one in messages)
 
 
 def test_runs_that_are_no_longer_listed_have_no_bar(tmp_path: Path) -> None:
@@ -157,7 +199,7 @@ def test_runs_that_are_no_longer_listed_have_no_bar(tmp_path: Path) -> None:
 
 
 def test_the_inspector_shows_its_work_and_tells_its_fault(
-    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, told: list[Any]
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, messages: list[Any]
 ) -> None:
     monkeypatch.setattr(activities, "LONG_S", 0.0)
     seen_bars: list[str] = []
@@ -178,7 +220,7 @@ def test_the_inspector_shows_its_work_and_tells_its_fault(
     dock.go.click()
     qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
     assert seen_bars == ["Splitting a prediction"]
-    assert [(one.message, one.severity) for one in told] == [
+    assert [(one.message, one.severity) for one in messages] == [
         ("no such model", NotificationSeverity.ERROR)
     ]
     dock.shut_down()

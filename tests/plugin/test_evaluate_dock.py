@@ -23,12 +23,12 @@ from napari_prdit.run_watch import look
 from napari_prdit.widgets import evaluate_box
 from napari_prdit.widgets.evaluate_box import EvaluateBox
 from napari_prdit.widgets.training_dock import TrainingDock
-from prdit_core.config import TrainConfig
 from prdit_core.errors import InputRejected, UsageError
 from prdit_core.files import write_json
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.status import Status, write_status
-from prdit_core.verbs.preprocess import phantom_steps
+from prdit_core.verbs.phantoms import phantom_steps
 from prdit_core.verbs.report import CONTENT, PAGE
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ class FakeChild(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.asked: list[list[str]] = []
+        self.commands: list[list[str]] = []
         self.running = self.stopped = False
 
     def start(self, words: list[str]) -> None:
         assert not self.running
         self.running = True
-        self.asked.append(words)
+        self.commands.append(words)
 
     def stop(self) -> None:
         self.stopped = True
@@ -106,7 +106,7 @@ def box(
 
 
 def phantoms(folder: Path, *, size: int) -> Path:
-    """PreparedWalk data, of which some are held out."""
+    """Prepared data, of which some are held out."""
     list(phantom_steps(8, size=size, seed=0, out=folder, validation_fraction=0.4))
     return folder
 
@@ -139,9 +139,9 @@ def invented_run(path: Path, data: Path) -> RunFolder:
     )
     folder.config.write_text(json.dumps({"settings": settings}))
     at = "2025-01-01T08:00:00+00:00"
-    said = {"state": "finished", "stage": "local", "iteration": 120, "total": 120}
+    status = {"state": "finished", "stage": "local", "iteration": 120, "total": 120}
     process = {"pid": 1, "host": "elsewhere", "started": at, "updated": at}
-    write_status(folder, Status.model_validate(said | process))
+    write_status(folder, Status.model_validate(status | process))
     return folder
 
 
@@ -176,26 +176,26 @@ def words_after(words: list[str], option: str) -> str:
 
 
 def test_the_data_of_the_run_are_offered_as_real(box: EvaluateBox, data: Path) -> None:
-    assert box.real.text == str(data)
+    assert box.form.real.text == str(data)
 
 
 def test_volumes_are_generated_and_then_compared(
     qtbot: QtBot, box: EvaluateBox, run: RunFolder, data: Path
 ) -> None:
-    box.count.setValue(7)
-    box.steps.setValue(3)
+    box.form.count.setValue(7)
+    box.form.steps.setValue(3)
     begin(qtbot, box)
-    (generate,) = box.child.asked
+    (generate,) = box.child.commands
     folder = run.path / "evaluation" / "iteration-00000120"
     assert generate[0] == "generate"
     assert words_after(generate, "--checkpoint") == str(run.path / "checkpoints" / folder.name)
     assert words_after(generate, "--out") == str(folder / "size-8-steps-3")
-    asked = [words_after(generate, f"--{name}") for name in ("size", "count", "steps")]
-    assert asked == ["8", "7", "3"]
+    values = [words_after(generate, f"--{name}") for name in ("size", "count", "steps")]
+    assert values == ["8", "7", "3"]
     assert not box.go.isEnabled() and box.halt.isEnabled() and "generating" in box.message.text()
 
     box.child.end(0)
-    _, compare = box.child.asked
+    _, compare = box.child.commands
     assert compare[0] == "evaluate"
     assert words_after(compare, "--real") == words_after(compare, "--training") == str(data)
     assert words_after(compare, "--fake") == f"run my run={folder / 'size-8-steps-3'}"
@@ -206,12 +206,12 @@ def test_volumes_are_generated_and_then_compared(
     finished_report(run)
     box.child.end(0)
     looked_at(qtbot, box)
-    assert len(box.child.asked) == 2
+    assert len(box.child.commands) == 2
     assert box.go.isEnabled() and box.open.isEnabled() and box.message.kind == "note"
 
     begin(qtbot, box)  # again: the report that is there stays
     box.child.end(0)
-    assert words_after(box.child.asked[-1], "--out") == str(folder / "report-2")
+    assert words_after(box.child.commands[-1], "--out") == str(folder / "report-2")
 
 
 def test_a_finished_evaluation_opens_its_page_and_its_nearest_pairs(
@@ -231,7 +231,7 @@ def test_a_chain_generates_at_the_size_of_the_real_scans(
     finer = phantoms(tmp_path / "finer", size=16)
     box.show_run(look(invented_run(tmp_path / "runs" / "finer", finer)))
     begin(qtbot, box)
-    (generate,) = box.child.asked
+    (generate,) = box.child.commands
     assert words_after(generate, "--size") == "16"
 
 
@@ -244,12 +244,12 @@ def test_real_scans_unlike_what_the_model_makes_are_refused_before_anything_is_g
     }
     box.show_run(look(invented_run(tmp_path / "runs" / "other", tmp_path / "gone")))
     for folder, words in refused.items():
-        box.real.choose(str(folder))
+        box.form.real.choose(str(folder))
         begin(qtbot, box)
         assert box.message.kind == "error" and words in box.message.text()
         assert "\n" not in box.message.text() and box.go.isEnabled()
     assert "16: voxels of 20 mm or 8: voxels of 40 mm" in refusal(run, tmp_path / "32")
-    assert box.child.asked == []
+    assert box.child.commands == []
 
 
 def refusal(run: RunFolder, real: Path) -> str:
@@ -266,7 +266,7 @@ def test_the_commands_understand_what_they_are_asked(qtbot: QtBot, box: Evaluate
 
     begin(qtbot, box)
     box.child.end(0)
-    for name, *words in box.child.asked:
+    for name, *words in box.child.commands:
         command = get_command(app).commands[name]  # type: ignore[attr-defined]
         assert command.make_context(name, list(words)).params
 
@@ -275,10 +275,10 @@ def test_volumes_that_are_there_need_no_generating(
     qtbot: QtBot, box: EvaluateBox, tmp_path: Path
 ) -> None:
     made = phantoms(tmp_path / "made", size=8)
-    box.made.choose(str(made))
-    assert not box.count.isEnabled()
+    box.form.made.choose(str(made))
+    assert not box.form.count.isEnabled()
     begin(qtbot, box)
-    (words,) = box.child.asked
+    (words,) = box.child.commands
     assert words[0] == "evaluate" and words_after(words, "--fake") == f"run my run={made}"
 
 
@@ -292,8 +292,8 @@ def test_too_few_held_out_scans_disable_the_button_and_say_why(
     assert "has 2 held-out scans, and comparing takes 3 or more" in box.why.text()
     assert box.go.toolTip() == box.why.text() and "choose another folder" in box.why.text()
     box.evaluate()
-    assert box.idle and box.child.asked == []
-    box.real.choose(str(phantoms(tmp_path / "others", size=8)))
+    assert box.idle and box.child.commands == []
+    box.form.real.choose(str(phantoms(tmp_path / "others", size=8)))
     assert box.go.isEnabled() and box.why.isHidden()
 
 
@@ -301,10 +301,10 @@ def test_other_real_scans_are_compared_with_and_copies_still_looked_for(
     qtbot: QtBot, box: EvaluateBox, tmp_path: Path, data: Path
 ) -> None:
     others = phantoms(tmp_path / "others", size=8)
-    box.real.choose(str(others))
+    box.form.real.choose(str(others))
     begin(qtbot, box)
     box.child.end(0)
-    words = box.child.asked[-1]
+    words = box.child.commands[-1]
     assert words_after(words, "--real") == str(others)
     assert words_after(words, "--training") == str(data)
 
@@ -318,25 +318,25 @@ def test_a_name_that_the_command_cannot_take_is_changed(tmp_path: Path) -> None:
 
 
 def test_without_real_scans_or_checkpoint_it_says_so(box: EvaluateBox, run: RunFolder) -> None:
-    box.real.setCurrentText("")
+    box.form.real.setCurrentText("")
     box.evaluate()
     assert box.message.kind == "error" and "real scans" in box.message.text()
-    box.real.choose("/somewhere")
+    box.form.real.choose("/somewhere")
     (run.path / "checkpoints" / "iteration-00000120" / "checkpoint.json").unlink()
     box.evaluate()
     assert box.message.kind == "error" and "no checkpoint yet" in box.message.text()
-    assert box.child.asked == [] and box.go.isEnabled()
+    assert box.child.commands == [] and box.go.isEnabled()
 
 
 def test_another_run_brings_its_own_data_and_a_typed_folder_stays(
     box: EvaluateBox, run: RunFolder, tmp_path: Path
 ) -> None:
-    box.real.choose("/typed")
+    box.form.real.choose("/typed")
     box.show_run(look(run))
-    assert box.real.text == "/typed"
+    assert box.form.real.text == "/typed"
     other = invented_run(tmp_path / "runs" / "other", tmp_path / "gone")
     box.show_run(look(other))
-    assert box.real.text == ""
+    assert box.form.real.text == ""
     box.show_run(None)
     assert not box.go.isEnabled()
 
@@ -347,10 +347,12 @@ def test_another_run_brings_its_own_data_and_a_typed_folder_stays(
 def test_progress_is_the_number_of_volumes_there_are(
     qtbot: QtBot, box: EvaluateBox, run: RunFolder
 ) -> None:
-    box.count.setValue(4)
+    box.form.count.setValue(4)
     begin(qtbot, box)
     assert "0 of 4 volumes" in box.message.text() and "left" not in box.message.text()
-    folder = run.path / "evaluation" / "iteration-00000120" / f"size-8-steps-{box.steps.value()}"
+    folder = (
+        run.path / "evaluation" / "iteration-00000120" / f"size-8-steps-{box.form.steps.value()}"
+    )
     folder.mkdir(parents=True)
     for i in range(3):
         (folder / f"seed-0_index-{i:04d}.json").touch()
@@ -365,7 +367,7 @@ def test_what_fails_is_said_and_nothing_is_compared(qtbot: QtBot, box: EvaluateB
     begin(qtbot, box)
     box.child.end(5, "prdit-core: weights are damaged")
     assert box.message.kind == "error" and box.message.text() == "weights are damaged"
-    assert len(box.child.asked) == 1 and box.go.isEnabled()
+    assert len(box.child.commands) == 1 and box.go.isEnabled()
     begin(qtbot, box)
     box.child.end(9)
     assert box.message.text() == "ended with code 9"  # and not what the child before it said
@@ -380,7 +382,7 @@ def test_it_can_be_stopped_and_begun_again(qtbot: QtBot, box: EvaluateBox, code:
     assert box.message.kind == "note" and box.message.text().startswith("stopped")
     assert not box.halt.isEnabled()
     begin(qtbot, box)
-    assert box.child.asked[0] == box.child.asked[1]
+    assert box.child.commands[0] == box.child.commands[1]
 
 
 def test_what_does_not_stop_is_ended_by_a_second_click(qtbot: QtBot, box: EvaluateBox) -> None:
@@ -399,8 +401,8 @@ def test_a_run_that_is_selected_meanwhile_is_not_mixed_in(
     box.show_run(look(invented_run(tmp_path / "runs" / "other", data)))
     box.evaluate()
     box.child.end(0)
-    assert len(box.child.asked) == 2
-    assert words_after(box.child.asked[1], "--fake").startswith("run my run=")
+    assert len(box.child.commands) == 2
+    assert words_after(box.child.commands[1], "--fake").startswith("run my run=")
 
 
 def test_the_dock_shows_it_and_ends_it(

@@ -89,8 +89,8 @@ def test_samples_open_from_the_menu_of_napari(viewer: ViewerModel) -> None:
 def test_the_generated_sample_tells_how_it_was_made(viewer: ViewerModel) -> None:
     viewer.open_sample(PLUGIN, "generated")
     layer = only(viewer)
-    said = layer.metadata["prdit"]
-    assert (said["seed"], said["steps"], said["checkpoint"]) == (0, 20, "demo")
+    record = layer.metadata["prdit"]
+    assert (record["seed"], record["steps"], record["checkpoint"]) == (0, 20, "demo")
     assert layer.data.std() > 100 and layer.data.min() >= -1024
     assert tuple(layer.scale) == (10.0, 10.0, 10.0)
 
@@ -248,10 +248,10 @@ def test_what_a_session_cannot_hold_is_left_out_and_named(
     viewer.add_image([np.zeros((8, 8, 8)), np.zeros((4, 4, 4))], name="pyramid", multiscale=True)
     file = tmp_path / "all.prdit"
     assert viewer.layers.save(str(file)) == [str(file)]
-    told = notification_manager.records[-1]
-    assert told.severity == NotificationSeverity.WARNING
+    notification = notification_manager.records[-1]
+    assert notification.severity == NotificationSeverity.WARNING
     for words in ("'marks' holds points", "'outline' holds shapes", "'pyramid' has several"):
-        assert words in told.message
+        assert words in notification.message
     morning = ViewerModel()
     morning.open(str(file), plugin=PLUGIN)
     assert [layer.name for layer in morning.layers] == ["made"]

@@ -43,7 +43,7 @@ def dock(qtbot: QtBot, latent: Path) -> Iterator[GenerateDock]:
 
 
 def finish(qtbot: QtBot, dock: GenerateDock) -> None:
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not dock.panel.job.running, timeout=PATIENCE_MS)
 
 
 def offered(dock: GenerateDock) -> list[int]:
@@ -81,7 +81,7 @@ def test_it_makes_what_the_command_makes(
     dock.walk.seed.setValue(3)
     words = shlex.split(dock.request().command())
     assert words[words.index("--class") + 1] == "head" and words[words.index("--size") + 1] == "16"
-    dock.frames.take()  # somebody looks
+    dock.panel.frames.take()  # somebody looks
     dock.generate()
     finish(qtbot, dock)
     assert len(decoded) == 1 and seen
@@ -90,9 +90,9 @@ def test_it_makes_what_the_command_makes(
     volume = prdit_core.generate(prior, dock.request().config, seed=3)
     np.testing.assert_array_equal(layer.data, volume.voxels_hu)
     assert layer.metadata[OURS]["class"] == "head"
-    dock.travel.back()
+    dock.panel.travel.back()
     assert layer.data.shape == volume.shape and layer.metadata[OURS]["estimate_at_step"] == 3
-    assert "head" in str(dock.live.keep())
+    assert "head" in str(dock.panel.live.keep())
 
 
 def test_the_inspector_says_that_there_are_no_parts(
@@ -100,7 +100,7 @@ def test_the_inspector_says_that_there_are_no_parts(
 ) -> None:
     dock.generate()
     finish(qtbot, dock)
-    moment = dock.recording.at(1)
+    moment = dock.panel.recording.at(1)
     inspector = ResidualInspector(dock.viewer)
     qtbot.addWidget(inspector)
     inspector.inspect_state(str(latent), moment.x_t[0, 0], moment.t)

@@ -67,17 +67,17 @@ def test_from_the_menu_to_a_finished_volume(
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     qtbot.wait(1000)  # all views have been painted once
     frames: list[float] = []
-    show = dock.live.show
+    show = dock.panel.live.show
 
     def counted(volume: Any) -> None:
         show(volume)
         frames.append(float(volume.voxels_hu.mean()))
 
-    monkeypatch.setattr(dock.live, "show", counted)
+    monkeypatch.setattr(dock.panel.live, "show", counted)
     computing: set[int] = set()
     hook = register_module_forward_pre_hook(lambda *_: computing.add(threading.get_ident()))
-    dock.go.click()
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+    dock.panel.controls.go.click()
+    qtbot.waitUntil(lambda: not dock.panel.job.running, timeout=PATIENCE_MS)
     hook.remove()
 
     (layer,) = viewer.layers
@@ -112,8 +112,8 @@ def test_side_planes_follow_a_dock_that_a_script_opened(
 
     def side_pictures(seed: int) -> list[Any]:
         dock.walk.seed.setValue(seed)
-        dock.go.click()
-        qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+        dock.panel.controls.go.click()
+        qtbot.waitUntil(lambda: not dock.panel.job.running, timeout=PATIENCE_MS)
         qtbot.wait(1500)  # twins of a new layer come one by one
         planes = planes_of(viewer)
         assert planes is not None
@@ -158,16 +158,16 @@ def test_a_closed_dock_is_freed_and_the_next_goes_on_with_its_layer(
         dock.walk.device.setCurrentText("cpu")
         dock.choose_checkpoint(str(chain))
         dock.walk.seed.setValue(len(layers))
-        dock.go.click()
-        qtbot.waitUntil(lambda: not dock.job.running, timeout=PATIENCE_MS)
+        dock.panel.controls.go.click()
+        qtbot.waitUntil(lambda: not dock.panel.job.running, timeout=PATIENCE_MS)
         (layer,) = viewer.layers
         layers.append(layer)
         assert layer.metadata["prdit"]["seed"] == len(layers) - 1
-        dead = ref(dock), ref(dock.recording)
+        dead = ref(dock), ref(dock.panel.recording)
         # What would be lost is asked about, and can be hidden instead.
         assert "20 steps to go back to" in press_cross(dock, "Cancel") and dock.isVisible()
         press_cross(dock, "Hide instead")
-        assert not dock.isVisible() and len(dock.recording.indices) == 20
+        assert not dock.isVisible() and len(dock.panel.recording.indices) == 20
         menu_action(viewer, *MENUS).trigger()
         qtbot.waitUntil(dock.isVisible)
         press_cross(dock, "Close")
@@ -204,9 +204,9 @@ def test_closing_a_dock_ends_its_own_work_alone_and_keeps_what_it_showed(
     dock.walk.device.setCurrentText("cpu")
     dock.choose_checkpoint(str(chain))
     dock.walk.steps.setValue(5000)
-    dock.go.click()
+    dock.panel.controls.go.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=PATIENCE_MS)
-    control = dock.job.control
+    control = dock.panel.job.control
     assert "being made" in press_cross(dock, "Close")
     qtbot.waitUntil(control.ended.is_set, timeout=PATIENCE_MS)
     assert theirs.is_running and not theirs.abort_requested
@@ -228,10 +228,10 @@ dock.walk.steps.setValue(100_000)
 watch = QTimer()
 
 def look():
-    if dock.job.running and (dock.progress.value() > 1 or {loading}):
+    if dock.panel.job.running and (dock.panel.controls.progress.value() > 1 or {loading}):
         watch.stop()
         viewer.close()
-        print("closed", dock.job.running, flush=True)
+        print("closed", dock.panel.job.running, flush=True)
 
 watch.timeout.connect(look)
 watch.start(20)
@@ -269,12 +269,12 @@ def test_closing_napari_while_it_generates_leaves_no_thread(
     dock.walk.device.setCurrentText("cpu")
     dock.model.size_choice.choose(32)
     dock.walk.steps.setValue(5000)
-    dock.go.click()
-    qtbot.waitUntil(lambda: dock.progress.value() > 1, timeout=PATIENCE_MS)
+    dock.panel.controls.go.click()
+    qtbot.waitUntil(lambda: dock.panel.controls.progress.value() > 1, timeout=PATIENCE_MS)
     if state == "paused":
-        dock.pause.click()
-        qtbot.waitUntil(lambda: "paused" in dock.message.text(), timeout=PATIENCE_MS)
-    worker = dock.job._worker
+        dock.panel.controls.pause.click()
+        qtbot.waitUntil(lambda: "paused" in dock.panel.message.text(), timeout=PATIENCE_MS)
+    worker = dock.panel.job._worker
     assert worker is not None
     viewer.close()
     qtbot.waitUntil(lambda: not worker.is_running, timeout=PATIENCE_MS)

@@ -12,9 +12,11 @@ from qtpy.QtCore import QThreadPool
 
 import prdit_core
 from napari_prdit import jobs
-from napari_prdit.generation import Done, Progress, Request, Watch, generate_work
+from napari_prdit.generation import Done, Progress, Watch, generate_work
 from napari_prdit.jobs import Control, Failed, Job, Mailbox
 from napari_prdit.replay import Moment, Recording
+from napari_prdit.request import Request
+from napari_prdit.widgets.run_controls import RunControls
 from prdit_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,8 +81,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "said"), FAULTS)
-def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, said: str) -> None:
+@pytest.mark.parametrize(("error", "words"), FAULTS)
+def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, words: str) -> None:
     def failing(control: Control) -> Generator[int]:
         yield 1
         raise error
@@ -88,7 +90,7 @@ def test_an_error_is_told_and_the_next_job_runs(qtbot: QtBot, error: Exception, 
     job, events, ends = followed(qtbot)
     job.start(failing)
     qtbot.waitUntil(lambda: bool(ends), timeout=PATIENCE_MS)
-    assert events[0] == 1 and isinstance(events[1], Failed) and said in events[1].message
+    assert events[0] == 1 and isinstance(events[1], Failed) and words in events[1].message
     job.start(lambda control: counting(control, 2))
     qtbot.waitUntil(lambda: len(ends) == 2, timeout=PATIENCE_MS)
     assert events[2:] == [0, 1]
@@ -217,3 +219,27 @@ def test_another_ending_replaces_what_came_after() -> None:
         recording.add(moment(index))
     recording.add(moment(3))
     assert recording.indices == [0, 1, 2, 3]
+
+
+def test_a_pause_is_said_although_no_step_comes_any_more(qtbot: QtBot) -> None:
+    """The worker may rest already when the button is pressed, its last step long shown."""
+    job = Job()
+    controls = RunControls(job)
+    qtbot.addWidget(controls)
+    rests = threading.Event()
+
+    def work(control: Control) -> Generator[Progress]:
+        yield Progress(0, 2, 9, 0.1, 0.6)
+        rests.wait(10)
+        control.may_go_on()
+
+    job.yielded.connect(lambda event: controls.show_progress(event, 1))
+    job.start(work)
+    qtbot.waitUntil(lambda: controls.message.text().startswith("step 3 of 9"))
+    controls.show_running(True)
+    controls.pause.click()
+    rests.set()
+    assert controls.message.text() == "paused at step 3 of 9"
+    controls.pause.click()
+    assert controls.message.text().startswith("step 3 of 9")
+    qtbot.waitUntil(lambda: not job.running)

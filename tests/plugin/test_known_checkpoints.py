@@ -8,7 +8,8 @@ import torch
 import toy_family
 
 from napari_prdit.known_checkpoints import described, known, makes, resolutions
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.header import Header
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.geometry import cubic
 from prdit_core.intensity import Intensity
 from prdit_core.models.families import FAMILIES
@@ -31,7 +32,7 @@ def test_a_model_of_another_family_is_listed_and_described(
         geometry=cubic(16, 160.0),
     )
     path = save_checkpoint(tmp_path / "toy", header, {"mean": torch.zeros(1)})
-    assert known([tmp_path]) == ["demo", str(path)]
+    assert known([tmp_path]) == ["demo", "demo-latent", str(path)]
     assert "one number" in described(str(path))
     assert "16 x 16 x 16 voxels of 10 mm" in makes(str(path))
     assert list(resolutions(str(path))) == [16]

@@ -12,7 +12,7 @@ from napari_prdit.layers import OURS
 from napari_prdit.measuring import MeasuredData, MeasurementFile
 from napari_prdit.reconstruction_layers import MEASURED, ReconstructionLayers, measured_layer
 from prdit_core.data.phantoms import make_phantom
-from prdit_core.inverse.measurement import Measurement, write_measurement
+from prdit_core.inverse.measurement_files import write_measurement
 from prdit_core.inverse.operators.super_resolution import SuperResolutionSpec
 from prdit_core.inverse.sampling_patterns import FastScan
 from prdit_core.verbs.assess import assess
@@ -22,6 +22,7 @@ from prdit_core.verbs.simulate import simulate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from prdit_core.inverse.measurement import Measurement
     from prdit_core.volume import Volume
 
 

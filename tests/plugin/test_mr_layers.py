@@ -12,7 +12,7 @@ from napari_prdit.looking import WHOLE_RANGE, set_window, value_at
 from prdit_core.data.phantoms import make_phantom
 from prdit_core.errors import InputRejected
 from prdit_core.intensity import ARBITRARY
-from prdit_core.verbs.preprocess import phantoms
+from prdit_core.verbs.phantoms import phantoms
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -89,15 +87,6 @@ def result(dock: RegenerationPanel) -> Image:
     layer = dock.live.layer
     assert layer is not None, dock.message.text()
     return layer
-
-
-def test_opening_the_dock_loads_no_torch(display: None) -> None:
-    code = (
-        "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
-        "QApplication; app = QApplication([]); from napari_prdit.widgets.reconstruct import "
-        "ReconstructDock; d = ReconstructDock(ViewerModel()); assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_only_what_is_painted_changes(qtbot: QtBot, dock: RegenerationPanel, scan: Image) -> None:

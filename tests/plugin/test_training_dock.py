@@ -30,12 +30,13 @@ from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
 from prdit_core.checkpoints.store import read_header
-from prdit_core.config import TrainConfig, words_of
+from prdit_core.config import words_of
 from prdit_core.files import write_json
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.runs.status import Status, write_status
-from prdit_core.verbs.preprocess import phantom_steps
+from prdit_core.verbs.phantoms import phantom_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,17 +162,6 @@ def picture(file: Path, edge: int, grey: int) -> Path:
 
 
 # --- a new run ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_opening_the_dock_loads_no_torch(display: None) -> None:
-    code = (
-        "import sys; from napari.components import ViewerModel; from qtpy.QtWidgets import "
-        "QApplication; app = QApplication([]); from napari_prdit.widgets.training_dock import "
-        "TrainingDock; d = TrainingDock(ViewerModel()); d.new.stage.start.choose('demo'); "
-        "assert not {'torch', 'matplotlib'} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_form_says_what_the_data_are(dock: TrainingDock, data: Path) -> None:
@@ -752,8 +742,8 @@ def test_generate_with_this_opens_the_other_dock_with_the_run(
     dock.view.generate()
     _, other = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
     assert other.request().checkpoint == str(runs / "run")
-    told = [one.message for one in notification_manager.records]
-    assert any("train the global part on top of it" in text for text in told)
+    messages = [one.message for one in notification_manager.records]
+    assert any("train the global part on top of it" in text for text in messages)
     assert isinstance(other, QWidget)
     for opened in (dock, other):
         opened.shut_down()

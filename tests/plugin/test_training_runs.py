@@ -19,9 +19,9 @@ from napari_prdit import run_tail
 from napari_prdit.run_tail import LossHistory, Tail, add_metrics, running_mean
 from napari_prdit.run_watch import CONSOLE, GRACE_S, LAUNCH, Launch, Seen, look, runs_below
 from napari_prdit.training_runs import begin, end, resume, settings_of, train_words
-from prdit_core.config import TrainConfig
 from prdit_core.errors import OutputError, UsageError
 from prdit_core.models.patch.config import PatchTraining
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.lock import held
 from prdit_core.runs.status import Status, write_status

@@ -27,7 +27,7 @@ class DataForm(Form):
         tip = "A folder of prepared scans, as made below or by prdit-core preprocess. Drop it here"
         self.data = PathDrop(known_data(folder))
         self.data.changed.connect(lambda _text: self.describe())
-        browse = button("Browse ...", tip, lambda: self.data.browse("PreparedWalk scans"))
+        browse = button("Browse ...", tip, lambda: self.data.browse("Prepared scans"))
         self.add("prepared scans", row(self.data, browse), tip)
         self.about = Message()
         self.about.setToolTip("What is in the folder. The model is made for volumes of this size")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer, QUrl
@@ -11,30 +10,27 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_prdit.activity import Activity
-from napari_prdit.evaluations import EvaluationPlan, fitted, newest_report, too_few
+from napari_prdit.evaluations import EvaluationPlan, fitted, newest_report
 from napari_prdit.jobs import Failed, Job
 from napari_prdit.nearest_pairs import LayerPair, nearest_pairs, show_pairs
-from napari_prdit.preferences import preferences
 from napari_prdit.training_runs import settings_of
 from napari_prdit.widgets.child import Child
-from napari_prdit.widgets.parts import Form, Message, PathDrop, bring_into_view, button, number, row
-from prdit_core.checkpoints.catalog import newest
-from prdit_core.config import SamplingConfig, words_of
-from prdit_core.data.datasets import MANIFEST
-from prdit_core.errors import PrditError, UsageError
+from napari_prdit.widgets.evaluation_form import EvaluationForm
+from napari_prdit.widgets.parts import Message, bring_into_view, button, row
+from prdit_core.errors import PrditError
 from prdit_core.files import shown
 from prdit_core.runs.status import duration
 from prdit_core.verbs.report import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from napari.components import ViewerModel
 
     from napari_prdit.run_watch import Seen
 
 POLL_MS = 1000
-COUNT, STEPS = 200, SamplingConfig().steps
 ABOUT = (
     "Generates volumes with this run's newest checkpoint and compares them with real scans. "
     "Volumes made before are used again."
@@ -58,8 +54,7 @@ class EvaluateBox(QWidget):
         self._run: Path | None = None
         self._training: Path | None = None
         self._plan: EvaluationPlan | None = None
-        self._last = self._reason = ""
-        self._judged: tuple[object, ...] = ()
+        self._last = ""
         self._activity = Activity()
         self._generating = self._stopping = False
         self.child = Child(self)
@@ -84,19 +79,19 @@ class EvaluateBox(QWidget):
         path = None if run is None else run.folder.path
         if path != self._run:
             self._run, self._training = path, None
-            self.real.setCurrentText("")
+            self.form.real.setCurrentText("")
         if run is not None and self._training is None:  # a new run writes down its data late
             self._training = _data_of(run)
-            if self._training is not None and not self.real.text:
-                self.real.choose(str(self._training))
+            if self._training is not None and not self.form.real.text:
+                self.form.real.choose(str(self._training))
         self._show_state()
 
     def evaluate(self) -> None:
         """Begin; nothing happens while another evaluation goes on."""
-        if not self.idle or self._run is None or self._why_not():
+        if not self.idle or self._run is None or self.form.why_not(self._training):
             return
         try:
-            plan = self._planned(self._run)
+            plan = self.form.plan(self._run, self._training)
         except PrditError as error:
             self.message.say(str(error), "error")
             return
@@ -136,21 +131,6 @@ class EvaluateBox(QWidget):
 
     # One command after the other.
 
-    def _planned(self, run: Path) -> EvaluationPlan:
-        if not self.real.text:
-            raise UsageError("choose a folder of real scans to compare with")
-        made = self.made.text
-        return EvaluationPlan(
-            run=run,
-            checkpoint=newest(run),
-            real=Path(self.real.text).expanduser().absolute(),
-            training=self._training,
-            generated=Path(made).expanduser().absolute() if made else None,
-            wanted=self.count.value(),
-            steps=self.steps.value(),
-            device=preferences().device,
-        )
-
     def _take(self, event: object) -> None:
         """What was read beside the window."""
         if isinstance(event, Failed):
@@ -173,11 +153,11 @@ class EvaluateBox(QWidget):
         self.child.start(plan.generate_words if generating else plan.evaluate_words)
         self.message.say(f"comparing volumes of {shown(plan.run.name)} ...")
         self.busy.setRange(0, plan.wanted if generating else 0)
-        doing = "Generating volumes to evaluate" if generating else "Comparing volumes of"
-        self._activity.begin(f"{doing} {shown(plan.run.name)}", self.busy.maximum())
         self._watch.start()
         self._count()
         self._show_state()
+        doing = "Generating volumes to evaluate" if generating else "Comparing volumes of"
+        self._activity.begin(f"{doing} {shown(plan.run.name)}", self.busy.maximum())
 
     def _count(self) -> None:
         """Volumes that are there; the command counts for terminals only."""
@@ -185,9 +165,12 @@ class EvaluateBox(QWidget):
             return
         made, wanted = min(self._plan.made, self._plan.wanted), self._plan.wanted
         self.busy.setValue(made)
+        if not self._stopping:
+            self._show_left(made, wanted)
         self._activity.advance(made)
-        if self._stopping:
-            return
+
+    def _show_left(self, made: int, wanted: int) -> None:
+        assert self._plan is not None
         new, left = made - self._made_before, ""
         if new > 0:
             pace = (time.monotonic() - self._begun) / new
@@ -239,7 +222,7 @@ class EvaluateBox(QWidget):
     def _show_state(self) -> None:
         working = self.child.running
         done = self._run is not None and newest_report(self._run) is not None
-        reason = self._why_not()
+        reason = self.form.why_not(self._training)
         self.go.setEnabled(self.idle and self._run is not None and not reason)
         self.go.setToolTip(reason or GO_TIP)
         self.why.say(reason, "warning")
@@ -251,49 +234,16 @@ class EvaluateBox(QWidget):
         self.open.setEnabled(done)
         self.pairs.setEnabled(done and not self.reading.running)
 
-    def _why_not(self) -> str:
-        """Why the chosen real scans cannot do; their list is read again only after it changed."""
-        if not self.real.text:
-            return ""
-        real = Path(self.real.text).expanduser().absolute()
-        key = (real, self._training, _modified(real / MANIFEST))
-        if key != self._judged:
-            self._judged, self._reason = key, too_few(real, self._training)
-        return self._reason
-
-    def _need_none(self, folder: str) -> None:
-        for control in (self.count, self.steps):
-            control.setEnabled(not folder.strip())
-
     # The controls.
 
     def _build(self) -> None:
         about = Message()
         about.say(ABOUT)
-        form = Form("")
-        self.real = PathDrop([])
-        self.real.changed.connect(lambda _text: self._show_state())
-        tip = (
-            "A folder of real scans on the model's grid, or prepared data. Of the data the run was "
-            "trained on, only the held-out scans are taken. Drop it here"
-        )
-        browse = button("Browse ...", tip, lambda: self.real.browse("Real scans"))
-        form.add("real scans", row(self.real, browse), tip)
-        self.count = number(2, 1_000_000, COUNT)
-        self.count.setSuffix(" volumes")
-        tip = "How many to make, of the size of the real scans; fewer than 200 tell little"
-        form.add("generate", self.count, tip)
-        self.steps = number(2, 1000, STEPS)
-        form.add("steps", self.steps, words_of(SamplingConfig, "steps"))
-        self.made = PathDrop([""])
-        self.made.changed.connect(self._need_none)
-        edit = self.made.lineEdit()
-        assert edit is not None  # it is editable
-        edit.setPlaceholderText("none: generate them")
-        form.add("made already", self.made, "A folder of generated volumes; then none are made")
+        self.form = EvaluationForm()
+        self.form.changed.connect(self._show_state)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for part in (about, form, *self._buttons()):
+        for part in (about, self.form, *self._buttons()):
             column.addWidget(part)
 
     def _buttons(self) -> tuple[QWidget, ...]:
@@ -316,20 +266,12 @@ class EvaluateBox(QWidget):
 
 
 def _data_of(run: Seen) -> Path | None:
-    """PreparedWalk data that a run was trained on, if they are still there."""
+    """Prepared data that a run was trained on, if they are still there."""
     try:
         data = settings_of(run.folder).data
     except PrditError:  # nothing is known of it yet
         return None
     return data.absolute() if data.is_dir() else None
-
-
-def _modified(file: Path) -> int | None:
-    """When a file was written, in ns; None if it is not there."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return None
 
 
 def _open_page(report: Path) -> None:

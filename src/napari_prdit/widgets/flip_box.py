@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QLabel, QPushButton
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QPushButton
 
 from napari_prdit.keys import bind_keys, release_keys
 from napari_prdit.split_layers import PARTS, SplitLayers, parts_of
-from napari_prdit.widgets.parts import Form, button, row
+from napari_prdit.widgets.parts import Form, Message, button, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.components import ViewerModel
 
-    from napari_prdit.widgets.parts import Message
     from prdit_core import Volume
 
 # Words on the buttons; x0 or eps comes before the names of all parts but those that are given.
@@ -50,8 +49,7 @@ class FlipBox(Form):
         self._message = message
         self._volumes: Mapping[str, Volume] = {}
         self._flip_rows()
-        self.caption = QLabel()
-        self.caption.setWordWrap(True)
+        self.caption = Message()
         self.rows.addRow(self.caption)
         self.noise = QCheckBox("of the predicted noise")
         self.noise.setToolTip(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QComboBox
 from superqt.utils import signals_blocked
 
 from napari_prdit.known_checkpoints import (
@@ -18,7 +18,7 @@ from napari_prdit.known_checkpoints import (
 )
 from napari_prdit.paces import affordable
 from napari_prdit.preferences import preferences
-from napari_prdit.widgets.parts import Form, PathDrop, button, row
+from napari_prdit.widgets.parts import Form, Message, PathDrop, button, row
 from napari_prdit.widgets.size_choice import SizeChoice
 from prdit_core.checkpoints.catalog import CATALOGUE
 from prdit_core.config import SamplingConfig
@@ -64,8 +64,7 @@ class ModelForm(Form):
             "A trained model: the bundled demo, a checkpoint folder, or the folder of a training "
             "run. Drop a folder here, or type its path.",
         )
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self.about = Message()
         self.rows.addRow(self.about)
         self.class_choice = QComboBox()
         self.class_choice.currentTextChanged.connect(self._take_class)

@@ -19,8 +19,9 @@ from napari_prdit.widgets.data_form import DataForm
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import Form, button, choice, number
 from napari_prdit.widgets.stage_form import StageForm
-from prdit_core.config import Activations, TrainConfig, words_of
+from prdit_core.config import words_of
 from prdit_core.errors import PrditError, UsageError, first_fault
+from prdit_core.prdit_config import Activations, TrainConfig
 from prdit_core.runs.folder import RunFolder
 from prdit_core.verbs.stages import settings_of_stage
 

@@ -32,7 +32,7 @@ COLOURS = {"note": "", "warning": "#c98500", "error": "#d9534f"}
 
 
 class Message(QLabel):
-    """One line or two for people; empty when there is nothing to say."""
+    """Words for people, of which no line is cut; empty when there is nothing to say."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,6 +46,10 @@ class Message(QLabel):
         self.kind = kind
         self.setStyleSheet(f"color: {COLOURS[kind]}" if COLOURS[kind] else "")
         self.setText(text)
+
+    def setText(self, text: str | None) -> None:
+        """Show `text` as it is."""
+        super().setText(text)
         self._keep_all_lines()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:

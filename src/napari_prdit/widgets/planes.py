@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
     QCheckBox,
@@ -34,20 +34,19 @@ from napari_prdit.looking import (
 from napari_prdit.ortho import Planes
 from napari_prdit.widgets.dock_place import is_at_right, leave_corners, place_of, put_below
 from napari_prdit.widgets.help import HelpButton
+from napari_prdit.widgets.one_by_one import OneByOne
 from napari_prdit.widgets.parts import Message, button
 from napari_prdit.widgets.plane_picture import Crosshair, EdgeLetters, Picture, views_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import napari
     from napari.components import ViewerModel
     from napari.layers import Image
     from napari.qt import QtViewer
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
-SOON_MS = 50  # long enough for the main view to be painted first
-PLUGIN, TITLE = "napari-prdit", "Coronal and sagittal planes"
+TITLE = "Coronal and sagittal planes"
+IN_MENU = f"{TITLE} (PRDiT CT synthesis)"  # where a click finds the dock by its name
 T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _TILTED = (
@@ -245,28 +244,6 @@ class PlanesDock(QWidget):
         self.note.setVisible(bool(degrees))
 
 
-class OneByOne(QObject):
-    """Does what it is given, one thing at a time, with time to paint in between."""
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._timer = QTimer(self)
-        self._timer.setInterval(SOON_MS)
-        self._timer.timeout.connect(self._next)
-
-    def later(self, act: Callable[[], None]) -> None:
-        """Put `act` at the end of the queue."""
-        self._waiting.append(act)
-        self._timer.start()
-
-    def _next(self) -> None:
-        act = self._waiting.popleft()
-        if not self._waiting:
-            self._timer.stop()
-        act()
-
-
 def planes_of(viewer: ViewerModel) -> PlanesDock | None:
     """The dock of a viewer if it is open."""
     model = _bare(viewer)
@@ -282,10 +259,15 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
     window = getattr(model, "window", None)
     if window is None:
         return None
-    place, dock = window.add_plugin_dock_widget(PLUGIN, TITLE)
+    open_docks = (d for d in _docks if d.viewer is model and isalive(d))
+    dock = next((d for d in open_docks if place_of(d) is not None), None)
+    if dock is None:
+        dock = PlanesDock(model)
+        window.add_dock_widget(dock, name=IN_MENU)
+    place = place_of(dock)
+    assert place is not None
     place.show()
     place.raise_()
-    assert isinstance(dock, PlanesDock)
     return dock
 
 

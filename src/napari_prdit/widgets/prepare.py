@@ -16,7 +16,7 @@ from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Form, Message, PathDrop, button, choice, number, row
 from prdit_core.checkpoints.expected_data import sizes_for
 from prdit_core.data.datasets import MANIFEST
-from prdit_core.data.transforms import PRESETS
+from prdit_core.data.presets import PRESETS
 from prdit_core.errors import PrditError
 from prdit_core.intensity import HU
 
@@ -95,9 +95,9 @@ class PrepareData(QWidget):
         self.log.clear()
         self.log.show()
         self.message.say("preparing ...")
-        self._activity.begin("Preparing data to train on")
         self.child.start([*words, "--out", str(Path(self.out.text).expanduser())])
         self._show_running(True)
+        self._activity.begin("Preparing data to train on")
 
     def _ended(self, code: int, result: str) -> None:
         self._show_running(False)
@@ -107,8 +107,8 @@ class PrepareData(QWidget):
             bad = code == SOME_REJECTED
             note = "; some scans were rejected, see below and report.json there" if bad else ""
             self.message.say(f"prepared {folder}{note}", "warning" if bad else "note")
-            self._activity.end(f"PreparedWalk {folder}{note}")
             self.prepared.emit(str(folder))
+            self._activity.end(f"Prepared {folder}{note}")
         else:
             printed = self.log.toPlainText().splitlines()[-1:]
             why = (printed or [f"ended with code {code}"])[0].removeprefix("prdit-core: ")

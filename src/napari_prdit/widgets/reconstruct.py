@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QVBoxLayout
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_prdit.measuring import TASKS
 from napari_prdit.preferences import preferences
 from napari_prdit.widgets.dock_place import OpensAsTab
 from napari_prdit.widgets.generation_forms import ModelForm
 from napari_prdit.widgets.pace_watch import PaceWatch
-from napari_prdit.widgets.parts import Form, choice, scrolled
+from napari_prdit.widgets.parts import Form, Message, choice, scrolled
 from napari_prdit.widgets.reconstruction_panel import ReconstructionPanel
 from napari_prdit.widgets.regeneration_panel import RegenerationPanel
 from napari_prdit.widgets.working_dock import WorkingDock
@@ -83,8 +83,7 @@ class ReconstructDock(WorkingDock):
             self.task.addItem(words, name)
         self.task.setMaxVisibleItems(len(WORDS))
         self.task.activated.connect(lambda _index: self._show_task())
-        self.explained = QLabel()
-        self.explained.setWordWrap(True)
+        self.explained = Message()
         tasks = Form("Task")
         tasks.add("task", self.task, "What is missing, and shall be reconstructed or imagined")
         tasks.rows.addRow(self.explained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_prdit.activity import Activity
 from napari_prdit.inspector import (
@@ -64,9 +64,9 @@ class ResidualInspector(WorkingDock):
         if source is None:
             return
         if self._start(partial(split_work, self.question.model(), source)):
-            self._activity.begin("Splitting a prediction")
             self.progress.setMaximum(0)  # one prediction has no middle
             self.message.say("loading the model and splitting its prediction ...")
+            self._activity.begin("Splitting a prediction")
 
     def split_levels(self) -> None:
         """Plot who contributes what at all noise levels."""
@@ -74,10 +74,10 @@ class ResidualInspector(WorkingDock):
         if not isinstance(source, LayerSource):
             return
         if self._start(partial(levels_work, self.question.model(), source)):
-            self._activity.begin("Splitting at all noise levels", len(LEVELS))
             self.shares.begin_levels()
             self.progress.setMaximum(len(LEVELS))
             self.message.say("loading the model ...")
+            self._activity.begin("Splitting at all noise levels", len(LEVELS))
 
     def inspect_state(self, checkpoint: str, x_t: NDArray[np.float32], t: float) -> None:
         """Split a state of a generated volume on its way.
@@ -148,11 +148,12 @@ class ResidualInspector(WorkingDock):
         done = self.shares.add_level(shares)
         self._finished = done == len(LEVELS)
         self.progress.setValue(done)
+        self.message.say(f"{done} of {len(LEVELS)} noise levels")
+        if self._finished:
+            bring_into_view(self.shares)
         self._activity.advance(done)
         if self._finished:
             self._activity.end("The prediction is split at all noise levels.")
-            bring_into_view(self.shares)
-        self.message.say(f"{done} of {len(LEVELS)} noise levels")
 
     def _show_running(self, running: bool) -> None:
         self.go.setEnabled(not running)
@@ -161,8 +162,8 @@ class ResidualInspector(WorkingDock):
         self.progress.setVisible(running)
 
     def _build(self) -> None:
-        introduction = QLabel(INTRODUCTION)
-        introduction.setWordWrap(True)
+        introduction = Message()
+        introduction.setText(INTRODUCTION)
         introduction.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         about = row(introduction, HelpButton("inspect"))
         self.message = Message()

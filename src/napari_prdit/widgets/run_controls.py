@@ -40,6 +40,7 @@ class RunControls(QWidget):
         self.progress = QProgressBar()
         self.progress.setToolTip(f"Steps of the {one} at hand")
         self.message = Message()
+        self._last: tuple[Progress, int] | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(row(self.go, self.pause, self.one, self.halt))
@@ -57,11 +58,13 @@ class RunControls(QWidget):
 
     def show_loading(self) -> None:
         """Nobody knows yet how long it will take."""
+        self._last = None
         self.message.say("loading the model ...")
         self.progress.setRange(0, 0)
 
     def show_progress(self, event: Progress, count: int) -> None:
         """Say where the volume at hand is, one of `count`."""
+        self._last = event, count
         self.progress.setRange(0, event.total)
         self.progress.setValue(event.index + 1)
         which = f"{self._one} {event.volume + 1} of {count}, " if count > 1 else ""
@@ -80,6 +83,8 @@ class RunControls(QWidget):
         else:
             control.pause()
         self._show_pause()
+        if self._last is not None:  # no step may come any more that would say it
+            self.show_progress(*self._last)
 
     def _show_pause(self) -> None:
         resting = self._job.running and self._job.control.paused

@@ -34,6 +34,7 @@ STAGES = {
     "refine": "refiner",
     "finetune": "fine-tuning",
     "patch": "patch prior",
+    "control": "control",
 }
 ALARMING = ("failed", "dead")
 DOT = 12

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel
-
 from napari_prdit.inspector import summary
-from napari_prdit.widgets.parts import Form, choice
+from napari_prdit.widgets.parts import Form, Message, choice
 from napari_prdit.widgets.shares_plot import SharesPlot
 
 if TYPE_CHECKING:
@@ -27,8 +25,7 @@ class SharesBox(Form):
         self.by = choice((BY_SIZE, BY_LEVEL))
         self.by.setToolTip("At this noise level for details of each size, or at all noise levels")
         self.by.currentTextChanged.connect(lambda _text: self._draw())
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = Message()
         self.plot = SharesPlot()
         for widget in (self.by, self.summary, self.plot):
             self.rows.addRow(widget)

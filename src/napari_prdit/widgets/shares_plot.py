@@ -13,6 +13,7 @@ from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_prdit.inspector import sizes_in_words
+from napari_prdit.widgets.parts import Message
 from napari_prdit.widgets.plain_plot import THEME_CHANGES, PlainPlot
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ class TitledPlot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._legend = QLabel()
-        self._legend.setWordWrap(True)
+        self._legend = Message()
         self._legend.setTextFormat(Qt.TextFormat.RichText)
         self._across = QLabel()
         self._across.setAlignment(Qt.AlignmentFlag.AlignHCenter)

@@ -11,9 +11,12 @@ from superqt.utils import signals_blocked
 
 from napari_prdit.inspector import StateSource, is_part, refusal
 from napari_prdit.layers import OURS
+from napari_prdit.regeneration import IMAGINED
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+NOTHING = "none"
 
 
 class LayerChoice(QComboBox):
@@ -141,13 +144,8 @@ class SourceChoice(LayerChoice):
             self.addItem(f"step of a run, noise level {self._state.t:.0f}", self._state)
 
 
-class RegionChoice(LayerChoice):
+class LabelsChoice(LayerChoice):
     """The labels layers of a viewer; none is taken before somebody paints or chooses one."""
-
-    tip = "Whatever is painted in this layer, in any colour"
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer, "press Paint first")
 
     @property
     def chosen(self) -> Labels | None:
@@ -156,7 +154,8 @@ class RegionChoice(LayerChoice):
         return layer
 
     def _lists(self, layer: Any) -> bool:
-        return isinstance(layer, Labels) and OURS not in layer.metadata
+        kind = layer.metadata.get(OURS, {}).get("kind", "")
+        return isinstance(layer, Labels) and not kind.startswith(IMAGINED)
 
     def _refusal(self, layer: Any) -> str:
         if layer.multiscale:
@@ -164,6 +163,27 @@ class RegionChoice(LayerChoice):
         return "" if layer.ndim == 3 else f"{layer.ndim}D, not 3D"
 
     def _place_of(self, source: Any) -> int:
-        """An organ map that happens to be there is no wish to forget it."""
+        """An organ map that happens to be there is no wish for anything."""
         same = (place for place in range(self.count()) if self.itemData(place) is source)
         return next(same, -1)
+
+
+class RegionChoice(LabelsChoice):
+    """What is to be imagined anew."""
+
+    tip = "Whatever is painted in this layer, in any colour"
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer, "press Paint first")
+
+
+class OrganChoice(LabelsChoice):
+    """What volumes belong to, or nothing."""
+
+    tip = "Volumes belong to what is painted in this layer, and lie on its grid"
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer, NOTHING)
+
+    def _add_others(self) -> None:
+        self.addItem(NOTHING)

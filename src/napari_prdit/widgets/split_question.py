@@ -6,12 +6,12 @@ import random
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QSlider, QWidget
 
 from napari_prdit.inspector import LayerSource, Model, StateSource, noise_in_words
 from napari_prdit.known_checkpoints import described, known, resolutions
 from napari_prdit.preferences import preferences
-from napari_prdit.widgets.parts import Form, PathDrop, button, number, row
+from napari_prdit.widgets.parts import Form, Message, PathDrop, button, number, row
 from napari_prdit.widgets.size_choice import SizeChoice
 from napari_prdit.widgets.source_choice import SourceChoice
 from prdit_core.errors import PrditError, UsageError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_prdit.widgets.parts import Message
 
 LARGEST_SEED = 2**31 - 1  # of Qt's spin boxes
 FIRST_LEVEL = 400
@@ -110,8 +109,7 @@ class SplitQuestion(Form):
         self.add(
             "noise", self.level, "How much noise covers the scan: 1 hardly any, 1000 nothing else"
         )
-        self.level_words = QLabel()
-        self.level_words.setWordWrap(True)
+        self.level_words = Message()
         self.rows.addRow(self.level_words)
 
     def _seed_row(self) -> None:

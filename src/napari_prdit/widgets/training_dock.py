@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout
 
@@ -81,9 +82,11 @@ class TrainingDock(WorkingDock):
         begun = time.perf_counter()
         runs = self._seen()
         self.runs.show_runs(self.new.runs_folder, runs)
-        self._at_work.show_runs(runs)
         self.view.show_run(self._selected(runs))
         self._look_at_start(runs)
+        self._at_work.show_runs(runs)
+        if not isalive(self):  # to paint a bar napari handles all events, closing among them
+            return
         took_ms = (time.perf_counter() - begun) * 1000
         self._timer.setInterval(max(POLL_MS, round(took_ms / SHARE)))
         if not (self.isVisible() or self._at_work.any):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox
 
-from napari_prdit.generation import Request
 from napari_prdit.preferences import preferences, remember_advanced
+from napari_prdit.request import Request
 from napari_prdit.widgets.fold import Fold
 from napari_prdit.widgets.parts import LARGEST_SEED, Form, button, choice, number, row
 from prdit_core.config import WITHOUT_K, GridName, SamplerName, SamplingConfig, words_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from prdit_core.checkpoints.store import HEADER, read_codec, read_header, read_weights
+from prdit_core.checkpoints.header import HEADER
+from prdit_core.checkpoints.store import read_codec, read_control, read_header, read_weights
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
 from prdit_core.models.families import family_of
@@ -14,9 +15,10 @@ from prdit_core.models.families import family_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.codec import Codec
+    from prdit_core.models.contracts import Network
     from prdit_core.models.prior import Prior
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
@@ -51,6 +53,14 @@ CATALOGUE = {
             128,
             "exact",
             "small; learnt from this project's own thorax phantoms, not from patients",
+        ),
+        Entry(
+            "demo-latent",
+            "bundled",
+            "Apache-2.0",
+            128,
+            "exact",
+            "3D MedDiffusion, small: chest at 64^3 and 128^3, head and legs at 64^3, of phantoms",
         ),
         Entry(
             "tf-prdit-lidc-128",
@@ -170,11 +180,14 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
     if face is None:
         title = family_of(header.model).title
         raise UsageError(f"{name} is a codec ({title}): it makes no volumes of its own")
-    module = _filled(header.model, read_weights(path, header))
+    network = face(filled(header.model, read_weights(path, header)))
+    control = read_control(path, header)
+    if header.control is not None and control is not None:
+        network = steered(network, filled(header.control.config, control))
     decoder = read_codec(path, header)
     codec = Identity() if decoder is None else codec_of(header, decoder)
     return Prior(
-        network=face(module),
+        network=network,
         codec=codec.of(header.geometry.shape),
         schedule=header.schedule,
         intensity=header.intensity,
@@ -182,11 +195,35 @@ def assemble(header: Header, path: Path, name: str) -> Prior:
         name=name,
         digest=header.base_digest,  # without a condition, the control has no say
         record=header.record,
+        control_digest=header.digest,
     )
 
 
-def load_codec(name_or_path: str | Path, device: str = "cpu") -> tuple[Codec, Header]:
-    """Load a codec that is a checkpoint of its own, verified, and its header.
+def steered(network: Network, module: nn.Module) -> Network:
+    """A network with a bare control beside it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no control.
+    """
+    config: NetworkConfig = module.config  # type: ignore[assignment]
+    family = family_of(config)
+    if family.steered is None:
+        raise CheckpointError(f"family {config.family} is no control")
+    return family.steered(network, module)
+
+
+class LoadedCodec(NamedTuple):
+    """A codec, its configuration, and what latents of it call it by."""
+
+    codec: Codec
+    config: NetworkConfig
+    digest: str
+
+
+def load_codec(name_or_path: str | Path, device: str = "cpu") -> LoadedCodec:
+    """Load a codec, verified: a checkpoint of its own, or that beside a model in latents.
 
     Raises
     ------
@@ -195,16 +232,20 @@ def load_codec(name_or_path: str | Path, device: str = "cpu") -> tuple[Codec, He
     """
     path = find(name_or_path)
     header = read_header(path)
+    beside = read_codec(path, header)
+    if header.codec is not None and beside is not None:
+        return LoadedCodec(codec_of(header, beside, device), header.codec, header.codec_digest)
     codec = family_of(header.model).codec
     if codec is None:
         raise UsageError(
             f"{shown(name_or_path)} is no codec but {family_of(header.model).title}; train one "
             "with --stage autoencoder"
         )
-    return codec(_filled(header.model, read_weights(path, header))).to(device), header
+    module = filled(header.model, read_weights(path, header))
+    return LoadedCodec(codec(module).to(device), header.model, header.digest)
 
 
-def _filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:
+def filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:
     """Network in evaluation mode; its weights were read first, for a header may lie about sizes."""
     module = family_of(config).build(config)
     module.load_state_dict(weights, strict=True)
@@ -217,4 +258,4 @@ def codec_of(header: Header, weights: dict[str, Tensor], device: str = "cpu") ->
     codec = family_of(header.codec).codec
     if codec is None:
         raise CheckpointError(f"family {header.codec.family} is no codec")
-    return codec(_filled(header.codec, weights)).to(device)
+    return codec(filled(header.codec, weights)).to(device)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_header
-from prdit_core.data.transforms import Preset, check_size
+from prdit_core.data.presets import Preset
+from prdit_core.data.transforms import check_size
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.geometry import by
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.geometry import Geometry
     from prdit_core.intensity import Intensity
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import find
+from prdit_core.checkpoints.controls import save_control
 from prdit_core.checkpoints.store import (
     read_codec,
+    read_control,
     read_header,
     read_weights,
     save_checkpoint,
@@ -25,12 +28,21 @@ if TYPE_CHECKING:
 
 
 def publish(source: str | Path, out: str | Path) -> Path:
-    """Write the averaged weights of `source` as float16 to the checkpoint folder `out`."""
+    """Write the averaged weights of `source` as float16 to the checkpoint folder `out`.
+
+    A control names its base as it is then; of a base that was published before, nothing changes.
+    """
     path = find(source)
     header = read_header(path)
     weights, codec = _halved(read_weights(path, header)), read_codec(path, header)
     halved = None if codec is None else _halved(codec)
-    return save_checkpoint(Path(out), header, weights, codec=halved)
+    control = read_control(path, header)
+    if header.control is None or control is None:
+        return save_checkpoint(Path(out), header, weights, codec=halved)
+    with TemporaryDirectory() as place:
+        alone = header.model_copy(update={"control": None})
+        base = save_checkpoint(Path(place) / "base", alone, weights, codec=halved)
+        return save_control(Path(out), base, header.control.config, _halved(control), header.record)
 
 
 def _halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prdit_core.cli import runs
+from prdit_core.cli.augmenting import augment
 from prdit_core.cli.benching import bench
 from prdit_core.cli.calibrating import calibrate
 from prdit_core.cli.console import DEBUG_VARIABLE
@@ -15,7 +16,8 @@ from prdit_core.cli.encoding import train_encoder
 from prdit_core.cli.evaluating import evaluate
 from prdit_core.cli.exporting import export
 from prdit_core.cli.generating import decompose, generate
-from prdit_core.cli.knowing import devices, import_, info
+from prdit_core.cli.importing import import_
+from prdit_core.cli.knowing import devices, info
 from prdit_core.cli.latents import latents
 from prdit_core.cli.measuring import simulate
 from prdit_core.cli.preparing import phantoms, preprocess, remove_cases
@@ -53,6 +55,7 @@ def _as_it_stands(text: str) -> str:
 
 
 app.command(epilog=_as_it_stands(presets_text()))(generate)
+app.command()(augment)
 app.command()(decompose)
 app.command()(export)
 app.command()(preprocess)

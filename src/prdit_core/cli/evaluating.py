@@ -42,6 +42,17 @@ def evaluate(
         str | None,
         typer.Option(metavar="DIR", help="What the models were trained on, to look for copies."),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--class", metavar="CLASS", help="What they all are, of a model of classes."),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=REAL,MADE",
+            help="Another class of the first model, to lie beside it in a plot; may be repeated.",
+        ),
+    ] = None,
     protocol: Annotated[
         str, typer.Option(help="recommended, or paper (needs MedicalNet's ResNet-50).")
     ] = "recommended",
@@ -84,12 +95,13 @@ def evaluate(
     from prdit_core.verbs.evaluate import evaluate_steps, find_protocol, protocol_encoder
     from prdit_core.verbs.report import write_report
 
-    fakes = _named(fake)
+    fakes, others = _named(fake), _classes(beside or ())
     row, place = find_protocol(protocol), choose_device(device)
-    refuse_overlap([Path(f) for f in (real, *fakes.values(), training) if f], out)
+    folders = [real, *fakes.values(), training, *(f for pair in others.values() for f in pair)]
+    refuse_overlap([Path(f) for f in folders if f], out)
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{shown(out)} is not empty; choose another --out")
-    sets = open_sets(real, fakes, training, options)
+    sets = open_sets(real, fakes, training, options, label=label, beside=others)
     chosen = protocol_encoder(row, place, encoder, encoder_depth, encoder_shortcut)
     check_writable(out)
     use_threads(threads)
@@ -122,6 +134,20 @@ def _named(fakes: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--fake {shown(name)} is given twice; each set needs its own name")
         named[name] = folder
     return named
+
+
+def _classes(texts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Folders of real and of generated volumes by class."""
+    classes: dict[str, tuple[str, str]] = {}
+    for text in texts:
+        name, _, folders = text.partition("=")
+        real, _, made = folders.partition(",")
+        if not (name and real and made):
+            raise UsageError(f"--beside {shown(text)}: give CLASS=REAL,MADE, such as head=ct,made")
+        if name in classes:
+            raise UsageError(f"--beside {shown(name)} is given twice; each class lies there once")
+        classes[name] = real, made
+    return classes
 
 
 def _choice(wished: bool | None) -> WScoreChoice:

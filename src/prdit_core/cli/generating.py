@@ -60,6 +60,18 @@ def generate(
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of volumes.")] = 1,
     index: Annotated[int, typer.Option(min=0, max=2**30, help="Index of the first volume.")] = 0,
     seed: Annotated[int, typer.Option(help="Volume i depends on (seed, i) only.")] = 0,
+    condition: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LABELS.nii.gz",
+            help="Label map that the volumes shall belong to, for a model that `info` tells labels "
+            "of; they lie on its grid. labels.json beside it may name its numbers.",
+        ),
+    ] = None,
+    control_scale: Annotated[
+        float | None,
+        typer.Option(help="Weight of the condition; 0 is the model without it, exactly. [1]"),
+    ] = None,
     preset: Annotated[
         PresetName, typer.Option(help="Settings under one name; the table below compares them.")
     ] = "balanced",
@@ -87,30 +99,43 @@ def generate(
     """
     from prdit_core.checkpoints.catalog import load
     from prdit_core.cli.outputs import Outputs, VolumeSettings
+    from prdit_core.cli.painting import painted
     from prdit_core.machine import own_device, processes, use_threads
     from prdit_core.models.linears import backend_on
     from prdit_core.provenance import SYNTHETIC
-    from prdit_core.verbs.generate import generate_steps, step_volume
+    from prdit_core.verbs.generate import generate_steps
+    from prdit_core.verbs.step_volume import step_volume
 
     branches = [Branch.parse(text) for text in branch or ()]
     outputs = Outputs(out, seed=seed, first=index, count=count)
     own = processes().share(outputs.indices)
     if size is not None and shape is not None:
         raise UsageError("give --size or --shape, not both")
-    prior = load(checkpoint, own_device(device)).of_class(label).at_size(size)
+    if condition is None and control_scale is not None:
+        raise UsageError("--control-scale weighs a condition; give --condition, too")
+    loaded = load(checkpoint, own_device(device))
+    prior = loaded.of_class(label) if condition is None else loaded.of_control(label)
+    prior = prior.at_size(size)
     prior = prior.at_shape(None if shape is None else shape_of(shape))
+    painting = None
+    if condition is not None:
+        painting = painted(prior, condition, 1.0 if control_scale is None else control_scale)
+        prior = painting.prior
+    elif prior.labels:
+        say(f"note: without --condition {prior.name} makes volumes of its base")
     config = chosen(preset, wishes, prior.network.config)
     outputs.check_writable()
     prior.check_volume()
     settings = VolumeSettings(
         config=config,
         checkpoint_sha256=prior.digest,
-        shape=list(prior.geometry.shape),
+        shape=list(prior.geometry.shape if painting is None else painting.labels.shape),
         device=str(prior.device),
         threads=use_threads(threads),
         linear=backend_on(prior.device.type),
         branches=[str(one) for one in branches] or None,
         label=prior.label,
+        condition=None if prior.condition is None else dict(prior.condition),
     )
     wanted = {"notice": SYNTHETIC, **settings.recorded()}
     if outputs.single is not None:
@@ -125,7 +150,7 @@ def generate(
                 bar.update(task, completed=step.index + 1, total=step.total)
                 stop.raise_if_asked()
             volume = step_volume(prior, config, step, seed=seed, index=number, branches=branches)
-            outputs.write(number, volume)
+            outputs.write(number, volume if painting is None else painting.on_labels(volume))
             bar.remove_task(task)
     files = outputs.files(own)
     result(

@@ -1,122 +1,24 @@
-"""`prdit-core info`, `devices` and `import`."""
+"""`prdit-core info` and `devices`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prdit_core.cli.console import Json, door, refuse_unheeded, result
+from prdit_core.cli.console import Json, door, result
+from prdit_core.cli.describing import (
+    described,
+    described_classes,
+    described_data,
+    described_scan,
+    in_lines,
+)
 from prdit_core.cli.reading import reads_scans
-from prdit_core.config import Norm, ReleaseName, WeightsName
-from prdit_core.errors import UsageError
-from prdit_core.geometry import by
-from prdit_core.intensity import HU
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prdit_core.checkpoints.store import Header
-    from prdit_core.data.datasets import PreparedData
     from prdit_core.data.io import ReadOptions
-    from prdit_core.geometry import Geometry
-    from prdit_core.intensity import Intensity
-
-
-@door
-def import_(
-    file: Annotated[Path, typer.Argument(help="The authors' .pt file.", metavar="FILE.pt")],
-    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
-    release: Annotated[ReleaseName, typer.Option(help="Whose file it is.")] = "prdit",
-    codec: Annotated[
-        Path | None,
-        typer.Option(help="3d-meddiffusion: the autoencoder's .ckpt that the file belongs to."),
-    ] = None,
-    window: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="LOW HIGH",
-            help="3d-meddiffusion: HU of the CT data of the training. [unknown: approximate]",
-        ),
-    ] = None,
-    norm: Annotated[
-        Norm | None,
-        typer.Option(help="layer: PRDiT and PRDiT-FM; rms: TF-PRDiT. Same names, another network."),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Edge of the volumes; of a high-resolution model, of its output."),
-    ] = None,
-    patch: Annotated[int | None, typer.Option(min=1, help="Edge of a patch.")] = None,
-    stride: Annotated[int | None, typer.Option(min=1, help="Distance of patches.")] = None,
-    padding: Annotated[int | None, typer.Option(min=0, help="Reflected border.")] = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="Image channels.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads.")] = None,
-    noise_std: Annotated[
-        float | None,
-        typer.Option(help="Standard deviation of the training noise; default: as in the release."),
-    ] = None,
-    refiner_patch: Annotated[
-        int | None, typer.Option(min=1, help="As --patch, of a high-resolution model's refiner.")
-    ] = None,
-    refiner_stride: Annotated[int | None, typer.Option(min=1, help="Its --stride.")] = None,
-    refiner_padding: Annotated[int | None, typer.Option(min=0, help="Its --padding.")] = None,
-    weights: Annotated[
-        WeightsName, typer.Option(help="ema samples best; model: raw weights.")
-    ] = "ema",
-    json: Json = False,
-) -> None:
-    """Convert files of the authors' releases into a checkpoint of ours.
-
-    Of PRDiT, TF-PRDiT and PRDiT-FM one file; a high-resolution model becomes a chain of two sizes.
-    Of 3D MedDiffusion two: BiFlowNet and its autoencoder. What they do not say must be given;
-    nothing in them is executed.
-    """
-    from prdit_core.checkpoints.releases.latent.importer import import_latent
-    from prdit_core.checkpoints.releases.prdit.importer import import_official
-    from prdit_core.checkpoints.store import read_header
-
-    of_prdit: dict[str, object] = {
-        "norm": norm,
-        "size": size,
-        "patch": patch,
-        "stride": stride,
-        "padding": padding,
-        "channels": channels,
-        "heads": heads,
-        "noise-std": noise_std,
-        "refiner-patch": refiner_patch,
-        "refiner-stride": refiner_stride,
-        "refiner-padding": refiner_padding,
-    }
-    of_latent: dict[str, object] = {"codec": codec, "window": window}
-    heeded = dict.fromkeys(of_prdit, ("prdit",)) | dict.fromkeys(of_latent, ("3d-meddiffusion",))
-    refuse_unheeded(release, of_prdit | of_latent, heeded)
-    if release == "prdit":
-        path = import_official(
-            file,
-            out,
-            norm=norm,
-            size=size,
-            patch=patch,
-            stride=stride,
-            padding=padding,
-            channels=channels,
-            heads=heads,
-            noise_std=noise_std,
-            refiner_patch=refiner_patch,
-            refiner_stride=refiner_stride,
-            refiner_padding=refiner_padding,
-            weights=weights,
-        )
-    elif codec is None:
-        raise UsageError("a file of 3d-meddiffusion needs its autoencoder: give --codec AE.ckpt")
-    else:
-        path = import_latent(file, codec, out, window=window, weights=weights)
-    header = read_header(path)
-    content = _described(header, str(path))
-    result(content, [f"imported {path}", *_lines(content)], json)
 
 
 @door
@@ -145,14 +47,14 @@ def info(
         return
     path = Path(what)
     if what in CATALOGUE or (path.is_dir() and _holds_checkpoint(path)):
-        content = _described(read_header(find(what)), what)
+        content = described(read_header(find(what)), what)
     elif (path / MANIFEST).is_file():
-        content = _described_data(path)
+        content = described_data(path)
     elif path.suffix == ".json":
-        content = _described_classes(path)
+        content = described_classes(path)
     else:
-        content = _described_scan(path, options)
-    result(content, _lines(content), json)
+        content = described_scan(path, options)
+    result(content, in_lines(content), json)
 
 
 @door
@@ -171,124 +73,6 @@ def devices(json: Json = False) -> None:
 
 def _holds_checkpoint(path: Path) -> bool:
     from prdit_core.checkpoints.catalog import RUN_CHECKPOINTS
-    from prdit_core.checkpoints.store import HEADER
+    from prdit_core.checkpoints.header import HEADER
 
     return (path / HEADER).is_file() or (path / RUN_CHECKPOINTS).is_dir()
-
-
-def _described(header: Header, name: str) -> dict[str, Any]:
-    from prdit_core.models.families import parameter_count
-
-    codec = header.codec
-    return {
-        "checkpoint": name,
-        "volume": _volume(header.geometry),
-        "sizes": sorted({grid.shape[0] for grid in header.grids()}),
-        **_window(header.intensity, _exactness(header.intensity)),
-        **{
-            f"class {one.name}": {"volumes": list(map(_volume, one.geometries))}
-            | _window(one.intensity, _exactness(one.intensity))
-            for one in header.classes
-        },
-        "model": header.model.model_dump(mode="json"),
-        "parameters": parameter_count(header.model),
-        **({} if codec is None else {"codec": codec.model_dump(mode="json")}),
-        **({} if header.control is None else {"control": header.control.config.summary}),
-        "schedule": header.schedule.model_dump(mode="json"),
-        "record": header.record,
-        "sha256": header.digest,
-    }
-
-
-def _volume(geometry: Geometry) -> str:
-    spacing = " x ".join(f"{mm:g}" for mm in geometry.spacing_mm)
-    doubt = "" if geometry.exact else " (approximate)"
-    return f"{by(geometry.shape)} voxels of {spacing} mm{doubt}"
-
-
-def _window(intensity: Intensity, *remarks: str) -> dict[str, str]:
-    """Under the name of its units, so that nothing else is taken for HU."""
-    if intensity.units != HU:
-        return {"units": ", ".join([str(intensity), *remarks])}
-    low, high = intensity.window_hu
-    return {"hu": ", ".join([f"{low:g} to {high:g}", *remarks])}
-
-
-def _exactness(intensity: Intensity) -> str:
-    return "exact" if intensity.exact else "approximate"
-
-
-def _described_data(path: Path) -> dict[str, Any]:
-    from prdit_core.data.datasets import PreparedData
-
-    data = PreparedData.open(path)
-    return {
-        "data set": str(path),
-        "training cases": len(data.train),
-        "validation cases": len(data.validation),
-        "volume": _grid_of(data),
-        **_window(data.intensity),
-        "sha256": data.digest,
-    }
-
-
-def _described_classes(path: Path) -> dict[str, Any]:
-    from prdit_core.data.classed import ClassedData
-
-    data = ClassedData.open(path)
-    return {
-        "data sets": str(path),
-        "classes": list(data.classes),
-        "training cases": len(data.train),
-        "validation cases": len(data.validation),
-        **{
-            one.place: f"{one.label}, {_grid_of(one.data)}, {one.data.intensity}"
-            for one in data.sets
-        },
-        "sha256": data.digest,
-    }
-
-
-def _grid_of(data: PreparedData) -> str:
-    return f"{data.geometry.shape[0]}^3 voxels of {data.geometry.spacing_mm[0]:g} mm"
-
-
-def _described_scan(path: Path, options: ReadOptions) -> dict[str, Any]:
-    from prdit_core.data.io import read_volume
-
-    volume = read_volume(path, options)
-    values = f"{volume.voxels_hu.min():g} to {volume.voxels_hu.max():g}"
-    return {
-        "scan": str(path),
-        "volume": f"{' x '.join(map(str, volume.shape))} voxels (z, y, x)",
-        "spacing": f"{' x '.join(f'{mm:g}' for mm in volume.spacing_mm)} mm (z, y, x)",
-        **({"hu": values} if volume.units == HU else {"units": f"{values} {volume.units}"}),
-        "format": volume.metadata.get("source_format"),
-        "notes": list(volume.metadata.get("notes", [])),
-    }
-
-
-def _lines(content: dict[str, Any]) -> list[str]:
-    texts = [(name, _text(value)) for name, value in _entries(content)]
-    return [f"{name:17}{text}" for name, text in texts if text]
-
-
-def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What to tell, line by line; each refiner of a network has a line of its own."""
-    for name, value in content.items():
-        if name != "model":
-            yield name, value
-            continue
-        yield name, {k: inner for k, inner in value.items() if k not in ("refiners", "classes")}
-        for place, refiner in enumerate(value.get("refiners", []), 1):
-            yield f"refiner to {content['sizes'][place]}", refiner
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        words = [(key, _text(inner)) for key, inner in value.items()]
-        return ", ".join(f"{key} {text}" for key, text in words if text)
-    if isinstance(value, list):
-        apart = "; " if any(isinstance(entry, str) for entry in value) else ", "
-        return apart.join(_text(entry) for entry in value)
-    return "" if value is None else str(value)

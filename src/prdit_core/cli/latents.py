@@ -15,7 +15,10 @@ from prdit_core.geometry import shape_of
 @door
 def latents(
     data: Annotated[str, typer.Option(help="Prepared data set, or a file that names several.")],
-    codec: Annotated[str, typer.Option(help="Autoencoder: checkpoint folder or run.")],
+    codec: Annotated[
+        str,
+        typer.Option(help="Autoencoder, or a model in latents that has one: checkpoint or run."),
+    ],
     out: Annotated[str, typer.Option(metavar="PATH", help="Folder of the latents.")],
     shape: Annotated[
         str | None,
@@ -24,6 +27,9 @@ def latents(
             help="Encode the box of so many voxels in the middle of every volume. [all of it]",
         ),
     ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Take label maps along, for train --stage control.")
+    ] = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -35,4 +41,5 @@ def latents(
     from prdit_core.verbs.latents import latents_steps
 
     box = None if shape is None else shape_of(shape)
-    drain(latents_steps(data, codec=codec, out=out, shape=box, device=device), "cases", json)
+    steps = latents_steps(data, codec=codec, out=out, shape=box, labels=labels, device=device)
+    drain(steps, "cases", json)

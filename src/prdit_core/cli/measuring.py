@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from prdit_core.cli.console import Json, door, refuse_unheeded, result, say
-from prdit_core.cli.options import Threads
+from prdit_core.cli.options import Threads, those_given
 from prdit_core.cli.reading import reads_scans
 from prdit_core.config import OperatorName, PatternName, PhaseName
 from prdit_core.errors import InputRejected, OutputError, UsageError
@@ -136,7 +136,7 @@ def simulate(
     from prdit_core.data.sources import named, refuse_overlap
     from prdit_core.data.transforms import conform
     from prdit_core.files import check_writable
-    from prdit_core.inverse.measurement import check_name, read_measurement, write_measurement
+    from prdit_core.inverse.measurement_files import check_name, read_measurement, write_measurement
     from prdit_core.inverse.sampling_patterns import FastScan
     from prdit_core.machine import use_threads
     from prdit_core.verbs.simulate import coarser, spec_for
@@ -164,7 +164,7 @@ def simulate(
         arc_deg=arc,
         factor=factor or 4,
         sigma=sigma or 1.5,
-        fast=FastScan(seed=seed, phase=phase or "none", **_known(fast)),
+        fast=FastScan(seed=seed, phase=phase or "none", **those_given(**fast)),
     )
     measurement = measure(scan, spec, photons=photons, noise=noise, seed=seed)
     if not overwrite:
@@ -180,11 +180,6 @@ def simulate(
     if truth is not None:
         lines.append(f"{truth}: the volume on the grid of a reconstruction")
     result(content, lines, json)
-
-
-def _known(given: dict[str, Any]) -> dict[str, Any]:
-    """What is not None."""
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _refuse_other(file: Path, is_same: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prdit_core.data.discovery import SUFFIXES as VOLUME_SUFFIXES
 from prdit_core.data.discovery import suffix_of
-from prdit_core.data.io import write_volume
+from prdit_core.data.io import canonical, write_volume
 from prdit_core.data.nifti import read_nifti
 from prdit_core.data.records import recorded
 from prdit_core.errors import OutputError, UsageError
@@ -40,6 +40,7 @@ class VolumeSettings:
     linear: str
     branches: list[str] | None  # as records have them
     label: str | None = None
+    condition: dict[str, Any] | None = None
 
     def recorded(self) -> dict[str, Any]:
         """As the JSON records name them, with the versions."""
@@ -104,8 +105,9 @@ class Outputs:
         """Write volume, picture and, last, the record that says they are complete."""
         file = write_volume(volume, self.volume_file(index))
         low, high = volume.metadata.get("window_hu", WINDOW_HU)
+        upright = canonical(volume)  # one on the grid of a label map may lie in any way
         panel = Panel(
-            volume.voxels_hu, volume.spacing_mm, (low, high), _caption(volume.metadata, index)
+            upright.voxels_hu, upright.spacing_mm, (low, high), _caption(volume.metadata, index)
         )
         save_picture([panel], _beside(file, ".png"))
         write_json(_beside(file, ".json"), volume_record(volume, file, file))
@@ -193,10 +195,9 @@ def refuse_other_report(folder: Path, wanted: Mapping[str, Any], names: Collecti
 def _caption(metadata: Mapping[str, Any], index: int) -> str:
     """One line above a picture."""
     notice = metadata.get("notice", SYNTHETIC)
-    if (units := metadata.get(UNITS, HU)) != HU:
-        notice += f" | {units}"
     if "checkpoint" not in metadata:
-        return f"{notice} | {metadata['method']}"
+        units = "" if metadata.get(UNITS, HU) == HU else f" | {metadata[UNITS]}"
+        return f"{notice}{units} | {metadata['method']}"
     what = [f" {metadata[key]}" for key in (CLASS, UNITS) if key in metadata]
     return (
         f"{notice} | {metadata['checkpoint']}{''.join(what)} seed {metadata['seed']} "

@@ -12,12 +12,12 @@ from prdit_core.cli.console import Json, door, progress, result, say, stoppable
 from prdit_core.cli.reading import reads_scans
 from prdit_core.errors import PartialFailure, UsageError
 from prdit_core.files import shown
-from prdit_core.geometry import by
+from prdit_core.geometry import size_in_words
 
 if TYPE_CHECKING:
     from prdit_core.data.io import ReadOptions
     from prdit_core.data.outcomes import DataSetWritten, PreparationEvent, ScanEvent
-    from prdit_core.data.transforms import Preset
+    from prdit_core.data.presets import Preset
 
 # Paths stay text until the verb has seen them, since Path("") is the current folder. What ranges
 # numbers may have is for the verbs to say, too.
@@ -116,7 +116,7 @@ def phantoms(
     json: Json = False,
 ) -> None:
     """Make procedural phantoms of a region with labels: a data set free of patients."""
-    from prdit_core.verbs.preprocess import phantom_steps
+    from prdit_core.verbs.phantoms import phantom_steps
 
     events = phantom_steps(
         count,
@@ -170,7 +170,7 @@ def _chosen(
 
 
 def _preset(name: str, changes: dict[str, float | None]) -> Preset:
-    from prdit_core.data.transforms import PRESETS
+    from prdit_core.data.presets import PRESETS
 
     if name not in PRESETS:
         raise UsageError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}")
@@ -185,17 +185,13 @@ def _like(checkpoint: str, wanted: int | None) -> tuple[Preset, int]:
 
     expected = expected_by(checkpoint, wanted)
     preset, size = expected.preset, expected.size
+    voxels = size_in_words(preset.geometry(size).shape)
     say(
-        f"note: like {shown(checkpoint)}: {preset.intensity}, {_voxels(preset, size)} voxels, "
+        f"note: like {shown(checkpoint)}: {preset.intensity}, {voxels} voxels, "
         f"field of view {preset.field_of_view_mm:g} mm, {preset.grid} grid"
         + ("" if expected.exact else " (approximate: not recorded by its authors)")
     )
     return preset, size
-
-
-def _voxels(preset: Preset, size: int) -> str:
-    shape = preset.geometry(size).shape
-    return f"{size}^3" if len(set(shape)) == 1 else by(shape)
 
 
 def drain(events: Iterator[PreparationEvent], what: str, as_json: bool) -> None:

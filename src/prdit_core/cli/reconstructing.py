@@ -10,16 +10,15 @@ import typer
 from prdit_core.cli.console import Json, door, progress, refuse_unheeded, result, say, stoppable
 from prdit_core.cli.options import Device, Threads, takes, walk_options
 from prdit_core.cli.reading import reads_projections
+from prdit_core.cli.reconstruction_summary import FILES, lines_of, report_of, write_summary
 from prdit_core.config import CouplingName, LastStepName
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.presets import paper_reconstruction
 
 if TYPE_CHECKING:
-    from prdit_core.cli.outputs import Outputs
     from prdit_core.inverse.scans import RawOptions
     from prdit_core.models.prior import Prior
-    from prdit_core.verbs.assess import Assessment
     from prdit_core.verbs.ways import Way
 
 Method = Literal["prior", "fbp", "zero-filling", "sirt", "tv", "cg"]
@@ -40,9 +39,6 @@ FOR: dict[str, tuple[Method, ...]] = {
     "iterations": ("prior", "cg", "sirt", "tv"),
     "tv-strength": ("tv",),
 }
-PICTURE = "picture.png"
-PARTS = ("mean", "spread", "determined", "imagined")
-FILES = {"report.json", PICTURE, *(f"{n}{end}" for n in PARTS for end in (".nii.gz", ".json"))}
 
 
 @door
@@ -223,8 +219,8 @@ def reconstruct(
             outputs.write(number, work.volume(step, number))
             bar.remove_task(task)
     seen = assess(scan, map(outputs.read, outputs.indices), known)
-    report = _report(work, outputs, seen, truth)
-    write_folder_atomically(summary, lambda part: _write_summary(part, seen, report))
+    report = report_of(work, outputs, seen, truth)
+    write_folder_atomically(summary, lambda part: write_summary(part, seen, report))
     files = outputs.files(outputs.indices)
     result(
         {"made": len(left), "reused": len(files) - len(left), "volumes": files}
@@ -233,7 +229,7 @@ def reconstruct(
             f"{len(left)} made, {len(files) - len(left)} were there already",
             *(f"volume   {entry['volume']}" for entry in files),
             f"summary  {summary}",
-            *_lines(seen),
+            *lines_of(seen),
             str(work.settings["notice"]),
         ],
         json,
@@ -246,58 +242,3 @@ def _paper(prior: Prior) -> dict[str, Any]:
     if config is None:
         raise UsageError(f"the paper of {prior.name} reconstructs nothing; leave --preset out")
     return dict(config)
-
-
-def _report(work: Way, outputs: Outputs, seen: Assessment, truth: Path | None) -> dict[str, Any]:
-    """All of the summary that is no volume, with what it was made from."""
-    from prdit_core.files import sha256_of
-
-    truth_sha256 = None if truth is None or not truth.is_file() else sha256_of(truth)
-    seed = {"seed": outputs.seed, "indices": list(outputs.indices)}
-    return {
-        **work.settings,
-        **(seed if work.settings["method"] == "prior" else {}),
-        "measurement": seen.volume.metadata["measurement"],
-        "truth_sha256": truth_sha256,
-        **seen.numbers,
-    }
-
-
-def _write_summary(folder: Path, seen: Assessment, report: dict[str, Any]) -> None:
-    from prdit_core.data.io import write_volume
-    from prdit_core.data.records import write_record
-    from prdit_core.files import write_json
-    from prdit_core.pictures import save_picture
-
-    mean = {"mean": seen.volume} if seen.count > 1 else {}
-    for name, volume in {**mean, **seen.parts}.items():
-        write_record(volume, write_volume(volume, folder / f"{name}.nii.gz"))
-    save_picture(seen.panels(), folder / PICTURE, str(report["notice"]))
-    write_json(folder / "report.json", report)
-
-
-def _lines(seen: Assessment) -> list[str]:
-    """The numbers for people."""
-    from prdit_core.verbs.assess import suffixed
-
-    numbers, units = seen.numbers["volume"], seen.volume.units
-    name = "reconstruction" if seen.count == 1 else f"mean of {seen.count}"
-    lines = [f"{name}: misfit {100 * numbers['misfit']:.2g} % of the data"]
-    lines += [
-        f"{part}: {size:.0f} {units} (root mean square)"
-        for part, size in seen.numbers[suffixed("size", units)].items()
-    ]
-    if "grey" not in numbers:
-        return lines
-    grey = numbers["grey"]
-    low, high = grey["window_hu"]
-    psnr = "infinite" if grey["psnr"] is None else f"{grey['psnr']:.2f} dB"
-    ssim = "" if grey["ssim"] is None else f", SSIM {grey['ssim']:.3f}"
-    tissues = numbers.get("tissues", {}).items()
-    by_tissue = [f"{n} {e['mae_hu']:.0f}" for n, e in tissues if e["mae_hu"] is not None]
-    mae = f"mean absolute error {numbers[suffixed('mae', units)]:.0f} {units}, not clipped"
-    return [
-        *lines,
-        f"{name}: PSNR {psnr}{ssim} (grey 0..1, both clipped to {low:g}..{high:g} {units})",
-        f"{name}: {'; '.join([mae, ', '.join(by_tissue)] if by_tissue else [mae])}",
-    ]

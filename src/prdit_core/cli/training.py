@@ -161,8 +161,8 @@ def _follow(
                 take(event)
     stop.raise_if_asked()
     if first and not as_json:
-        predicts = FAMILIES[stage_of(config.stage).family].face is not None
-        use = "generate with --checkpoint" if predicts else "encode data: latents --codec"
+        encodes = FAMILIES[stage_of(config.stage).family].codec is not None
+        use = "encode data: latents --codec" if encodes else "generate with --checkpoint"
         result({}, [f"{ended}; {use} {shown(config.run)}"], as_json=False)
 
 

@@ -190,7 +190,9 @@ def open_data(path: str | Path) -> PreparedData | ClassedData:
     InputRejected
         See `PreparedData.open` and `ClassedData.open`.
     """
-    return ClassedData.open(path) if Path(path).is_file() else PreparedData.open(path)
+    path = Path(path)
+    names_sets = path.is_file() or (path.suffix == ".json" and not path.is_dir())
+    return ClassedData.open(path) if names_sets else PreparedData.open(path)
 
 
 def one_grid(data: PreparedData | ClassedData, what: str) -> PreparedData:

@@ -84,13 +84,13 @@ def deformed(
         moved = places + strength * displacement
         for label in there[there > 0]:
             _scale(moved, places[drawn == label], deformation.sizes, strength, seed, index, label)
-        found = _nearest(drawn, moved / spacing)
-        if np.array_equal(np.unique(found), there):
+        deformed = _nearest(drawn, moved / spacing)
+        if np.array_equal(np.unique(deformed), there):
             break
     else:
-        found, strength = drawn, 0.0
+        deformed, strength = drawn, 0.0
     about = {**asdict(deformation), "strength": strength, "seed": seed, "index": index}
-    return Volume(found, labels.affine, {**labels.metadata, "deformation": about})
+    return Volume(deformed, labels.affine, {**labels.metadata, "deformation": about})
 
 
 def _scale(
@@ -135,5 +135,5 @@ def _nearest(labels: NDArray[np.generic], at: Array) -> NDArray[np.generic]:
     """The label of the voxel nearest to each place; beyond the border that of the border."""
     last = np.array(labels.shape) - 1
     z, y, x = np.moveaxis(np.clip(np.rint(at), 0, last).astype(np.intp), -1, 0)
-    found: NDArray[np.generic] = labels[z, y, x]
-    return found
+    nearest: NDArray[np.generic] = labels[z, y, x]
+    return nearest

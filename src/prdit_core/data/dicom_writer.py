@@ -18,8 +18,7 @@ from prdit_core.data.dicom_slices import read_slice
 from prdit_core.data.grid import check_grid, nearest_right_angles, shear_mm, sheared
 from prdit_core.data.io import canonical
 from prdit_core.data.resampling import LPS_FROM_RAS, SHEAR_LEFT_MM
-from prdit_core.errors import OutputError
-from prdit_core.files import shown
+from prdit_core.files import not_as_written
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -127,4 +126,4 @@ def _check_written(volume: Volume, folder: Path) -> None:
         same_place = np.allclose(read.affine, volume.affine, rtol=0, atol=_SAME_MM)
         if same_place and np.array_equal(read.voxels_hu, volume.voxels_hu):
             return
-    raise OutputError(f"{shown(folder.name)} does not read back as written; check the disk")
+    raise not_as_written(folder)

@@ -115,11 +115,11 @@ def _sampled(values: NDArray[np.complex64], mask: Any, name: str) -> NDArray[np.
             why = "it has values where its mask says that nothing was measured"
             raise rejected(name, why, "repair the mask")
         return stated
-    found: NDArray[np.bool_] = there.any(0)
-    if np.count_nonzero(there) < 0.99 * len(values) * np.count_nonzero(found):
+    sampled: NDArray[np.bool_] = there.any(0)
+    if np.count_nonzero(there) < 0.99 * len(values) * np.count_nonzero(sampled):
         why = "its slices were not measured at the same places"
         raise rejected(name, why, "give slices of one pattern")
-    return found
+    return sampled
 
 
 def _spaces(text: Any, name: str) -> tuple[Matrix, Matrix]:
@@ -136,11 +136,11 @@ def _spaces(text: Any, name: str) -> tuple[Matrix, Matrix]:
 
 
 def _matrix(root: ElementTree.Element, space: str) -> Matrix:
-    found = root.find(f".//{{*}}{space}")
-    if found is None:
+    matrix = root.find(f".//{{*}}{space}")
+    if matrix is None:
         raise ValueError(space)
-    x, y, z = (int(found.findtext(f"{{*}}matrixSize/{{*}}{axis}", "")) for axis in "xyz")
-    far = [float(found.findtext(f"{{*}}fieldOfView_mm/{{*}}{axis}", "")) for axis in "xyz"]
+    x, y, z = (int(matrix.findtext(f"{{*}}matrixSize/{{*}}{axis}", "")) for axis in "xyz")
+    far = [float(matrix.findtext(f"{{*}}fieldOfView_mm/{{*}}{axis}", "")) for axis in "xyz"]
     if min(x, y, z) < 1 or not all(0 < mm <= 2000 for mm in far):
         raise ValueError(space)
     return Matrix((x, y, z), (far[0], far[1], far[2]))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Affine = NDArray[np.float64]
 
+LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])  # signs of x, y and z, and back
 MAX_BYTES = 2**31
 SPACING_LIMITS_MM = (0.05, 20.0)
 MAX_EXTENT_MM = 2500.0

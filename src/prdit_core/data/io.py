@@ -27,7 +27,7 @@ from prdit_core.data.hounsfield import LOWEST_HU, Levels, check_hu, check_stated
 from prdit_core.data.nifti import LABEL_INTENT, read_nifti
 from prdit_core.data.padding import without_padding
 from prdit_core.data.read_options import AS_STATED, ReadOptions
-from prdit_core.data.records import says_hu, stated_units
+from prdit_core.data.records import stated_units
 from prdit_core.data.resampling import right_angled
 from prdit_core.data.writing import WRITE_SUFFIXES, write_labels, write_volume
 from prdit_core.files import shown
@@ -100,9 +100,10 @@ def read_resampled(path: str | Path, options: ReadOptions = AS_STATED) -> Volume
 
 def read_silently(path: Path, options: ReadOptions = AS_STATED) -> Volume:
     """As `read_volume`, without its remarks on the content, which take longer than small files."""
-    if says_hu(path):  # a weak model makes what looks like no scan
+    units = stated_units(path)
+    if units == HU:  # a weak model makes what looks like no scan
         return read_as_written(path)
-    if (units := stated_units(path)) != HU:  # ours, and no CT
+    if units is not None:  # ours, and no CT
         volume = read_as_written(path)
         return replace(volume, metadata={**volume.metadata, UNITS: units})
     name = shown(path.absolute().name)
@@ -128,8 +129,12 @@ def read_as_written(path: Path) -> Volume:
     return canonical(Volume(voxels, stored.affine, stored.metadata))
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, *, as_stored: bool = False) -> Volume:
     """A label map as `write_labels` writes it, NIfTI, in canonical orientation.
+
+    Parameters
+    ----------
+    as_stored : leave its axes as the file has them
 
     Raises
     ------
@@ -141,7 +146,7 @@ def read_labels(path: Path) -> Volume:
         raise rejected(name, "it is no NIfTI file", "give the label map as .nii.gz")
     stored = read_nifti(path, frame=None, assume_orientation=None, intent=LABEL_INTENT)
     check_shear(stored.affine, name)
-    return canonical(stored)
+    return stored if as_stored else canonical(stored)
 
 
 def check_units(voxels: NDArray[Any], name: str, options: ReadOptions = AS_STATED) -> None:

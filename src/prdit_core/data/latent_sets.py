@@ -2,6 +2,7 @@
 
 manifest.json        as of the volumes; its settings name the codec, the grid and the data
 volumes/<id>.npy     float32, (C, d, h, w), scaled, C order
+labels/<id>.npy      uint8, (D, H, W) of the volume, where they were taken along
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.datasets import LATENTS, PreparedData
+from prdit_core.data.datasets import LATENTS, VOLUMES, PreparedData
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.geometry import Geometry
@@ -55,5 +56,4 @@ class PreparedLatents(PreparedData):
         return np.array(self.checked(case), dtype=np.float32)
 
     def _layout(self, kind: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        del kind  # there are no labels
-        return FLOATS, self.grid
+        return (FLOATS, self.grid) if kind == VOLUMES else super()._layout(kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from prdit_core.data.transforms import Preset
+from prdit_core.data.presets import Preset
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown, write_json
 from prdit_core.provenance import RESEARCH

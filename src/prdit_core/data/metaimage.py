@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from prdit_core.data.grid import (
+    LPS_TO_RAS,
     Affine,
     affine_towards,
     check_affine,
@@ -20,6 +21,7 @@ from prdit_core.data.grid import (
 from prdit_core.data.payload import (
     Inflated,
     Readable,
+    ascii_line,
     damage_named,
     read_declared,
     sibling,
@@ -47,7 +49,6 @@ _TYPES = {
 }
 _MAX_LINE = 2**12
 _MAX_LINES = 200
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 def read_metaimage(path: Path, *, assume_orientation: str | None) -> Volume:
@@ -105,8 +106,8 @@ def metaimage_header(volume: Volume, *, data_file: str, description: str) -> byt
         Goes into the Comment line, as one line of ASCII.
     """
     lengths = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    directions = (volume.affine[:3, :3] / lengths) * _LPS_TO_RAS[:, None] + 0.0
-    comment = " ".join(description.encode("ascii", "replace").decode().split())
+    directions = (volume.affine[:3, :3] / lengths) * LPS_TO_RAS[:, None] + 0.0
+    comment = ascii_line(description)
     lines = [
         "ObjectType = Image",
         "NDims = 3",
@@ -115,7 +116,7 @@ def metaimage_header(volume: Volume, *, data_file: str, description: str) -> byt
         "BinaryDataByteOrderMSB = False",
         "CompressedData = False",
         f"TransformMatrix = {_spelled(directions.T.ravel())}",
-        f"Offset = {_spelled(volume.affine[:3, 3] * _LPS_TO_RAS + 0.0)}",
+        f"Offset = {_spelled(volume.affine[:3, 3] * LPS_TO_RAS + 0.0)}",
         "CenterOfRotation = 0 0 0",
         f"ElementSpacing = {_spelled(lengths)}",
         f"DimSize = {' '.join(str(n) for n in reversed(volume.shape))}",
@@ -158,12 +159,12 @@ def _affine(fields: dict[str, str], assume: str | None, name: str) -> tuple[Affi
         raise rejected(name, "its header states no positive spacing", "repair the header")
     if matrix.shape != (9,) and assume is None:
         raise no_orientation(name)
-    stated_mm = origin * _LPS_TO_RAS if origin.shape == (3,) else np.zeros(3)
+    stated_mm = origin * LPS_TO_RAS if origin.shape == (3,) else np.zeros(3)
     if matrix.shape != (9,):
         affine, notes = affine_towards(str(assume), spacing), ["orientation assumed"]
     else:
         affine, notes = np.eye(4), []
-        affine[:3, :3] = matrix.reshape(3, 3).T * spacing * _LPS_TO_RAS[:, None]
+        affine[:3, :3] = matrix.reshape(3, 3).T * spacing * LPS_TO_RAS[:, None]
         _check_unit_length(matrix, name)
     affine[:3, 3] = stated_mm
     return affine, notes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from prdit_core.data.grid import (
+    LPS_TO_RAS,
     Affine,
     affine_towards,
     check_affine,
@@ -16,7 +17,14 @@ from prdit_core.data.grid import (
     numbers_in,
     rejected,
 )
-from prdit_core.data.payload import Inflated, Readable, damage_named, read_declared, sibling
+from prdit_core.data.payload import (
+    Inflated,
+    Readable,
+    ascii_line,
+    damage_named,
+    read_declared,
+    sibling,
+)
 from prdit_core.files import shown
 from prdit_core.provenance import stated_notice
 from prdit_core.volume import Volume
@@ -94,9 +102,8 @@ def nrrd_header(volume: Volume, *, description: str) -> bytes:
     description
         Goes into the content field, as one line of ASCII.
     """
-    content = " ".join(description.encode("ascii", "replace").decode().split())
-    to_lps = np.diag([-1.0, -1.0, 1.0])
-    columns = (to_lps @ volume.affine[:3, :3]).T + 0.0
+    content = ascii_line(description)
+    columns = volume.affine[:3, :3].T * LPS_TO_RAS + 0.0
     lines = [
         "NRRD0004",
         *([f"content: {content}"] if content else []),
@@ -108,7 +115,7 @@ def nrrd_header(volume: Volume, *, description: str) -> bytes:
         "kinds: domain domain domain",
         "endian: little",
         "encoding: gzip",
-        f"space origin: {_spelled(to_lps @ volume.affine[:3, 3] + 0.0)}",
+        f"space origin: {_spelled(volume.affine[:3, 3] * LPS_TO_RAS + 0.0)}",
     ]
     return ("\n".join(lines) + "\n\n").encode("ascii")
 

@@ -13,10 +13,11 @@ from prdit_core.data.preparing import Prepared, Refused
 from prdit_core.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from prdit_core.data.datasets import Case
+    from prdit_core.data.membership import Membership
     from prdit_core.data.sources import ScanSource
 
 
@@ -135,6 +136,18 @@ class ScanTally:
         }
 
 
+def written(folder: Path, members: Membership, notes: Iterable[str]) -> DataSetWritten:
+    """The event of a complete data set; its notes also say what became of earlier cases."""
+    cases = members.manifest
+    told = (*notes, *_growth_notes(members))
+    return DataSetWritten(folder, len(cases.train), len(cases.validation), told)
+
+
+def outcome(steps: Iterable[PreparationEvent]) -> DataSetWritten:
+    """Drain a preparation; its last event."""
+    return [event for event in steps if isinstance(event, DataSetWritten)][-1]
+
+
 def update_report(folder: Path, tally: ScanTally) -> Path:
     """Write what became of these scans, and of those of earlier commands, to `report.json`.
 
@@ -156,6 +169,15 @@ def cases_by_source(folder: Path) -> dict[str, list[str]]:
     for entry in _read_report(folder / REPORT)["prepared"]:
         cases.setdefault(entry["source"], []).append(entry["case"])
     return cases
+
+
+def _growth_notes(members: Membership) -> list[str]:
+    """What became of the cases that were there before."""
+    counts = {
+        "cases of earlier commands are kept; remove-cases takes them out": members.earlier,
+        "cases that were to train on validate now; earlier models saw them": members.seen,
+    }
+    return [f"{count} {text}" for text, count in counts.items() if count]
 
 
 def _read_report(path: Path) -> PreparationReport:

@@ -109,9 +109,9 @@ class LabelFolder:
             of 0 to 255 that have a name.
         """
         place = self.of(source)
-        found = read_labels(place)
-        _check_place(found, scan, shown(place.name))
-        labels = _whole(found.voxels_hu, shown(place.name))
+        volume = read_labels(place)
+        _check_place(volume, scan, shown(place.name))
+        labels = whole_numbers(volume.voxels_hu, shown(place.name))
         numbers = np.unique(labels).tolist()
         if self.names is not None:
             if unknown := sorted(set(numbers) - set(self.names.values())):
@@ -126,8 +126,10 @@ class LabelFolder:
 
 def names_found(cases: Iterable[Case]) -> dict[str, int]:
     """Names for the numbers that label maps hold, where nothing says what they mean."""
-    found = {number for case in cases for number in case.record.get(RECORD, {}).get("numbers", ())}
-    return {f"label-{number}" if number else "background": number for number in sorted(found)}
+    numbers = {
+        number for case in cases for number in case.record.get(RECORD, {}).get("numbers", ())
+    }
+    return {f"label-{number}" if number else "background": number for number in sorted(numbers)}
 
 
 def _stem(source: ScanSource) -> Path:
@@ -151,8 +153,8 @@ def _check_place(labels: Volume, scan: Volume, name: str) -> None:
         raise rejected(name, why, "give the map of this scan, with the scan's geometry")
 
 
-def _whole(voxels: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """Labels as uint8."""
+def whole_numbers(voxels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Labels as uint8; `InputRejected` for what is none."""
     bad = ~np.isfinite(voxels) | (voxels < 0) | (voxels > HIGHEST)
     bad |= np.where(bad, 0, voxels) % 1 != 0
     if bad.any():

@@ -54,6 +54,11 @@ class Inflated:
         return b""
 
 
+def ascii_line(text: str) -> str:
+    """A text as headers can hold it: one line of ASCII."""
+    return " ".join(text.encode("ascii", "replace").decode().split())
+
+
 def gzipped(content: bytes) -> bytes:
     """The bytes as a gzip stream without time stamp or file name: equal bytes, equal stream."""
     packed = io.BytesIO()

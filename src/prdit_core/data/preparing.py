@@ -16,8 +16,9 @@ from prdit_core.data.dicom import PATIENT_KEY
 from prdit_core.data.io import ReadOptions, read_patient_key, read_volume
 from prdit_core.data.patients import unknown_patient
 from prdit_core.data.phantoms import CT, check_modality, make_phantom, region_of
+from prdit_core.data.presets import PRESETS, Preset
 from prdit_core.data.sources import ScanSource, content_hash
-from prdit_core.data.transforms import PRESETS, WORKING_EDGE, Preset, conform
+from prdit_core.data.transforms import WORKING_EDGE, conform
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.files import write_json
 

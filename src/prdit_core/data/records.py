@@ -42,18 +42,17 @@ def recorded(file: Path) -> dict[str, Any]:
     return {k: v for k, v in record.items() if k not in _OF_THE_FILE} | other
 
 
-def says_hu(file: Path) -> bool:
-    """Whether its record says that a model made this very file, in HU, however bad they look.
+def stated_units(file: Path) -> str | None:
+    """Units of a volume that are to be believed, however bad it looks; None: to be checked.
 
-    Records of before 0.2 name no units; those of all their volumes were HU.
+    Its record must be of this very file. HU are believed if a model made them; records of before
+    0.2 name no units, as those of all their volumes were HU.
     """
     record = _record_of(file)
-    return record is not None and MAKER in record and record.get(UNITS, HU) == HU
-
-
-def stated_units(file: Path) -> str:
-    """Of the voxels of a volume of ours, if its record is of this very file; else those of CT."""
-    return str((_record_of(file) or {}).get(UNITS, HU))
+    if record is None:
+        return None
+    units = str(record.get(UNITS, HU))
+    return units if MAKER in record or units != HU else None
 
 
 def maker_of(file: Path) -> str | None:

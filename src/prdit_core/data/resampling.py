@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prdit_core.data.grid import nearest_right_angles, shear_degrees, shear_mm
+from prdit_core.data.grid import LPS_TO_RAS, nearest_right_angles, shear_degrees, shear_mm
 from prdit_core.volume import Volume, axial_affine
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHEAR_LEFT_MM = 0.1  # readers of DICOM expect positions rounded as much
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])  # and back: it is its own inverse
+LPS_FROM_RAS = np.diag(LPS_TO_RAS)  # which is its own inverse
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from prdit_core.data.nrrd import nrrd_header
 from prdit_core.data.payload import gzipped
 from prdit_core.data.read_options import AS_STATED
 from prdit_core.errors import InputRejected, OutputError, UsageError
-from prdit_core.files import shown, write_atomically
+from prdit_core.files import not_as_written, shown, write_atomically
 from prdit_core.volume import Volume
 
 WRITE_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
@@ -118,7 +118,7 @@ def _write_file(volume: Volume, part: Path, suffix: str) -> None:
 def _write_raw(volume: Volume, part: Path) -> None:
     part.write_bytes(_little_endian(volume))
     if part.read_bytes() != _little_endian(volume):
-        raise _not_as_written(part)
+        raise not_as_written(part)
 
 
 def _write_mhd(volume: Volume, part: Path, data_file: str) -> None:
@@ -136,11 +136,7 @@ def _check_written(volume: Volume, part: Path) -> None:
     try:
         written = read_file(part, AS_STATED, part.name)
     except InputRejected as error:
-        raise _not_as_written(part) from error
+        raise not_as_written(part) from error
     same_place = np.allclose(written.affine, volume.affine, rtol=1e-6, atol=1e-6)
     if not same_place or not np.array_equal(written.voxels_hu, volume.voxels_hu):
-        raise _not_as_written(part)
-
-
-def _not_as_written(part: Path) -> OutputError:
-    return OutputError(f"{shown(part.name)} does not read back as written; check the disk")
+        raise not_as_written(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from prdit_core.evaluation.sets import REAL, TRAINING
 from prdit_core.machine import package_version
 from prdit_core.metrics.confidence import measured_mean, measured_median
 from prdit_core.metrics.evaluation import (
+    ClassPoints,
     Description,
+    EmbeddingEntry,
     EncoderEntry,
     Evaluation,
     Fake,
@@ -47,12 +49,20 @@ if TYPE_CHECKING:
 SHOWN_PAIRS = 4
 
 
+class ClassFeatures(NamedTuple):
+    """Features (N, F) of real and of generated volumes of one class."""
+
+    real: NDArray[np.float64]
+    generated: NDArray[np.float64]
+
+
 @dataclass(eq=False)
 class Findings:
     """By name of set: surveys of all, features, MS-SSIM and neighbours of real and fakes.
 
     Attributes
     ----------
+    beside : features of other classes by name
     distances : of each fake to the real set
     floor : of halves of the real set
     """
@@ -63,6 +73,7 @@ class Findings:
     seed: int
     surveys: dict[str, Survey] = field(default_factory=dict)
     features: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    beside: dict[str, ClassFeatures] = field(default_factory=dict)
     alike: dict[str, Measured | None] = field(default_factory=dict)
     neighbours: dict[str, list[Neighbour]] = field(default_factory=dict)
     distances: dict[str, tuple[Frechet, Mmd]] = field(default_factory=dict)
@@ -95,6 +106,7 @@ class Findings:
             real=self._description(REAL),
             nearest_scale=self._usual(REAL) if REAL in self.neighbours else None,
             projection=self._projection(),
+            embedding=self._embedding(),
             wscore=wscore,
             warnings=tuple(warnings),
         )
@@ -181,6 +193,28 @@ class Findings:
             method=METHOD,
             explained=plane.explained,
             points={name: tuple(map(tuple, points)) for name, points in plane.points.items()},
+        )
+
+    def _embedding(self) -> EmbeddingEntry | None:
+        """The evaluated class, and the others beside it, on a plane of all of them."""
+        if self.sets.label is None:
+            return None
+        model = next(iter(self.sets.fakes))
+        own = ClassFeatures(self.features[REAL], self.features[model])
+        classes = {self.sets.label: own, **self.beside}
+        plane = principal_plane(
+            {(name, kind): x for name, of in classes.items() for kind, x in of._asdict().items()}
+        )
+        return EmbeddingEntry(
+            model=model,
+            method=METHOD,
+            explained=plane.explained,
+            points={
+                name: ClassPoints.model_validate(
+                    {kind: plane.points[name, kind].tolist() for kind in ClassFeatures._fields}
+                )
+                for name in classes
+            },
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prdit_core.data.datasets import MANIFEST
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 REAL, TRAINING = "real", "training"
 LONGEST_NAME = 60
+NAMES = f"1 to {LONGEST_NAME} printable characters"
+NONE_BESIDE: Mapping[str, tuple[str | Path, str | Path]] = MappingProxyType({})
 FEWEST_REAL = 3  # two have one distance, whose median with the zeros is none
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSets:
+    """Volumes of another class, on a grid of their own: real ones, and what a model made."""
+
+    real: VolumeSet
+    fake: VolumeSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +44,15 @@ class EvaluatedSets:
     real : volumes that no model was trained on
     fakes : what models made, by name
     training : what the models were trained on; None where copies are not looked for
+    label : class of all these; None: they are told apart by no classes
+    beside : other classes of the first model, by name, to lie beside this one on a plane
     """
 
     real: VolumeSet
     fakes: Mapping[str, VolumeSet]
     training: VolumeSet | None
+    label: str | None = None
+    beside: Mapping[str, ClassSets] = field(default_factory=dict)
 
     @property
     def judged(self) -> dict[str, VolumeSet]:
@@ -55,6 +70,9 @@ def open_sets(
     fakes: Mapping[str, str | Path],
     training: str | Path | None = None,
     options: ReadOptions = AS_STATED,
+    *,
+    label: str | None = None,
+    beside: Mapping[str, tuple[str | Path, str | Path]] = NONE_BESIDE,
 ) -> EvaluatedSets:
     """Open the folders of an evaluation.
 
@@ -69,6 +87,10 @@ def open_sets(
         What the models were trained on; of a prepared data set the cases to train on.
     options
         What the files do not say.
+    label
+        Class of all these volumes, for a model of several.
+    beside
+        Folders of real volumes and of the first model's, of its other classes by name.
 
     Raises
     ------
@@ -79,12 +101,18 @@ def open_sets(
         the volumes are no CT.
     """
     _check_names(fakes)
+    _check_classes(label, beside)
     shared = training is not None and named(real).resolve() == named(training).resolve()
     held_out = shared and (named(real) / MANIFEST).is_file()
     sets = EvaluatedSets(
         VolumeSet.open(real, "validation" if held_out else "all", options),
         {name: VolumeSet.open(folder, "all", options) for name, folder in fakes.items()},
         None if training is None else VolumeSet.open(training, "train", options),
+        label,
+        {
+            name: ClassSets(*(VolumeSet.open(folder, "all", options) for folder in folders))
+            for name, folders in beside.items()
+        },
     )
     if len(sets.real) < FEWEST_REAL:
         raise InputRejected(
@@ -94,6 +122,10 @@ def open_sets(
     for other in sets.all.values():
         _check_ct(other)
         sets.real.check_comparable(other)
+    for pair in sets.beside.values():
+        _check_ct(pair.real)
+        _check_ct(pair.fake)
+        pair.real.check_comparable(pair.fake)
     return sets
 
 
@@ -103,14 +135,25 @@ def _check_ct(volumes: VolumeSet) -> None:
         raise InputRejected(f"{volumes} is in {volumes.units}; evaluations are of CT in HU")
 
 
+def _check_classes(label: str | None, beside: Mapping[str, object]) -> None:
+    if beside and label is None:
+        raise UsageError("say which class is evaluated, for others to lie beside it")
+    for name in (label, *beside):
+        if name is not None and not _is_name(name):
+            raise UsageError(f"{shown(name)[:LONGEST_NAME]!r} is no name for a class: {NAMES}")
+    if label in beside:
+        raise UsageError(f"class {label} cannot lie beside itself; give other classes")
+
+
+def _is_name(name: str) -> bool:
+    return bool(name.strip()) and len(name) <= LONGEST_NAME and name.isprintable()
+
+
 def _check_names(fakes: Mapping[str, str | Path]) -> None:
     if not fakes:
         raise UsageError("nothing to evaluate: name at least one set of generated volumes")
     for name in fakes:
         if name in (REAL, TRAINING):
             raise UsageError(f"{name!r} is the name of another set; call the fake something else")
-        if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-            raise UsageError(
-                f"{shown(name)[:LONGEST_NAME]!r} is no name for a set: "
-                f"1 to {LONGEST_NAME} printable characters"
-            )
+        if not _is_name(name):
+            raise UsageError(f"{shown(name)[:LONGEST_NAME]!r} is no name for a set: {NAMES}")

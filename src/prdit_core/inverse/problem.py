@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.inverse.attenuation import Attenuation, of_hu, of_model
 from prdit_core.inverse.operators.kspace import Kspace
@@ -136,8 +137,8 @@ def in_units_of(
         )
     if spec.shape != geometry.shape:
         raise UsageError(
-            f"the measurement is of {_words(spec.shape)} voxels, the model makes "
-            f"{_words(geometry.shape)}; measure on the model's grid, or choose another --size"
+            f"the measurement is of {by(spec.shape)} voxels, the model makes "
+            f"{by(geometry.shape)}; measure on the model's grid, or choose another --size"
         )
     if isinstance(spec, ViewsSpec):
         if not np.allclose(spec.spacing_mm, geometry.spacing_mm, rtol=SAME_SPACING):
@@ -177,10 +178,6 @@ def zero_filled(problem: Problem) -> Tensor:
         kind = problem.operator.geometry.kind
         raise UsageError(f"zero filling is for k-space, not for {kind}")
     return problem.operator.adjoint(problem.y)
-
-
-def _words(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _mm(spacing: tuple[float, ...]) -> str:

@@ -18,8 +18,10 @@ from prdit_core.data.tiff import SUFFIXES as TIFF
 from prdit_core.data.tiff import is_pictures, read_pictures
 from prdit_core.errors import InputRejected, UsageError, first_fault
 from prdit_core.files import shown
+from prdit_core.geometry import by
 from prdit_core.inverse import astra
-from prdit_core.inverse.measurement import Measurement, read_measurement
+from prdit_core.inverse.measurement import Measurement
+from prdit_core.inverse.measurement_files import read_measurement
 from prdit_core.inverse.mri import measurement_of_kspace
 from prdit_core.inverse.operators.cone import ConeSpec
 from prdit_core.inverse.operators.parallel import ParallelSpec
@@ -153,7 +155,7 @@ def measurement_of(
         projections = replace(projections, angles_deg=np.array(spec.angles_deg))
         expected = (spec.rows if isinstance(spec, ConeSpec) else spec.shape[0], spec.bins)
         if (rows, bins) != expected:
-            why = f"its pictures have {rows} x {bins} pixels, its geometry {_by(expected)}"
+            why = f"its pictures have {rows} x {bins} pixels, its geometry {by(expected)}"
             raise rejected(name, why, "check the geometry, rows and bins")
     _check(options, views, rows if isinstance(spec, ConeSpec) else None, bins, name)
     taken = projections.thinned(options.every)
@@ -258,7 +260,3 @@ def _scaled(spec: ViewsSpec, unit_mm: float) -> ViewsSpec:
         return spec.scaled(unit_mm)
     except ValidationError as error:
         raise UsageError(f"a unit of {unit_mm:g} mm: {first_fault(error)}") from error
-
-
-def _by(size: tuple[int, ...]) -> str:
-    return " x ".join(map(str, size))

@@ -134,6 +134,28 @@ class ProjectionEntry(_Entry):
     points: dict[str, tuple[tuple[float, float], ...]]
 
 
+class ClassPoints(_Entry):
+    """Real and generated volumes of one class."""
+
+    real: tuple[tuple[float, float], ...]
+    generated: tuple[tuple[float, float], ...]
+
+
+class EmbeddingEntry(_Entry):
+    """Features of a model's volumes and of real ones, class by class, on one plane.
+
+    Attributes
+    ----------
+    model : the fake whose volumes they are
+    points : by class; that which is evaluated is the first
+    """
+
+    model: str
+    method: str
+    explained: tuple[float, float]
+    points: dict[str, ClassPoints]
+
+
 class Evaluation(_Entry):
     """Everything; see docs/evaluation.md for what the numbers mean."""
 
@@ -150,6 +172,7 @@ class Evaluation(_Entry):
     real: Description
     nearest_scale: NearestScale | None
     projection: ProjectionEntry
+    embedding: EmbeddingEntry | None = None
     wscore: WScore | None
     warnings: tuple[str, ...]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METHOD = "PCA"
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(Generic[Name]):
     """Principal components of several sets of features together.
 
     Attributes
@@ -26,10 +28,10 @@ class Projection:
     """
 
     explained: tuple[float, float]
-    points: Mapping[str, NDArray[np.float64]]
+    points: Mapping[Name, NDArray[np.float64]]
 
 
-def principal_plane(sets: Mapping[str, NDArray[np.float64]]) -> Projection:
+def principal_plane(sets: Mapping[Name, NDArray[np.float64]]) -> Projection[Name]:
     """Project features (N, F) of each set onto the two directions in which all vary most."""
     features = np.concatenate(list(sets.values()))
     features = features - features.mean(0)

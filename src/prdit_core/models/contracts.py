@@ -118,6 +118,31 @@ class Network(ABC):
         """
         raise UsageError(f"models of family {self.config.family!r} have no class {name}")
 
+    @property
+    def control(self) -> NetworkConfig | None:
+        """Configuration of what steers it by a condition; None: nothing does."""
+        return None
+
+    def under(self, labels: Tensor, volume: Shape, grid: Shape, scale: float) -> Network:
+        """The network for volumes that belong to a label map; for those that have a control.
+
+        Parameters
+        ----------
+        labels : (D, H, W) whole numbers, see `NetworkConfig.label_names`
+        volume : (D, H, W) that is encoded, of which the labels are the near part
+        grid : of the states
+        scale : weight of what the control adds, 1 as trained, 0 none of it
+
+        Raises
+        ------
+        UsageError
+            If it has none.
+        InputRejected
+            If a label is none that it knows.
+        """
+        del labels, volume, grid, scale
+        raise UsageError(f"models of family {self.config.family!r} have no control")
+
     @abstractmethod
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """What one walk asks.
@@ -165,3 +190,9 @@ class Network(ABC):
     def state_shape(self, shape: Shape) -> StateShape:
         """Shape of one state, (1, C, D, H, W), for what the codec makes of a volume."""
         return (1, self.config.channels, *shape)
+
+
+def refuse_renoise(config: SamplingConfig) -> None:
+    """Raise `UsageError` if a state is to be looked at several times: it looks the same."""
+    if config.renoise > 1:
+        raise UsageError("--renoise is for patch priors, which look at other tiles each time")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.config import ModelConfig, NetworkConfig, SamplingConfig
+from prdit_core.config import NetworkConfig, SamplingConfig
 from prdit_core.models.latent.config import AutoencoderConfig, BiFlowConfig, ControlConfig
 from prdit_core.models.patch.config import PatchConfig
+from prdit_core.prdit_config import ModelConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ class Family:
     codec : the same as a codec; None: it is none
     paper : how its paper walks; None: as PRDiT's
     rebuilds : how its paper walks to fit data; None: it does not
+    steered : a network with a bare one of these beside it, as the house sees both; None: it
+        steers nothing
     """
 
     name: str
@@ -45,6 +48,7 @@ class Family:
     codec: Callable[[Any], Codec] | None = None
     paper: SamplingConfig | None = None
     rebuilds: SamplingConfig | None = None
+    steered: Callable[[Network, Any], Network] | None = None
 
 
 def _build_prdit(config: ModelConfig) -> nn.Module:
@@ -101,6 +105,13 @@ def _build_control(config: ControlConfig) -> nn.Module:
     return ControlNet(config)
 
 
+def _steered(network: Network, module: Any) -> Network:
+    from prdit_core.models.latent.denoiser import LatentNetwork
+
+    assert isinstance(network, LatentNetwork)  # as the header was checked to have it
+    return replace(network, steering=module)
+
+
 FAMILIES = {
     family.name: family
     for family in (
@@ -133,7 +144,12 @@ FAMILIES = {
             _patch_volume,
         ),
         Family(
-            "latent-control", "ControlNet of 3D MedDiffusion", ControlConfig, _build_control, None
+            "latent-control",
+            "ControlNet of 3D MedDiffusion",
+            ControlConfig,
+            _build_control,
+            None,
+            steered=_steered,
         ),
     )
 }

@@ -10,6 +10,7 @@ from prdit_core.errors import UsageError
 from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.models.codec import Identity
+from prdit_core.models.conditions import control_class, steered_by
 from prdit_core.models.contracts import Key
 from prdit_core.volume import Volume, axial_affine
 
@@ -52,6 +53,8 @@ class Prior:
     digest : SHA-256 over weights and configuration, carried by every output
     record : training record of the checkpoint
     codec : way between volumes and the network's states
+    control_digest : the same with the control, for what is made under a condition
+    condition : what its volumes belong to, as their records say it; None: to nothing
     """
 
     network: Network
@@ -62,6 +65,8 @@ class Prior:
     digest: str
     record: Mapping[str, Any] = field(default_factory=dict)
     codec: Codec = field(default_factory=Identity)
+    control_digest: str = ""
+    condition: Mapping[str, Any] | None = None
 
     @property
     def shape(self) -> StateShape:
@@ -175,6 +180,50 @@ class Prior:
         raise UsageError(f"{self.name} {there}, not {name!r}")
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels 1, 2, ... of maps that it makes volumes for; () without a control."""
+        control = self.network.control
+        return () if control is None else control.label_names
+
+    def of_control(self, label: str | None = None) -> Prior:
+        """The same prior for a class that its control was trained on, on the finest grid of that.
+
+        Parameters
+        ----------
+        label : one of `classes`; None: the first that the control was trained on
+
+        Raises
+        ------
+        UsageError
+            If it has no control, or one that was not trained on that class.
+        """
+        one = control_class(self, label)
+        return self.of_class(one.name).at_shape(one.geometries[-1].shape)
+
+    def under(
+        self, labels: NDArray[Any], scale: float = 1.0, record: Mapping[str, Any] | None = None
+    ) -> Prior:
+        """The same prior for volumes that belong to a label map.
+
+        Parameters
+        ----------
+        labels : (D, H, W) on its grid; 0 is background, n the n-th of `labels`
+        scale : weight of what the control adds, 1 as trained; at 0 volumes are the base's, exactly
+        record : where the labels are from, for the records of the volumes
+
+        Raises
+        ------
+        UsageError
+            If it has no control, or none for its class and grid or for labels alone, or labels or
+            scale are not such.
+        InputRejected
+            If nothing is labelled, or a label is none that it knows.
+        """
+        network, condition = steered_by(self, labels, scale)
+        condition |= record or {}
+        return replace(self, network=network, digest=self.control_digest, condition=condition)
+
+    @property
     def grids(self) -> tuple[Geometry, ...]:
         """Every grid it makes volumes on, that of fewest voxels first; those of its class."""
         return self.network.config.grids(self.geometry, self.label)
@@ -225,11 +274,18 @@ class Prior:
         return tuple(sorted({grid.shape[0] for grid in self.grids}))
 
     @property
+    def affine(self) -> NDArray[np.float64]:
+        """Where its volumes lie: axial, around the origin."""
+        return axial_affine(self.geometry.spacing_mm, self.geometry.shape)
+
+    @property
     def _whose(self) -> str:
         """Who makes the volumes, for people."""
         return self.name if self.label is None else f"class {self.label} of {self.name}"
 
     def _on(self, geometry: Geometry) -> Prior:
+        if self.condition is not None:
+            raise UsageError("choose class and grid first, and then the condition")
         return replace(self, geometry=geometry, codec=self.codec.of(geometry.shape))
 
     def check_volume(self) -> None:
@@ -268,14 +324,12 @@ class Prior:
             If the model has more than one channel: which of them is CT is not known.
         """
         self.check_volume()
-        affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        return Volume(self._hu(self.codec.decode(x0)), affine, dict(metadata))
+        return Volume(self._hu(self.codec.decode(x0)), self.affine, dict(metadata))
 
     def to_preview(self, x0: Tensor, metadata: Mapping[str, Any]) -> Volume:
         """As `to_volume`, but cheaply and roughly where states are latents."""
         self.check_volume()
-        affine = axial_affine(self.geometry.spacing_mm, self.geometry.shape)
-        return Volume(self.preview_hu(x0), affine, dict(metadata))
+        return Volume(self.preview_hu(x0), self.affine, dict(metadata))
 
     def preview_hu(self, x0: Tensor) -> NDArray[np.float32]:
         """Voxels (D, H, W) in HU that show what a state holds, cheaply."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from prdit_core.metrics.evaluation import Description, Spectrum
+    from prdit_core.metrics.evaluation import Description, EmbeddingEntry, Spectrum
     from prdit_core.reports.looks import Look
 
     Curves = Mapping[str, Description]
@@ -87,15 +87,34 @@ def projection(
     """Features of all volumes in the plane in which they differ most."""
     with _figure("projection", 4.6, 1) as (figure, (axes,)):
         for name, look in looks.items():
-            cloud = np.asarray(points.get(name, []), dtype=float).reshape(-1, 2)
-            cloud = cloud[:: max(1, math.ceil(len(cloud) / MOST_POINTS))]
-            axes.plot(*cloud.T, linestyle="", color=look.colour, **_marker(look))
-        words = [
-            f"component {n + 1} ({share:.0%} of variance)" for n, share in enumerate(explained)
-        ]
-        _label(axes, words[0], words[1])
-        axes.set_aspect("equal", adjustable="datalim")
+            _cloud(axes, points.get(name, []), {"color": look.colour, **_marker(look)})
+        _plane(axes, explained)
         return _inline(figure, "Features of all volumes, projected to two dimensions")
+
+
+def embedding(entry: EmbeddingEntry, looks: Mapping[str, Look]) -> Html:
+    """Real volumes of each class, hollow, and generated ones, filled, on one plane."""
+    with _figure("embedding", 4.6, 1) as (figure, (axes,)):
+        for name, look in looks.items():
+            style = {"color": look.colour, "marker": look.marker, "markersize": 5}
+            _cloud(axes, entry.points[name].real, {**style, "markerfacecolor": "none"})
+            _cloud(axes, entry.points[name].generated, {**style, "markeredgewidth": 0})
+        _plane(axes, entry.explained)
+        return _inline(figure, "Real and generated volumes of each class, projected to a plane")
+
+
+def _cloud(axes: Axes, points: Sequence[Sequence[float]], style: dict[str, Any]) -> None:
+    """A marker for each of the points, or for some where they are many."""
+    cloud = np.asarray(points, dtype=float).reshape(-1, 2)
+    cloud = cloud[:: max(1, math.ceil(len(cloud) / MOST_POINTS))]
+    axes.plot(*cloud.T, linestyle="", **style)
+
+
+def _plane(axes: Axes, explained: Sequence[float]) -> None:
+    """What both directions of a projection are."""
+    words = [f"component {n + 1} ({share:.0%} of variance)" for n, share in enumerate(explained)]
+    _label(axes, words[0], words[1])
+    axes.set_aspect("equal", adjustable="datalim")
 
 
 @contextmanager

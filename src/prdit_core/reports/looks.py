@@ -41,13 +41,18 @@ REAL = Look(INK, "", "o")
 
 def looks(evaluation: Evaluation) -> dict[str, Look]:
     """Looks of the real set and of all fakes, in the order of the tables."""
-    return {evaluation.real_name: REAL} | {
+    return {evaluation.real_name: REAL} | told_apart(evaluation.fakes)
+
+
+def told_apart(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name, by its place."""
+    return {
         name: Look(
             COLOURS[i % len(COLOURS)],
             DASHES[i // len(COLOURS) % len(DASHES)],
             list(MARKERS)[i % len(MARKERS)],
         )
-        for i, name in enumerate(evaluation.fakes)
+        for i, name in enumerate(names)
     }
 
 
@@ -57,15 +62,22 @@ def legend(sets: Iterable[tuple[str, Look]]) -> Html:
     return tag("ul", *keys, class_="legend")
 
 
+def markers(classes: Iterable[tuple[str, Look]]) -> Html:
+    """Which marker belongs to whom, where there are no lines."""
+    keys = (tag("li", _marker(look), name) for name, look in classes)
+    return tag("ul", *keys, class_="legend")
+
+
 def _key(look: Look) -> tuple[Html, Html]:
     real = look.colour == INK
     colour = "currentColor" if real else look.colour
     dash = {"stroke_dasharray": look.dash} if look.dash else {}
     end = {"x1": "1", "y1": "5", "x2": "27", "y2": "5"}
     line = tag("line", stroke=colour, stroke_width="3", **end, **dash)
-    marker = HOLLOW if real else MARKERS[look.marker]
-    hidden = {"aria_hidden": "true"}
-    return (
-        tag("svg", line, width="28", height="10", **hidden),
-        tag("span", marker, style=f"color: {colour}", **hidden),
-    )
+    return tag("svg", line, width="28", height="10", aria_hidden="true"), _marker(look)
+
+
+def _marker(look: Look) -> Html:
+    real = look.colour == INK
+    colour, sign = ("currentColor", HOLLOW) if real else (look.colour, MARKERS[look.marker])
+    return tag("span", sign, style=f"color: {colour}", aria_hidden="true")

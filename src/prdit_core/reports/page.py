@@ -10,7 +10,7 @@ from prdit_core.provenance import SYNTHETIC
 from prdit_core.reports import figures
 from prdit_core.reports.copies import alarms, copies_section
 from prdit_core.reports.gallery import draw_all, gallery
-from prdit_core.reports.looks import legend, looks
+from prdit_core.reports.looks import legend, looks, markers, told_apart
 from prdit_core.reports.markup import Html, joined, paragraph, tag
 from prdit_core.reports.origins import footer, method
 from prdit_core.reports.summary import sentences
@@ -50,6 +50,10 @@ PROJECTION = (
     "Each point is a volume; near points have alike features. A good model covers the cloud of the "
     "real volumes: a clump within it lacks diversity, a cloud beside it shows something else. "
     "Volumes may still differ in directions that this plane does not show."
+)
+EMBEDDING = (
+    "Classes of {model} on a plane of their own: hollow markers are real volumes, filled ones are "
+    "generated. Classes should lie apart, and the generated volumes of each among its real ones."
 )
 NO_WSCORE = "Not computed. Where it could not be, the warnings above say why."
 GALLERY = (
@@ -135,7 +139,19 @@ def _spectra(evaluation: Evaluation) -> list[Html]:
 def _projection(evaluation: Evaluation) -> list[Html]:
     look, plane = looks(evaluation), evaluation.projection
     drawing = figures.projection(plane.points, plane.explained, look)
-    return [legend(look.items()), drawing, paragraph(f"Method: {plane.method}.")]
+    own = [legend(look.items()), drawing, paragraph(f"Method: {plane.method}.")]
+    return [*own, *_embedding(evaluation)]
+
+
+def _embedding(evaluation: Evaluation) -> list[Html]:
+    """Real and generated volumes by class, where a class was named."""
+    entry = evaluation.embedding
+    if entry is None:
+        return []
+    look = told_apart(entry.points)
+    words = paragraph(EMBEDDING.format(model=entry.model))
+    drawing = figures.embedding(entry, look)
+    return [words, markers(look.items()), drawing, paragraph(f"Method: {entry.method}.")]
 
 
 def _curves(evaluation: Evaluation) -> dict[str, Description]:

@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     iteration : counted from 0
     places : of the volumes in the batch of all processes; with the iteration a key to draw by
     labels : numbers of their classes
+    conditions : (B, D, H, W) label maps that the volumes belong to, where they are learnt with such
     """
 
     x0: Tensor
@@ -51,6 +52,7 @@ class Batch(NamedTuple):
     iteration: int
     places: tuple[int, ...]
     labels: tuple[int, ...] = ()
+    conditions: Tensor | None = None
 
 
 class Source(Protocol):
@@ -70,6 +72,9 @@ class Source(Protocol):
 
     def read(self, number: int) -> NDArray[np.float32]:
         """Volume (C, D, H, W) in model units."""
+
+    def condition(self, number: int) -> NDArray[np.uint8] | None:
+        """Label map (D, H, W) that it is learnt with, of all volumes or of none."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,18 @@ class Batches(Dataset[Batch | PrditError]):
         x0 = torch.from_numpy(np.stack([self.source.read(case) for case in cases]))
         draws = [_draws(x0.shape[1:], self.seed, iteration, place) for place in places]
         times, noises = zip(*draws, strict=True)
-        names = tuple(self.source.names[case] for case in cases)
-        labels = tuple(self.source.labels[case] for case in cases)
-        noise, t = torch.stack(noises), torch.cat(times)
-        return Batch(x0, noise, t, names, iteration, tuple(places), labels)
+        maps = [found for case in cases if (found := self.source.condition(case)) is not None]
+        names, labels = self.source.names, self.source.labels  # made of all cases each time
+        return Batch(
+            x0,
+            torch.stack(noises),
+            torch.cat(times),
+            tuple(names[case] for case in cases),
+            iteration,
+            tuple(places),
+            tuple(labels[case] for case in cases),
+            torch.from_numpy(np.stack(maps)) if maps else None,
+        )
 
     def between(self, start: int, total: int, workers: int) -> Iterator[Batch]:
         """Batches `start` to `total` - 1, prepared ahead by `workers` processes if there are any.
@@ -172,6 +185,7 @@ def split(batch: Batch, volumes: int) -> Iterator[Batch]:
             cases=batch.cases[part],
             places=batch.places[part],
             labels=batch.labels[part],
+            conditions=None if batch.conditions is None else batch.conditions[part],
         )
 
 

@@ -11,14 +11,17 @@ import shutil
 from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import saved, set_aside
+from prdit_core.checkpoints.controls import save_control
 from prdit_core.checkpoints.store import (
     OtherFormat,
+    read_control,
     read_header,
     read_weights,
     save_checkpoint,
 )
 from prdit_core.errors import CheckpointError
 from prdit_core.files import shown, sync
+from prdit_core.models.families import expected_shapes
 from prdit_core.models.tensor_files import load_tensors, save_tensors
 from prdit_core.training.engine import by_first
 
@@ -28,10 +31,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.runs.folder import RunFolder
     from prdit_core.training.contracts import Player
     from prdit_core.training.loop import Trainer
+    from prdit_core.training.settings import Settings
 
 RAW, MOMENTS = "raw.safetensors", "optimizer.safetensors"
 KEPT = 2
@@ -43,6 +47,7 @@ def save(
     header: Header,
     averaged: Mapping[str, Tensor],
     codec: Mapping[str, Tensor] | None,
+    base: Path | None,
 ) -> Path:
     """Write averaged weights, raw weights and optimisers; all processes must call.
 
@@ -51,6 +56,7 @@ def save(
     Parameters
     ----------
     codec : weights of what decodes the network's states; None: they are voxels
+    base : checkpoint of what the network steers, which is copied; None: it stands alone
     """
     raw, moments = trainer.weights(), trainer.moments()
     path = folder.checkpoints / f"iteration-{header.record['iteration']:08d}"
@@ -63,7 +69,10 @@ def save(
         for file in (folder.metrics, folder.history):  # before what says that they are whole
             if file.exists():
                 sync(file)
-        save_checkpoint(path, header, averaged, add, codec=codec)
+        if header.control is not None and base is not None:
+            save_control(path, base, header.control.config, averaged, header.record, add)
+        else:
+            save_checkpoint(path, header, averaged, add, codec=codec)
         _prune(folder.path)
         return path
 
@@ -76,10 +85,22 @@ def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
     if path is None:
         return 0, (*notes, "nothing was saved yet: starting from the beginning")
     header = read_header(path)
-    weights = read_weights(path, header)
-    trainer.restore(load_tensors(path / RAW), weights, load_tensors(path / MOMENTS))
+    averaged = read_control(path, header) or read_weights(path, header)
+    trainer.restore(load_tensors(path / RAW), averaged, load_tensors(path / MOMENTS))
     iteration = int(header.record["iteration"])
     return iteration, (*notes, f"resumed from iteration {iteration}")
+
+
+def begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
+    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
+    taken = settings.plan.begun
+    if start is None or taken is None:
+        return None
+    header = read_header(start)
+    weights = read_weights(start, header)
+    if taken.model == header.model:
+        return weights
+    return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
 def go_on(players: Sequence[Player], start: Path) -> None:

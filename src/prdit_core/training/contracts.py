@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from prdit_core.config import TrainingConfig
 from prdit_core.data.classed import one_grid, open_data
+from prdit_core.errors import UsageError
+from prdit_core.machine import choose_device
 from prdit_core.runs.metrics import LEVELS
 from prdit_core.training.ema import EVERY_STEP, Pace
 from prdit_core.training.volumes import AnyData
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.schedule import AnySchedule
     from prdit_core.training.batches import Source
@@ -115,6 +117,7 @@ class Plan:
     resolved : settings that were None, or are another family's way to say the same
     notes : what was decided for the user
     codec : checkpoint of what decodes the network's states; None: they are voxels
+    base : checkpoint of what the network steers, which stays as it is; None: it stands alone
     """
 
     network: NetworkConfig
@@ -123,6 +126,7 @@ class Plan:
     resolved: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
     codec: Path | None = None
+    base: Path | None = None
 
 
 class Recipe(ABC, Generic[C, D]):
@@ -182,3 +186,16 @@ class Recipe(ABC, Generic[C, D]):
         volumes = config.micro_batch or 1
         for times in range(1, volumes.bit_length()):
             yield config.model_copy(update={"micro_batch": volumes >> times})
+
+
+def without_start(stage: str) -> UsageError:
+    """What to say where a stage lacks what it goes on from."""
+    return UsageError(
+        f"stage {stage} starts from a checkpoint: give the run or checkpoint with --from"
+    )
+
+
+def float32_on_cpu(config: TrainingConfig) -> dict[str, Any]:
+    """Precision of a network whose gradients in bf16 are wrong on a CPU (`BF16_WRONG_DEPTH`)."""
+    on_cpu = choose_device(config.device) == "cpu"
+    return {"precision": "32-true"} if config.precision == "auto" and on_cpu else {}

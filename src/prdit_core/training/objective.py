@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prdit_core.config import Output
+    from prdit_core.prdit_config import Output
     from prdit_core.schedule import Schedule
 
 

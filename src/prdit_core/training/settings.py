@@ -19,12 +19,13 @@ from prdit_core.machine import (
 )
 from prdit_core.noise import NOISE_KEYS
 from prdit_core.provenance import torch_version
+from prdit_core.training.contracts import without_start
 from prdit_core.training.rate import Rate
 from prdit_core.training.stages import stage_of
 from prdit_core.training.volumes import leading
 
 if TYPE_CHECKING:
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import TrainingConfig
     from prdit_core.intensity import Intensity
     from prdit_core.training.contracts import Plan, Recipe
@@ -46,7 +47,7 @@ _FREE = {
 # What may differ too, but then the result is not bit for bit that of one go.
 _NOTED = {"threads", "version", "torch", "device", "strategy", "processes", "micro_batch"}
 # What no --allow-change can change, since the checkpoint is made of it.
-_FIXED = {"stage", "network", "schedule", "intensity", "shape", "objective", "noise_std"}
+_FIXED = {"stage", "network", "schedule", "intensity", "shape", "objective", "noise_std", "base"}
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,7 @@ def resolve(config: TrainingConfig, data: AnyData, start: Header | None) -> Sett
         raise UsageError(f"{shown(config.data)} has no training case")
     recipe = stage_of(config.stage).recipe()
     if start is None and recipe.needs_start:
-        raise UsageError(
-            f"stage {config.stage} starts from a checkpoint: give the run or checkpoint with --from"
-        )
+        raise without_start(config.stage)
     plan = recipe.plan(config, data, start)
     first = leading(data)
     if start is None or not isinstance(data, PreparedData):
@@ -156,6 +155,8 @@ def resolve(config: TrainingConfig, data: AnyData, start: Header | None) -> Sett
         "version": package_version(),
         "torch": torch_version(),
     }
+    if plan.base is not None and start is not None:
+        facts["base"] = start.base_digest
     return Settings(resolved, recipe, plan, intensity, facts, (*notes, *plan.notes))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.config import TrainConfig, TrainingConfig
 from prdit_core.errors import UsageError
 from prdit_core.models.patch.config import PatchTraining
+from prdit_core.prdit_config import TrainConfig
 from prdit_core.training.families.latent.settings import (
     AutoencoderTraining,
+    ControlTraining,
     FlowTraining,
     JointTraining,
 )
@@ -17,6 +18,7 @@ from prdit_core.training.families.latent.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prdit_core.config import TrainingConfig
     from prdit_core.training.contracts import Recipe
 
 
@@ -72,6 +74,12 @@ def _flow() -> Recipe[Any, Any]:
     return FlowRecipe()
 
 
+def _control() -> Recipe[Any, Any]:
+    from prdit_core.training.families.latent.control import ControlRecipe
+
+    return ControlRecipe()
+
+
 STAGES = {
     stage.name: stage
     for stage in (
@@ -83,6 +91,7 @@ STAGES = {
         Stage("autoencoder", "patch-volume", AutoencoderTraining, _autoencoder),
         Stage("autoencoder-joint", "patch-volume", JointTraining, _joint),
         Stage("latent", "latent", FlowTraining, _flow),
+        Stage("control", "latent-control", ControlTraining, _control),
     )
 }
 

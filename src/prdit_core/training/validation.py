@@ -43,11 +43,12 @@ def validate(
     device = next(judge.parameters()).device
     for number, case in enumerate(held_out.names[:CASES]):
         x0 = torch.from_numpy(held_out.read(number))[None].to(device)
-        label = (held_out.labels[number],)
+        label, found = (held_out.labels[number],), held_out.condition(number)
+        condition = None if found is None else torch.from_numpy(found)[None].to(device)
         for level in range(levels):
             noise = unit_noise(tuple(x0.shape), Draw.VALIDATION, seed, 0, number, level)
             t = torch.tensor([T * (level + 0.5) / levels], device=device)
-            batch = Batch(x0, noise.to(device), t, (case,), level, (number,), label)
+            batch = Batch(x0, noise.to(device), t, (case,), level, (number,), label, condition)
             terms.append(judge(batch).terms)
             times.append(t)
     sums = sums_by_level(joined(terms), torch.cat(times)).cpu()

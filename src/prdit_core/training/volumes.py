@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from prdit_core.data.classed import ClassedData
 from prdit_core.data.datasets import PreparedData
+from prdit_core.data.labelled_sets import LabelledData
+from prdit_core.geometry import fewest_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +57,10 @@ class Volumes:
         """
         return self.intensity.to_model(self.data.checked(self.cases[number]))[None]
 
+    def condition(self, number: int) -> None:
+        """They are learnt as they are."""
+        del number
+
 
 @dataclass(frozen=True)
 class ClassedVolumes:
@@ -82,12 +88,34 @@ class ClassedVolumes:
         case = self.cases[number]
         return case.home.data.model_units(case.case)
 
+    def condition(self, number: int) -> NDArray[np.uint8] | None:
+        """They are learnt as they are."""
+        del number
+        return None
+
+
+@dataclass(frozen=True)
+class LabelledVolumes(ClassedVolumes):
+    """The same with the label maps that they are to belong to."""
+
+    data: LabelledData
+
+    def condition(self, number: int) -> NDArray[np.uint8]:
+        """Label map (D, H, W); errors as of `read`."""
+        return self.data.condition(self.cases[number])
+
+
+def _of(data: ClassedData, cases: tuple[ClassedCase, ...]) -> ClassedVolumes:
+    if isinstance(data, LabelledData):
+        return LabelledVolumes(cases, data)
+    return ClassedVolumes(cases)
+
 
 def trained_on(data: AnyData, intensity: Intensity) -> Source:
     """Cases to train on; those of one set in the units of `intensity`."""
     if isinstance(data, PreparedData):
         return Volumes(data, data.train, intensity)
-    return ClassedVolumes(data.train)
+    return _of(data, data.train)
 
 
 def held_out(data: AnyData, intensity: Intensity) -> Source:
@@ -97,7 +125,7 @@ def held_out(data: AnyData, intensity: Intensity) -> Source:
     by_set = [[case for case in data.validation if case.home is one] for one in data.sets]
     longest = max(map(len, by_set))
     in_turn = (cases[turn] for turn in range(longest) for cases in by_set if turn < len(cases))
-    return ClassedVolumes(tuple(in_turn))
+    return _of(data, tuple(in_turn))
 
 
 def leading(data: AnyData) -> PreparedData:
@@ -109,4 +137,4 @@ def shapes_of(data: AnyData) -> Sequence[Shape]:
     """Every grid that there is, the largest last."""
     sets = [leading(data)] if isinstance(data, PreparedData) else [s.data for s in data.sets]
     shapes = {one.geometry.shape for one in sets}
-    return sorted(shapes, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
+    return sorted(shapes, key=fewest_voxels)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prdit_core.errors import InputRejected
+from prdit_core.geometry import by
 from prdit_core.intensity import HU
 from prdit_core.inverse.operators.projector import ViewsSpec
 from prdit_core.inverse.problem import Problem, in_measured_unit
@@ -17,7 +18,7 @@ from prdit_core.metrics.fidelity import fidelity, grey_fidelity
 from prdit_core.pictures import WINDOW_HU, Panel
 from prdit_core.provenance import MAKER, SYNTHETIC
 from prdit_core.series import Sums
-from prdit_core.verbs.classical import solved_classically
+from prdit_core.verbs.classical import relative_window, solved_classically
 from prdit_core.verbs.reconstruct import determined_hu
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def check_truth(measurement: Measurement, truth: Volume) -> None:
         same = same and np.allclose(truth.affine, affine, rtol=0, atol=SAME_MM)
     if not same:
         raise InputRejected(
-            f"the truth, {_words(truth.shape)} voxels, does not lie on the grid that was measured, "
-            f"{_words(shape)} voxels; resample it, or take what `simulate --truth` wrote"
+            f"the truth, {by(truth.shape)} voxels, does not lie on the grid that was measured, "
+            f"{by(shape)} voxels; resample it, or take what `simulate --truth` wrote"
         )
 
 
@@ -163,7 +164,10 @@ def _numbers(problem: Problem, volume: Volume, truth: Volume | None) -> dict[str
     if truth is None:
         return numbers
     # The same for all methods, where each volume has a window of its own to be shown in.
-    window = _window(volume) if volume.units == HU else (0.0, _brightest(truth))
+    if volume.units == HU:
+        window = _window(volume)
+    else:
+        window = relative_window(truth.voxels_hu, volume.units)
     grey = asdict(grey_fidelity(truth.voxels_hu, volume.voxels_hu, window))
     if math.isinf(grey["psnr"]):
         grey["psnr"] = None  # JSON knows no infinity
@@ -188,14 +192,5 @@ def _window(volume: Volume) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _brightest(volume: Volume) -> float:
-    """Nearly the largest value."""
-    return max(1.0, float(np.percentile(volume.voxels_hu, 99.9)))
-
-
 def _rms(volume: Volume) -> float:
     return float(np.sqrt(np.square(volume.voxels_hu, dtype=np.float64).mean()))
-
-
-def _words(shape: tuple[int, int, int]) -> str:
-    return " x ".join(map(str, shape))

@@ -109,7 +109,7 @@ def classical_volume(
         **classical_settings(measurement, method, iterations=iterations, strength=strength),
         "misfit": problem.misfit(last.x),
         "measurement": measurement.about(),
-        **({} if true_hu else {"window_hu": _relative_window(hu, measurement.units)}),
+        **({} if true_hu else {"window_hu": relative_window(hu, measurement.units)}),
     }
     return Volume(hu, place_of(measurement), metadata)
 
@@ -186,7 +186,7 @@ def _solving(
             )
 
 
-def _relative_window(hu: NDArray[np.float32], units: str) -> tuple[float, float]:
+def relative_window(hu: NDArray[np.float32], units: str) -> tuple[float, float]:
     """What to show of numbers that are no true HU: from air, or 0, to nearly the largest."""
     lowest = -1000.0 if units == HU else 0.0
     return lowest, max(lowest + 1, float(np.percentile(hu, 99.9)))

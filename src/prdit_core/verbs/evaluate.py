@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from prdit_core.errors import UsageError
 from prdit_core.evaluation.critics import WScoreChoice, critics_for, scores
 from prdit_core.evaluation.doubts import doubts
-from prdit_core.evaluation.findings import Findings
+from prdit_core.evaluation.findings import ClassFeatures, Findings
 from prdit_core.evaluation.passes import EvaluationStep, Pass
 from prdit_core.evaluation.sets import REAL, TRAINING
 from prdit_core.metrics.evaluation import Evaluation
@@ -142,6 +143,11 @@ def _look(looks: Mapping[str, Pass], findings: Findings) -> Iterator[EvaluationS
     for name in findings.sets.judged:
         findings.features[name] = yield from looks[name].encode(findings.encoder)
         findings.alike[name] = yield from looks[name].diversity(findings.seed)
+    seen = partial(Pass, protocol=findings.protocol)
+    for label, pair in findings.sets.beside.items():
+        real = yield from seen(f"real {label}", pair.real).encode(findings.encoder)
+        made = yield from seen(f"generated {label}", pair.fake).encode(findings.encoder)
+        findings.beside[label] = ClassFeatures(real, made)
     if findings.sets.training is None:
         return
     thumbnails = findings.surveys[TRAINING].thumbnails

@@ -10,7 +10,7 @@ import numpy as np
 from prdit_core.checkpoints.catalog import load_codec
 from prdit_core.data.builder import claim_folder
 from prdit_core.data.classed import ClassedData, folders_of, open_data
-from prdit_core.data.datasets import LATENTS, VOLUMES, case_path
+from prdit_core.data.datasets import LABELS, LATENTS, VOLUMES, case_path
 from prdit_core.data.latent_sets import FLOATS
 from prdit_core.data.manifest import Case, Manifest, write_manifest
 from prdit_core.data.npy import write_array
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.catalog import LoadedCodec
     from prdit_core.data.datasets import PreparedData
     from prdit_core.geometry import Geometry
-    from prdit_core.models.codec import Codec
     from prdit_core.models.contracts import Shape
 
 CLASSES = "classes.json"
@@ -43,6 +42,7 @@ def latents_steps(
     codec: str | Path,
     out: str | Path,
     shape: Shape | None = None,
+    labels: bool = False,
     device: str = "auto",
 ) -> Iterator[PreparationEvent]:
     """Make a set of latents of a prepared data set, or one of each that a file names.
@@ -54,7 +54,9 @@ def latents_steps(
 
     Parameters
     ----------
+    codec : an autoencoder, or a model in latents that has one
     shape : voxels (D, H, W) of the box in the middle of every volume that is encoded; None: all
+    labels : whether label maps come along, as they are, for what is trained to obey them
 
     Yields
     ------
@@ -71,15 +73,16 @@ def latents_steps(
     """
     folder, opened = named(out), open_data(data)
     refuse_overlap(folders_of(opened), folder)
-    encoder = _Encoder(*load_codec(codec, choose_device(device)), choose_device(device))
+    place = choose_device(device)
+    encoder = _Encoder(load_codec(codec, place), place)
     use_threads()
     if not isinstance(opened, ClassedData):
-        jobs = [_Job(folder, opened, encoder, shape)]
+        jobs = [_Job(folder, opened, encoder, shape, labels)]
     else:
         check_writable(folder)
         places = _places(opened)
         jobs = [
-            _Job(folder / place, one.data, encoder, shape)
+            _Job(folder / place, one.data, encoder, shape, labels)
             for place, one in zip(places, opened.sets, strict=True)
         ]
     total, done, manifests = sum(len(job.data.cases) for job in jobs), 0, []
@@ -111,10 +114,11 @@ def latents(
     codec: str | Path,
     out: str | Path,
     shape: Shape | None = None,
+    labels: bool = False,
     device: str = "auto",
 ) -> DataSetWritten:
     """As `latents_steps`, without looking at the steps."""
-    steps = latents_steps(data, codec=codec, out=out, shape=shape, device=device)
+    steps = latents_steps(data, codec=codec, out=out, shape=shape, labels=labels, device=device)
     return [event for event in steps if isinstance(event, DataSetWritten)][-1]
 
 
@@ -122,16 +126,15 @@ def latents(
 class _Encoder:
     """A codec somewhere, with what is known of it."""
 
-    codec: Codec
-    header: Header
+    loaded: LoadedCodec
     device: str
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents (C', d, h, w) of a volume (C, D, H, W) in model units."""
         import torch
 
-        found = self.codec.encode(torch.from_numpy(x)[None].to(self.device))
-        latents: NDArray[np.float32] = found[0].float().cpu().numpy()
+        encoded = self.loaded.codec.encode(torch.from_numpy(x)[None].to(self.device))
+        latents: NDArray[np.float32] = encoded[0].float().cpu().numpy()
         return latents
 
 
@@ -143,9 +146,15 @@ class _Job:
     data: PreparedData
     encoder: _Encoder
     shape: Shape | None
+    labels: bool
 
     def claim(self) -> None:
         """See that the folder is ours, and the volumes fit."""
+        if self.labels and not self.data.label_names:
+            raise UsageError(
+                f"{shown(self.data.folder)} has no labels to take along; prepare it with "
+                "preprocess --labels"
+            )
         claim_folder(self.folder, self.settings)
 
     @property
@@ -169,17 +178,18 @@ class _Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What all cases are made with."""
-        network, manifest = self.encoder.header.model, self.data.manifest
-        grid = network.grid(network.padded(self.geometry.shape))
+        network, manifest = self.encoder.loaded.config, self.data.manifest
+        grid = network.latent_grid(self.geometry.shape)
         return {
             "kind": LATENTS,
             "made_with": f"napari-prdit {package_version()}",
             "preset": manifest.preset.model_dump(mode="json"),
             "size": manifest.size,
-            "codec": self.encoder.header.digest,
+            "codec": self.encoder.loaded.digest,
             "data_sha256": self.data.digest,
             "geometry": self.geometry.model_dump(mode="json"),
             "latents": [network.latent_channels, *grid],
+            **({LABELS: self.data.label_names} if self.labels else {}),
         }
 
     def encoded(self, case: Case) -> tuple[Case, bool]:
@@ -190,6 +200,10 @@ class _Job:
         depth, height, width = self.geometry.shape
         box = (slice(None), slice(z, z + depth), slice(y, y + height), slice(x, x + width))
         latent = self.encoder(self.data.model_units(case)[box])
+        maps: dict[str, str] = {}
+        if self.labels:
+            part = np.ascontiguousarray(self.data.labels_of(case)[box[1:]])
+            maps["labels_sha256"] = write_array(case_path(self.folder, LABELS, case.id), part)
         affine = np.array(case.affine)
         affine[:, 3] = affine @ [x, y, z, 1]
         made = Case(
@@ -197,6 +211,7 @@ class _Job:
             patient=case.patient,
             source_sha256=case.sha256,
             sha256=write_array(case_path(self.folder, VOLUMES, case.id), latent.astype(FLOATS)),
+            **maps,
             affine=affine.tolist(),
             record={"clipped": round(float((np.abs(latent) > 1).mean()), 6)},
             notes=case.notes,
@@ -209,7 +224,8 @@ class _Job:
         own = ("preset", "size", "made_with")
         manifest = Manifest(
             **{name: settings[name] for name in own},
-            settings={name: value for name, value in settings.items() if name not in own},
+            settings={n: value for n, value in settings.items() if n not in (*own, LABELS)},
+            label_names=settings.get(LABELS, {}),
             train=tuple(cases[case.id] for case in self.data.train),
             validation=tuple(cases[case.id] for case in self.data.validation),
         )

@@ -1,7 +1,7 @@
-"""Prepare data sets: scans become cubes to train on, or phantoms are made as such.
+"""Prepare data sets: scans become cubes to train on.
 
-Both verbs are iterators of events. They can be stopped at any time and go on when run again, and
-write the same bytes whatever the order of files and the number of workers.
+The verb is an iterator of events. It can be stopped at any time and goes on when run again, and
+writes the same bytes whatever the order of files and the number of workers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prdit_core.data.builder import (
     in_order,
 )
 from prdit_core.data.io import AS_STATED
-from prdit_core.data.membership import PHANTOMS, SCANS, add_cases, cases_in
+from prdit_core.data.membership import SCANS, add_cases, cases_in
 from prdit_core.data.outcomes import (
     CasePrepared,
     CaseRejected,
@@ -24,17 +24,13 @@ from prdit_core.data.outcomes import (
     DataSetWritten,
     PreparationEvent,
     ScanTally,
+    outcome,
     update_report,
+    written,
 )
 from prdit_core.data.paired_labels import LabelFolder
 from prdit_core.data.patients import is_known
-from prdit_core.data.phantoms import CT, region_of
-from prdit_core.data.preparing import (
-    phantom_fingerprint,
-    phantom_preset,
-    prepare_phantom,
-    prepare_scan,
-)
+from prdit_core.data.preparing import prepare_scan
 from prdit_core.data.sources import find_sources, links_left_out, named, refuse_overlap
 from prdit_core.data.transforms import check_size
 from prdit_core.errors import InputRejected, PartialFailure, UsageError
@@ -43,13 +39,12 @@ from prdit_core.intensity import HU
 from prdit_core.machine import package_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from prdit_core.data.datasets import Case, Manifest
+    from prdit_core.data.datasets import Case
     from prdit_core.data.io import ReadOptions
-    from prdit_core.data.membership import Membership
-    from prdit_core.data.transforms import Preset
+    from prdit_core.data.presets import Preset
 
 __all__ = [
     "CasePrepared",
@@ -57,16 +52,12 @@ __all__ = [
     "CaseSkipped",
     "DataSetWritten",
     "PreparationEvent",
-    "phantom_steps",
-    "phantoms",
     "preprocess",
     "preprocess_steps",
 ]
 
-MAX_PHANTOMS = 100_000
 ONE_SCAN = "one scan only, so none is left to validate with"
 ONE_PATIENT = "all scans are of one patient, so none is left to validate with"
-ONE_PHANTOM = "one phantom only, so none is left to validate with"
 
 
 def preprocess_steps(
@@ -143,8 +134,7 @@ def preprocess_steps(
     report = shown(update_report(folder, tally))
     if members is None:
         raise InputRejected(f"none of {len(scans)} scans can be used; see {report}")
-    notes = [*links_left_out(places), *_split_notes(members.cases), *_growth_notes(members)]
-    yield _written(folder, members.manifest, notes)
+    yield written(folder, members, [*links_left_out(places), *_split_notes(members.cases)])
     if tally.rejected:
         raise PartialFailure(
             f"{len(tally.rejected)} of {len(scans)} scans were rejected, the others are "
@@ -165,7 +155,7 @@ def preprocess(
     workers: int = 1,
 ) -> DataSetWritten:
     """As `preprocess_steps`, without looking at the steps."""
-    return _last(
+    return outcome(
         preprocess_steps(
             sources,
             preset=preset,
@@ -175,99 +165,6 @@ def preprocess(
             labels=labels,
             validation_fraction=validation_fraction,
             seed=seed,
-            workers=workers,
-        )
-    )
-
-
-def phantom_steps(
-    count: int,
-    *,
-    size: int,
-    seed: int,
-    out: str | Path,
-    region: str = "chest",
-    modality: str = CT,
-    slab_mm: float | None = None,
-    validation_fraction: float = 0.1,
-    workers: int = 1,
-) -> Iterator[PreparationEvent]:
-    """Make `count` phantoms of a region with labels as a prepared data set of its preset.
-
-    The modality is ct, or t1 or t2 for MR of the head. Phantom i depends on region, seed and i
-    alone, and its scan on the modality too. The same call goes on where it was stopped; a
-    higher count adds to it, a lower one leaves it as it is.
-
-    Parameters
-    ----------
-    slab_mm : extent along z that is kept of each; None: all of the cube
-
-    Yields
-    ------
-    CasePrepared for each phantom, DataSetWritten at the end.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of range, `out` is empty, or region or modality is not known.
-    OutputError
-        If `out` cannot be written or holds something else.
-    """
-    folder, preset = named(out), phantom_preset(region, modality)
-    preset = preset.model_copy(update={"slab_mm": slab_mm})
-    check_size(size)
-    preset.geometry(size)
-    check_fraction(validation_fraction)
-    check_workers(workers)
-    if not 1 <= count <= MAX_PHANTOMS or seed < 0:
-        raise UsageError(f"{count} phantoms of seed {seed}: 1 to {MAX_PHANTOMS}, seed 0 or more")
-    settings = {
-        "kind": PHANTOMS,
-        "made_with": f"napari-prdit {package_version()}",
-        "preset": preset.model_dump(mode="json"),
-        "size": size,
-        "seed": seed,
-        "validation_fraction": validation_fraction,
-        "generator": phantom_fingerprint(region, modality),
-    }
-    if region != "chest":  # of which older data sets say nothing
-        settings["region"] = region
-    if modality != CT:
-        settings["modality"] = modality
-    claim_folder(folder, settings)
-    prepare = partial(prepare_phantom, folder, region, modality, preset, size, seed)
-    cases = []
-    for index, result in enumerate(in_order(prepare, range(count), workers)):
-        cases.append(result.case)
-        yield CasePrepared(index, count, result.case.id, result.case, result.reused)
-    members = add_cases(folder, cases, settings, region_of(region).labels)
-    alone = [ONE_PHANTOM] if len(members.cases) == 1 else []
-    yield _written(folder, members.manifest, [*alone, *_growth_notes(members)])
-
-
-def phantoms(
-    count: int,
-    *,
-    size: int,
-    seed: int,
-    out: str | Path,
-    region: str = "chest",
-    modality: str = CT,
-    slab_mm: float | None = None,
-    validation_fraction: float = 0.1,
-    workers: int = 1,
-) -> DataSetWritten:
-    """As `phantom_steps`, without looking at the steps."""
-    return _last(
-        phantom_steps(
-            count,
-            size=size,
-            seed=seed,
-            out=out,
-            region=region,
-            modality=modality,
-            slab_mm=slab_mm,
-            validation_fraction=validation_fraction,
             workers=workers,
         )
     )
@@ -291,10 +188,6 @@ def _check_modality(preset: Preset, options: ReadOptions) -> None:
         )
 
 
-def _written(folder: Path, manifest: Manifest, notes: Iterable[str]) -> DataSetWritten:
-    return DataSetWritten(folder, len(manifest.train), len(manifest.validation), tuple(notes))
-
-
 def _split_notes(cases: Sequence[Case]) -> list[str]:
     """What keeps the split from being one by patient."""
     if len(cases) == 1:
@@ -304,16 +197,3 @@ def _split_notes(cases: Sequence[Case]) -> list[str]:
     unknown = sum(not is_known(case) for case in cases)
     named_none = "1 scan names" if unknown == 1 else f"{unknown} scans name"
     return [f"{named_none} no patient; split by scan"] if unknown else []
-
-
-def _growth_notes(members: Membership) -> list[str]:
-    """What became of the cases that were there before."""
-    counts = {
-        "cases of earlier commands are kept; remove-cases takes them out": members.earlier,
-        "cases that were to train on validate now; earlier models saw them": members.seen,
-    }
-    return [f"{count} {text}" for text, count in counts.items() if count]
-
-
-def _last(steps: Iterator[PreparationEvent]) -> DataSetWritten:
-    return [event for event in steps if isinstance(event, DataSetWritten)][-1]

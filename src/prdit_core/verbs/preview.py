@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from prdit_core.noise import Draw, unit_noise
@@ -17,7 +18,6 @@ from prdit_core.verbs.generate import generate_steps
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -29,15 +29,23 @@ T_SHOWN = 600.0
 
 
 def preview(
-    prior: Prior, example: NDArray[np.float32], caption: str, *, seed: int, path: Path
+    prior: Prior,
+    example: NDArray[np.float32],
+    caption: str,
+    labels: NDArray[np.uint8] | None = None,
+    *,
+    seed: int,
+    path: Path,
 ) -> Path:
     """Write four rows: a volume, its noisy state, its predicted x0, and a generated volume.
 
-    A sum of parts with a refiner gets one more: what lies below it predicts, upsampled.
+    A sum of parts with a refiner gets one more: what lies below it predicts, upsampled. So does a
+    model under a condition: the label map.
 
     Parameters
     ----------
     example : a clean state (C, D, H, W) that is shown, called `caption`
+    labels : (D, H, W) that the prior is under; None: nothing
     """
     schedule, codec = prior.schedule, prior.codec
     x0 = torch.from_numpy(example)[None].to(prior.device)
@@ -56,6 +64,10 @@ def preview(
         Panel(x[0, 0].cpu().numpy(), prior.geometry.spacing_mm, prior.intensity.model_range, text)
         for text, x in rows
     ]
+    if labels is not None:
+        window = (0.0, float(len(prior.labels)))
+        shown = labels.astype(np.float32)
+        panels.insert(1, Panel(shown, prior.geometry.spacing_mm, window, "its labels, from 0"))
     return save_picture(panels, path, prior.name)
 
 

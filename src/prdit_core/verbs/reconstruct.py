@@ -19,7 +19,8 @@ from prdit_core.inverse.problem import (
 from prdit_core.machine import choose_device
 from prdit_core.provenance import UNITS
 from prdit_core.sampling.sampler import SAMPLERS
-from prdit_core.verbs.generate import generate_steps, step_volume
+from prdit_core.verbs.generate import generate_steps
+from prdit_core.verbs.step_volume import step_stamp
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -143,18 +144,17 @@ def prior_volume(
     if not step.finished:
         coupling = replace(coupling, last_step="none")
     x = coupling.finish(problem, prior.codec.decode(SAMPLERS[config.sampler].result(step)))
-    made = step_volume(prior, config, step, seed=seed, index=index)
     low, high = prior.intensity.window_hu
     hu = problem.hu(x)[0, 0].float().cpu().numpy()
     outside = float(np.mean((hu < low - 1) | (hu > high + 1)))
     metadata = {
-        **made.metadata,
+        **step_stamp(prior, config, step, seed=seed, index=index),
         **prior_settings(measurement, coupling),
         "misfit": problem.misfit(x),
         "outside_window": outside,
         "measurement": measurement.about(),
     }
-    affine = made.affine if measurement.affine is None else measurement.affine
+    affine = prior.affine if measurement.affine is None else measurement.affine
     return Volume(hu, affine, metadata)
 
 

@@ -14,11 +14,12 @@ from prdit_core.checkpoints.expected_data import expected_data
 from prdit_core.data.resampling import WorkingGrid, averaged, image_of, pool_mean, resample
 from prdit_core.data.transforms import OUTSIDE, conform, middle
 from prdit_core.errors import UsageError
+from prdit_core.geometry import by
 from prdit_core.inverse.operators.mask import mask_of
 from prdit_core.provenance import SYNTHETIC
-from prdit_core.verbs.generate import step_volume
 from prdit_core.verbs.reconstruct import WALK, reconstruct_steps
 from prdit_core.verbs.simulate import simulate
+from prdit_core.verbs.step_volume import step_volume
 from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
@@ -236,8 +237,8 @@ def _on_scan(forgotten: Forgotten, volume: Volume) -> NDArray[np.float32]:
 def _checked(scan: Volume, region: NDArray[Any]) -> NDArray[np.bool_]:
     if region.shape != scan.shape:
         raise UsageError(
-            f"the region is painted on {_words(region.shape)} voxels, the scan has "
-            f"{_words(scan.shape)}; paint on a layer of the scan's own grid"
+            f"the region is painted on {by(region.shape)} voxels, the scan has "
+            f"{by(scan.shape)}; paint on a layer of the scan's own grid"
         )
     painted: NDArray[np.bool_] = np.asarray(region) != 0
     if not painted.any():
@@ -256,7 +257,3 @@ def _earlier(metadata: Any) -> list[Any]:
 
 def _span(places: NDArray[np.int64]) -> slice:
     return slice(int(places[0]), int(places[-1]) + 1)
-
-
-def _words(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

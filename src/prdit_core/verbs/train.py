@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from prdit_core.checkpoints.catalog import codec_of, find, newest
-from prdit_core.checkpoints.store import Header, read_header, read_weights
+from prdit_core.checkpoints.catalog import find, newest
+from prdit_core.checkpoints.store import read_header
 from prdit_core.data.classed import folders_of
 from prdit_core.data.sources import refuse_overlap
 from prdit_core.errors import InputRejected, MemoryLimit, NumericalError
 from prdit_core.machine import check_memory, memory_of, use_threads
-from prdit_core.models.codec import Identity
-from prdit_core.models.families import expected_shapes, family_of
-from prdit_core.models.prior import Prior
+from prdit_core.models.families import family_of
 from prdit_core.provenance import SYNTHETIC
 from prdit_core.runs.folder import RunFolder
 from prdit_core.runs.metrics import read_lines
 from prdit_core.training.batches import Batches
-from prdit_core.training.checkpointing import go_on, restore, save
+from prdit_core.training.checkpointing import begun, go_on, restore, save
 from prdit_core.training.claim import Begin, begin_history, changes_so_far, claimed
 from prdit_core.training.engine import by_first, launch
 from prdit_core.training.events import Event, Previewed, Saved, Started, Stopped, Validated
+from prdit_core.training.learnt import Learnt
 from prdit_core.training.loop import Trainer, run_loop
 from prdit_core.training.recorder import Recorder
 from prdit_core.training.settings import Settings, resolve
@@ -36,8 +34,6 @@ from prdit_core.verbs.preview import preview, preview_codec
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
-
-    from torch import Tensor, nn
 
     from prdit_core.config import TrainingConfig
     from prdit_core.training.volumes import AnyData
@@ -74,7 +70,7 @@ def train_steps(
     resolved = settings.config
     _check_memory(settings, data)
     use_threads(resolved.threads)
-    task = settings.recipe.task(resolved, settings.plan, _begun(start, settings))
+    task = settings.recipe.task(resolved, settings.plan, begun(start, settings))
     if settings.plan.begun is not None and start is not None:
         go_on(task.players, start)
     data.verify()
@@ -88,7 +84,8 @@ def train_steps(
             decay=resolved.ema_decay,
             micro_batch=settings.micro_batch,
         )
-        run = _Run(settings, data, trainer, RunFolder(resolved.run))
+        learnt = Learnt(settings, data, trainer)
+        run = _Run(settings, data, trainer, RunFolder(resolved.run), learnt)
         yield from run.recorded(begin, changed, stop_requested)
 
 
@@ -106,6 +103,7 @@ class _Run:
     data: AnyData
     trainer: Trainer
     folder: RunFolder
+    learnt: Learnt
 
     def recorded(
         self, begin: Begin, changed: list[str], stop_requested: Callable[[], bool]
@@ -197,7 +195,7 @@ class _Run:
 
     def validate(self, iteration: int) -> Validated:
         """Losses of the averaged weights on held-out patients."""
-        judge = self.trainer.task.judge(self._averaged())
+        judge = self.trainer.task.judge(self.learnt.averaged())
         judged = held_out(self.data, self.settings.intensity)
         seed, levels = self.settings.config.seed, self.trainer.task.levels
         return by_first(
@@ -207,11 +205,11 @@ class _Run:
 
     def preview(self, iteration: int) -> Path:
         """Picture of a held-out volume seen through the averaged weights, and a generated one."""
-        module, _ = self._fitted()
+        module = self.learnt.fitted(iteration).module
         source = held_out if self.data.validation else trained_on
         example = source(self.data, self.settings.intensity)
         caption = "held-out volume" if self.data.validation else "training volume"
-        if self.settings.plan.codec is not None:
+        if self.learnt.decoder is not None:
             caption += ", decoded from its latents"
         name = f"stage {self.settings.config.stage}, iteration {iteration}"
         path = self.folder.previews / f"iteration-{iteration:08d}.png"
@@ -224,17 +222,20 @@ class _Run:
                 return preview_codec(
                     codec, example.read(0), first, caption, device=device, name=name, path=path
                 )
-            prior, seed = self._prior(module, name), self.settings.config.seed
+            prior, seed = self.learnt.prior(module, name), self.settings.config.seed
             if prior.classes:
                 named = prior.classes[example.labels[0]]
                 prior = prior.of_class(named).at_shape(example.shapes[0])
-            return preview(prior, example.read(0), caption, seed=seed, path=path)
+            labels = example.condition(0)
+            labels = labels if labels is not None and labels.any() else None
+            prior = prior if labels is None else prior.under(labels)
+            return preview(prior, example.read(0), caption, labels, seed=seed, path=path)
 
         return by_first(self.trainer.fabric, write)
 
     def save(self, iteration: int, validated: Validated | None) -> Path:
         """Write a checkpoint that says how it came about."""
-        averaged, fitted = self._written()
+        averaged, fitted = self.learnt.written(iteration)
         record: dict[str, Any] = {
             "training": self.settings.provenance(),
             "changes": by_first(self.trainer.fabric, lambda: changes_so_far(self.folder)),
@@ -244,7 +245,9 @@ class _Run:
             "validation_loss": None if validated is None else validated.losses["total"],
             **fitted,
         }
-        return save(self.folder, self.trainer, self._header(record), averaged, self._decoder)
+        base, header = self.settings.plan.base, self.learnt.header(record)
+        decoder = None if self.learnt.decoder is None else self.learnt.decoder.weights
+        return save(self.folder, self.trainer, header, averaged, decoder, base)
 
     def _batches(self) -> Batches:
         fabric, config = self.trainer.fabric, self.settings.config
@@ -255,70 +258,6 @@ class _Run:
 
     def _stop_file(self) -> bool:
         return self.trainer.fabric.is_global_zero and self.folder.stop.exists()
-
-    def _header(self, record: dict[str, Any]) -> Header:
-        codec = self.settings.plan.codec
-        return Header(
-            model=self.settings.plan.network,
-            schedule=self.settings.plan.schedule,
-            intensity=self.settings.intensity,
-            geometry=leading(self.data).geometry,
-            codec=None if codec is None else read_header(codec).model,
-            record=record,
-        )
-
-    @cached_property
-    def _decoder(self) -> dict[str, Tensor] | None:
-        """Weights of the codec that comes with the network."""
-        codec = self.settings.plan.codec
-        return None if codec is None else read_weights(codec, read_header(codec))
-
-    def _averaged(self) -> nn.Module:
-        """A copy of the network with the averaged weights, where the training computes."""
-        network = self.settings.plan.network
-        module = family_of(network).build(network)
-        module.load_state_dict(self.trainer.averaged())
-        return module.to(self.trainer.fabric.device).eval()
-
-    def _fitted(self) -> tuple[nn.Module, dict[str, Any]]:
-        """The same with what follows from the volumes, and what to record of that."""
-        module, fit = self._averaged(), self.trainer.task.fit
-        source = trained_on(self.data, self.settings.intensity)
-        return module, {} if fit is None else fit(module, source)
-
-    def _written(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights that a checkpoint holds, and what to record of them."""
-        if self.trainer.task.fit is None:
-            return self.trainer.averaged(), {}
-        module, fitted = self._fitted()
-        return module.state_dict(), fitted
-
-    def _prior(self, module: nn.Module, name: str) -> Prior:
-        header = self._header({})
-        face = family_of(header.model).face
-        assert face is not None  # else it is a codec
-        decoder, device = self._decoder, str(self.trainer.fabric.device)
-        return Prior(
-            network=face(module),
-            codec=Identity() if decoder is None else codec_of(header, decoder, device),
-            schedule=header.schedule,
-            intensity=header.intensity,
-            geometry=header.geometry,
-            name=name,
-            digest="",
-        )
-
-
-def _begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
-    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
-    taken = settings.plan.begun
-    if start is None or taken is None:
-        return None
-    header = read_header(start)
-    weights = read_weights(start, header)
-    if taken.model == header.model:
-        return weights
-    return {name: weights[name] for name in expected_shapes(taken.model)}
 
 
 def _check_memory(settings: Settings, data: AnyData) -> None:

@@ -91,12 +91,14 @@ def make_phantom(
     if region != "chest":
         note["region"] = region
     if modality == CT:
-        own = [number for number in [list(REGIONS).index(region)] if number]  # chests were first
+        number = list(REGIONS).index(region)
+        own = (number,) if number else ()  # chests were first
         rng = numpy_generator(Draw.SCAN, seed, index, *own)
         voxels = _scan(canvas.hu, noise * 1.25 / spacing_mm, rng)
     else:
-        key = {"seed": seed, "index": index}
-        voxels = mr_scan(canvas.labels, place.labels, modality, spacing_mm=spacing_mm, **key)
+        voxels = mr_scan(
+            canvas.labels, place.labels, modality, seed=seed, index=index, spacing_mm=spacing_mm
+        )
         note |= {"modality": modality, UNITS: ARBITRARY}
     return Phantom(Volume(voxels, affine, note), canvas.labels)
 

@@ -19,14 +19,14 @@ def lung_points(
 ) -> Array:
     """Points (count, 3) inside one lung, at least `margin` mm from its surface."""
     span = np.array([135.0, patient.depth, patient.width])
-    found = np.zeros((0, 3), np.float32)
-    while len(found) < count:
+    points_inside = np.zeros((0, 3), np.float32)
+    while len(points_inside) < count:
         points = (rng.uniform(-1, 1, (8 * count + 64, 3)) * span).astype(np.float32)
         points[:, 2] = side * np.abs(points[:, 2])
         z, y, x = points.T
         inside = (patient.lung(z, y, x) < -margin) & (patient.mediastinum(z, y, x) > margin)
-        found = np.concatenate([found, points[inside]])
-    return found[:count]
+        points_inside = np.concatenate([points_inside, points[inside]])
+    return points_inside[:count]
 
 
 def grow_vessels(patient: Patient, side: int, rng: np.random.Generator) -> Tubes:

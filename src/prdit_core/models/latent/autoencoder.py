@@ -139,3 +139,28 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Volumes of latents, by their nearest codes."""
         return cast("Tensor", self.decoder(self.after(self.quantiser.nearest(z))))
+
+    @torch.no_grad()
+    def fit_picture(self, z: Tensor, means: Tensor) -> Tensor:
+        """Fill in the linear preview by least squares.
+
+        Parameters
+        ----------
+        z : (N, code_size) latents
+        means : (N, C) of the voxels that each stands for
+
+        Returns
+        -------
+        The latents (N, code_size), scaled.
+        """
+        scaled = scale(z, self.low, self.high)
+        known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1).double().cpu()
+        map_and_bias = torch.linalg.lstsq(known, means.double().cpu()).solution
+        self.picture.copy_(map_and_bias[:-1].T)
+        self.picture_bias.copy_(map_and_bias[-1])
+        return scaled
+
+
+def scale(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Latents so that `low` becomes -1 and `high` 1; what lies beyond is not clipped (spec 3)."""
+    return 2 * (z - low) / (high - low) - 1

@@ -201,13 +201,16 @@ ZERO = re.compile(r"intra\.(.*\.modulation|.*_heads\.\d+)\.linear\.")
 
 
 def initialise(network: BiFlowNet, seed: int) -> None:
-    """First weights by key: linear maps by Xavier, convolutions as PyTorch has them, no biases."""
+    """First weights by key: linear maps by Xavier, convolutions as PyTorch has them, no biases.
+
+    So are rows of classes: as small as those of DiT they drown in the vector of the time.
+    """
     for number, (name, weight) in enumerate(network.named_parameters()):
         stream = generator(Draw.FLOW_WEIGHTS, seed, 0, number)
         if ZERO.match(name) or name.endswith("bias"):
             nn.init.zeros_(weight)
         elif name == "conditions.classes.weight":
-            nn.init.normal_(weight, std=0.02, generator=stream)
+            nn.init.normal_(weight, generator=stream)
         elif weight.ndim == 2:
             nn.init.xavier_uniform_(weight, generator=stream)
         elif weight.ndim == 5:

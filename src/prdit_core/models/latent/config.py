@@ -11,6 +11,7 @@ from prdit_core.classes import VolumeClass
 from prdit_core.config import NetworkConfig
 
 Times = Annotated[int, Field(ge=1, le=64)]
+LabelHint = Literal["nearest", "share"]
 
 
 class AutoencoderConfig(NetworkConfig):
@@ -187,6 +188,9 @@ class ControlConfig(NetworkConfig):
     labels : names of the labels 1, 2, ... of a map; 0, background, is none of them
     images : names of what else it sees, each a volume that is encoded as the base's are
     dual : whether it has a copy of the intra-patch flow's blocks in, too (variant B)
+    hint : what a voxel of the latents sees of the labels in it: "nearest", that of its middle
+        (spec 6), or "share", how much of it each label fills, which keeps what is small
+    classes : of the base's, each with those of its grids that it was trained on; (): all
     """
 
     family: Literal["latent-control"] = "latent-control"
@@ -195,6 +199,8 @@ class ControlConfig(NetworkConfig):
     labels: tuple[str, ...] = Field(default=(), max_length=255)
     images: tuple[str, ...] = Field(default=(), max_length=16)
     dual: bool = False
+    hint: LabelHint = "nearest"
+    classes: tuple[VolumeClass, ...] = Field(default=(), max_length=1000)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -206,7 +212,29 @@ class ControlConfig(NetworkConfig):
             raise ValueError("two conditions of a control have one name")
         if self.dual and not self.base.intra:
             raise ValueError("a dual control needs a base with an intra-patch flow")
+        known = {one.name: one for one in self.base.classes}
+        for one in self.classes:
+            its = known.get(one.name)
+            if its is None or one.intensity != its.intensity:
+                raise ValueError(f"class {one.name}, with its units, is none of its base")
+            if not set(one.geometries) <= set(its.geometries):
+                raise ValueError(f"a grid of class {one.name} is none of its base")
         return self
+
+    @property
+    def trained_on(self) -> tuple[VolumeClass, ...]:
+        """The classes."""
+        return self.classes or self.base.classes
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """The images."""
+        return self.images
 
     def controls(self, model: NetworkConfig) -> bool:
         """Of its base."""

@@ -20,6 +20,7 @@ from prdit_core.models.latent.intra import IntraInputs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from prdit_core.models.contracts import Shape
     from prdit_core.models.latent.biflownet import BiFlowNet
     from prdit_core.models.latent.config import ControlConfig
 
@@ -110,16 +111,19 @@ class ControlledNet:
         return cast("Tensor", self.base(x, t, label, control=added))
 
 
-def label_hint(labels: Tensor, config: ControlConfig, grid: tuple[int, int, int]) -> Tensor:
+def label_hint(
+    labels: Tensor, config: ControlConfig, grid: Shape, volume: Shape | None = None
+) -> Tensor:
     """A channel for every label the model knows, on the grid of the latents.
 
     Parameters
     ----------
     labels : (B, D, H, W) whole numbers; 0 is background, n the n-th of `ControlConfig.labels`
+    volume : (D, H, W) that is encoded, of which the labels are the near part; None: all of it
 
     Returns
     -------
-    (B, labels, *grid) float32, 1 where the nearest voxel has the label
+    (B, labels, *grid) float32 within [0, 1], see `ControlConfig.hint`
 
     Raises
     ------
@@ -134,5 +138,22 @@ def label_hint(labels: Tensor, config: ControlConfig, grid: tuple[int, int, int]
             f"label {', '.join(map(str, unknown))} is none that the model knows, which are "
             f"{words}; number the labels so, or leave them out"
         )
+    if volume is not None:
+        z, y, x = (all_of - n for all_of, n in zip(volume, labels.shape[1:], strict=True))
+        labels = functional.pad(labels, (0, x, 0, y, 0, z))
+    if config.hint == "share":
+        return _shares(labels.long(), known, grid)
     near = functional.interpolate(labels[:, None].float(), size=grid, mode="nearest-exact")
     return (near == torch.arange(1, known + 1, device=labels.device).view(-1, 1, 1, 1)).float()
+
+
+def _shares(labels: Tensor, known: int, grid: Shape) -> Tensor:
+    """Of the voxels in every cell of the grid, how many have each label."""
+    depth, height, width = grid
+    a, b, c = (edge // cells for edge, cells in zip(labels.shape[1:], grid, strict=True))
+    cells = labels.reshape(len(labels), depth, a, height, b, width, c)
+    cells = cells.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, a * b * c)
+    first = (known + 1) * torch.arange(len(cells), device=labels.device)
+    counts = torch.bincount((cells + first[:, None]).flatten(), minlength=(known + 1) * len(cells))
+    shares = counts.view(len(labels), depth, height, width, known + 1)[..., 1:] / (a * b * c)
+    return shares.movedim(-1, 1).float()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from prdit_core.errors import UsageError
-from prdit_core.models.contracts import Network
+from prdit_core.models.contracts import Network, refuse_renoise
 from prdit_core.models.families import parameter_count
+from prdit_core.models.latent.control import ControlledNet, label_hint
 from prdit_core.models.parameterisation import prediction_of
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from prdit_core.config import GenerationPrecision, SamplingConfig
     from prdit_core.models.contracts import Denoiser, Key, Prediction, Shape
     from prdit_core.models.latent.biflownet import BiFlowNet
-    from prdit_core.models.latent.config import BiFlowConfig
+    from prdit_core.models.latent.config import BiFlowConfig, ControlConfig
+    from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
 
 
@@ -68,10 +71,20 @@ class LatentDenoiser:
 
 @dataclass(frozen=True)
 class LatentNetwork(Network):
-    """A BiFlowNet as the house sees it, for volumes of the class of a number."""
+    """A BiFlowNet as the house sees it, for volumes of the class of a number.
+
+    Attributes
+    ----------
+    steering : what adds to it under a condition; None: nothing
+    hint : (1, hint channels, D, H, W) the condition; None: the base walks alone
+    scale : of all outputs of the control
+    """
 
     module: BiFlowNet
     number: int = 0
+    steering: ControlNet | None = None
+    hint: Tensor | None = None
+    scale: float = 1.0
 
     @property
     def config(self) -> BiFlowConfig:
@@ -87,6 +100,26 @@ class LatentNetwork(Network):
         """The network for another class."""
         return replace(self, number=self.config.names.index(name))
 
+    @property
+    def control(self) -> ControlConfig | None:
+        """Of its ControlNet."""
+        return None if self.steering is None else self.steering.config
+
+    def to(self, device: str) -> LatentNetwork:
+        """The same network there, with its control and condition."""
+        if self.device == torch.device(device):
+            return self
+        steering = None if self.steering is None else deepcopy(self.steering).to(device)
+        hint = None if self.hint is None else self.hint.to(device)
+        return replace(super().to(device), steering=steering, hint=hint)
+
+    def under(self, labels: Tensor, volume: Shape, grid: Shape, scale: float) -> LatentNetwork:
+        """The network with a hint of the labels."""
+        if self.steering is None:
+            raise UsageError("this BiFlowNet has no control")
+        hint = label_hint(labels[None], self.steering.config, grid, volume).to(self.device)
+        return replace(self, hint=hint, scale=scale)
+
     def denoiser(self, schedule: Schedule, config: SamplingConfig, key: Key) -> Denoiser:
         """The network for its class.
 
@@ -96,20 +129,33 @@ class LatentNetwork(Network):
             If it is to be guided and has no row for no class, or an option is of another family.
         """
         del key  # nothing is random in it
-        if config.refresh_every is not None or config.refresh_change is not None:
+        if config.refreshes:
             raise UsageError("a model in latents has no residual to reuse; leave --refresh-* out")
-        if config.renoise > 1:
-            raise UsageError("--renoise is for patch priors, which look at other tiles each time")
+        refuse_renoise(config)
         if config.guidance != 1 and not self.config.null:
             raise UsageError(
                 f"--guidance {config.guidance:g} needs a model that also learnt volumes of no "
                 "class; this one did not: leave it out"
             )
-        return LatentDenoiser(self.module, schedule, self.number, config.guidance, config.precision)
+        return LatentDenoiser(
+            self._predictor, schedule, self.number, config.guidance, config.precision
+        )
+
+    @property
+    def _predictor(self) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """The base, or both; at scale 0 the base alone, which is then exact and quicker."""
+        if self.steering is None or self.hint is None or self.scale == 0:
+            return self.module
+        scales = [self.scale] * len(self.steering.zeros)
+        return ControlledNet(self.module, self.steering, self.hint, scales)
 
     def memory(self, shape: Shape) -> int:
         """Weights, and what one evaluation of latents of a grid holds at its fullest."""
-        return biflow_memory(self.config, shape)
+        base = biflow_memory(self.config, shape)
+        if self.control is None:
+            return base
+        width, voxels = self.config.width, shape[0] * shape[1] * shape[2]
+        return base + 4 * (parameter_count(self.control) + 8 * width * voxels)
 
 
 def biflow_memory(config: BiFlowConfig, shape: Shape) -> int:

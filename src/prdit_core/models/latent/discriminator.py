@@ -59,8 +59,8 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Activations of every layer for volumes (B, C, D, H, W); the last are the logits."""
-        found: list[Tensor] = []
+        activations: list[Tensor] = []
         for layer in self.layers:
             x = layer(x)
-            found.append(x)
-        return found
+            activations.append(x)
+        return activations

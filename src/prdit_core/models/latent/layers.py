@@ -87,9 +87,9 @@ class ResNetBlock(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """(B, width, D, H, W) and (B, condition) to (B, out, D, H, W)."""
-        found = None
+        scale_and_shift = None
         if self.modulation is not None and c is not None:
             both = self.modulation(functional.silu(c))[:, :, None, None, None]
             scale, shift = both.chunk(2, dim=1)
-            found = scale, shift
-        return cast("Tensor", self.skip(x) + self.block2(self.block1(x, found)))
+            scale_and_shift = scale, shift
+        return cast("Tensor", self.skip(x) + self.block2(self.block1(x, scale_and_shift)))

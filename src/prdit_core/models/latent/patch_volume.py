@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from prdit_core.models.latent.autoencoder import scale
 from prdit_core.models.latent.intra import split
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class PatchVolume:
 
     def grid(self, shape: Shape) -> Shape:
         """Grid of the latents of a volume (D, H, W)."""
-        return self.module.config.grid(self.padded(shape))
+        return self.module.config.latent_grid(shape)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -83,9 +84,8 @@ class PatchVolume:
         return self._cropped(picture)
 
     def scaled(self, z: Tensor) -> Tensor:
-        """2 (z - low) / (high - low) - 1 of each channel; what lies beyond is not clipped."""
-        low, high = self._bounds()
-        return 2 * (z - low) / (high - low) - 1
+        """Every channel by its own bounds; see `scale`."""
+        return scale(z, *self._bounds())
 
     def unscaled(self, z: Tensor) -> Tensor:
         """The inverse of `scaled`."""
@@ -135,6 +135,10 @@ class PatchVolume:
             edges[longest] = _window_edge(whole[longest], counts[longest], self._overlap)
         return edges[0], edges[1], edges[2]
 
+    def starts(self, grid: Shape, window: Shape) -> list[list[int]]:
+        """Where windows begin along each axis of a latent, the last one so that it ends there."""
+        return [_starts(edge, part, self._overlap) for edge, part in zip(grid, window, strict=True)]
+
     @property
     def _overlap(self) -> int:
         """Of windows, in latent voxels."""
@@ -147,10 +151,7 @@ class PatchVolume:
         total, weights = codes.new_zeros(shape), codes.new_zeros(shape[2:])
         ramps = [_ramp(ratio * edge, codes) for edge in window]
         weight = ramps[0][:, None, None] * ramps[1][:, None] * ramps[2]
-        starts = [
-            _starts(edge, part, self._overlap) for edge, part in zip(grid, window, strict=True)
-        ]
-        for corner in product(*starts):
+        for corner in product(*self.starts((grid[0], grid[1], grid[2]), window)):
             part, place = codes, (total, weights)
             for axis, (start, edge) in enumerate(zip(corner, window, strict=True)):
                 part = part.narrow(axis + 2, start, edge)

@@ -88,9 +88,9 @@ class Quantiser(nn.Module):
         ----------
         order, noise : as of `candidates`
         """
-        found = self.candidates(z, order, noise)
-        self.embeddings.copy_(found)
-        self.sums.copy_(found)
+        codes = self.candidates(z, order, noise)
+        self.embeddings.copy_(codes)
+        self.sums.copy_(codes)
         self.counts.fill_(1)
         self.initialised.fill_(1)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from prdit_core.config import NetworkConfig, TrainingConfig
-from prdit_core.errors import UsageError
+from prdit_core.errors import UsageError, first_fault
+from prdit_core.geometry import by
 
 if TYPE_CHECKING:
     from prdit_core.models.contracts import Shape
@@ -107,14 +108,13 @@ class PatchConfig(NetworkConfig):
     @property
     def summary(self) -> str:
         """What the network is made of, in words."""
-        tile = " x ".join(str(edge) for edge in self.tile)
         seen = {
             "all": "with global context and coordinates",
             "no-context": "with coordinates",
             "no-coordinates": "with global context",
             "tile": "alone",
         }[self.inputs]
-        return f"patch prior, tiles of {tile} voxels {seen}"
+        return f"patch prior, tiles of {by(self.tile)} voxels {seen}"
 
 
 class PatchTraining(TrainingConfig):
@@ -209,11 +209,5 @@ def patch_config(
     more = {"tile": tile, "inputs": inputs, "air": units[0], "largest": units[1]}
     try:
         return PatchConfig.model_validate({**size, **more})
-    except ValueError as error:
-        raise UsageError(f"volumes of {shape} do not fit {model}: {_first(error)}") from error
-
-
-def _first(error: ValueError) -> str:
-    from prdit_core.errors import first_fault
-
-    return first_fault(error, {})  # type: ignore[arg-type]  # pydantic's is a ValueError
+    except ValidationError as error:
+        raise UsageError(f"volumes of {shape} do not fit {model}: {first_fault(error)}") from error

@@ -43,7 +43,7 @@ class PatchNetwork(Network):
             If a state is to be looked at several times by a sampler that keeps it, or a part that
             this family has not is to be reused.
         """
-        if config.refresh_every is not None or config.refresh_change is not None:
+        if config.refreshes:
             raise UsageError("a patch prior has no residual to reuse; leave --refresh-* out")
         if config.renoise > 1 and config.sampler not in ANEW:
             raise UsageError(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.errors import UsageError
-from prdit_core.models.contracts import Decomposition, Network
+from prdit_core.models.contracts import Decomposition, Network, refuse_renoise
 from prdit_core.models.parameterisation import prediction_of
 from prdit_core.models.prdit.memory import memory_needed, memory_with_derivatives
 from prdit_core.models.prdit.reuse import Reusing
@@ -16,9 +15,10 @@ from prdit_core.models.prdit.reuse import Reusing
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prdit_core.config import GenerationPrecision, ModelConfig, SamplingConfig
+    from prdit_core.config import GenerationPrecision, SamplingConfig
     from prdit_core.models.contracts import Denoiser, Key, Prediction, Shape
     from prdit_core.models.prdit.network import PRDiT
+    from prdit_core.prdit_config import ModelConfig
     from prdit_core.schedule import Schedule
 
 
@@ -114,13 +114,10 @@ class PRDiTNetwork(Network):
         UsageError
             If it is to look at a state several times: it would see the same each time.
         """
-        if config.renoise > 1:
-            raise UsageError("--renoise is for patch priors, which look at other tiles each time")
+        refuse_renoise(config)
         del key  # nothing is random in it
         evaluation = PRDiTDenoiser(self.module, schedule, config.precision)
-        if config.refresh_every is None and config.refresh_change is None:
-            return evaluation
-        return Reusing(evaluation, config)
+        return Reusing(evaluation, config) if config.refreshes else evaluation
 
     def differentiable(self, schedule: Schedule) -> Denoiser:
         """The network itself, with derivatives by the state."""

@@ -13,8 +13,8 @@ from prdit_core.models.linears import Linear
 from prdit_core.models.prdit.layers import Modulation, PlainNorm, modulate, positions_on
 
 if TYPE_CHECKING:
-    from prdit_core.config import Activations, ModelConfig, Norm
     from prdit_core.patches import TokenGrid
+    from prdit_core.prdit_config import Activations, ModelConfig, Norm
 
 
 class Perceptron(nn.Module):

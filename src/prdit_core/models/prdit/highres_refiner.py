@@ -15,8 +15,8 @@ from prdit_core.patches import assemble_tiles, boxes, cut_patches, grid_of, pad_
 from prdit_core.schedule import T
 
 if TYPE_CHECKING:
-    from prdit_core.config import Norm, RefinerConfig, Shows
     from prdit_core.patches import Box
+    from prdit_core.prdit_config import Norm, RefinerConfig, Shows
 
 # Bound of a tile's activations. On a CPU tiles that stay near its caches are also the fastest.
 TILE_BYTES = 16 * 2**20

@@ -14,8 +14,8 @@ from prdit_core.models.linears import Linear
 from prdit_core.models.sinusoids import time_angles
 
 if TYPE_CHECKING:
-    from prdit_core.config import Norm
     from prdit_core.patches import TokenGrid
+    from prdit_core.prdit_config import Norm
 
 TIME_FEATURES = 256
 RMS_EPS = 1e-5

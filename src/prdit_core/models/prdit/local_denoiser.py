@@ -10,7 +10,7 @@ from prdit_core.models.linears import Linear
 from prdit_core.models.prdit.layers import Modulation, PlainNorm, SwiGLU, modulate
 
 if TYPE_CHECKING:
-    from prdit_core.config import Norm
+    from prdit_core.prdit_config import Norm
 
 
 class LocalDenoiser(nn.Module):

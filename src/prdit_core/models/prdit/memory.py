@@ -13,7 +13,7 @@ from prdit_core.models.prdit.network import PRDiT
 from prdit_core.patches import grid_of
 
 if TYPE_CHECKING:
-    from prdit_core.config import Activations, ModelConfig
+    from prdit_core.prdit_config import Activations, ModelConfig
 
 
 def memory_needed(config: ModelConfig, shape: tuple[int, int, int]) -> int:

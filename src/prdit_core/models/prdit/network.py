@@ -22,8 +22,8 @@ from prdit_core.patches import assemble_tiles, extract_patches, grid_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prdit_core.config import ModelConfig, Shows
     from prdit_core.patches import Box, TokenGrid
+    from prdit_core.prdit_config import ModelConfig, Shows
 
 
 class OutputParts(NamedTuple):

@@ -6,8 +6,8 @@ import re
 
 from pydantic import ValidationError
 
-from prdit_core.config import ModelConfig, Norm, Output, RefinerConfig
 from prdit_core.errors import UsageError
+from prdit_core.prdit_config import ModelConfig, Norm, Output, RefinerConfig
 
 # size: (width, heads), Table 10 and the release
 SIZES = {"XS": (192, 6), "S": (384, 6), "B": (768, 12), "L": (1024, 16), "XL": (1152, 16)}

@@ -10,7 +10,7 @@ from torch import nn
 
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
-from prdit_core.machine import BF16_WRONG_DEPTH, choose_device
+from prdit_core.machine import BF16_WRONG_DEPTH
 from prdit_core.models.families import parameter_count
 from prdit_core.models.patch.config import PatchConfig, PatchTraining, patch_config
 from prdit_core.models.patch.face import kept_memory
@@ -19,7 +19,7 @@ from prdit_core.models.patch.tiles import cut, surround
 from prdit_core.models.patch.unet import UNet3d, initialise
 from prdit_core.noise import Draw, generator
 from prdit_core.schedule import VPLinearSchedule
-from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task
+from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task, float32_on_cpu
 from prdit_core.training.objective import KINDS, mean_square, shares
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.contracts import Shape
     from prdit_core.schedule import Schedule
@@ -127,9 +127,8 @@ class PatchRecipe(Recipe[PatchTraining, PreparedData]):
             "target": network.target,
             "inputs": network.inputs,
         }
-        on_cpu = choose_device(config.device) == "cpu"
-        if config.precision == "auto" and on_cpu and BF16_WRONG_DEPTH in network.depths:
-            resolved["precision"] = "32-true"
+        if BF16_WRONG_DEPTH in network.depths:
+            resolved |= float32_on_cpu(config)
         schedule = VPLinearSchedule() if start is None else start.schedule
         return Plan(network, schedule, start, resolved)
 

@@ -28,16 +28,16 @@ def turned_autoencoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def turned_biflownet(state: Mapping[str, Tensor], config: BiFlowConfig) -> dict[str, Tensor]:
     """The same of a BiFlowNet: kernels, positions, what heads write, and the resolution's order."""
     edge, patch = config.sub_volume // config.patch, config.patch
-    found = turned_autoencoder(state)
-    for name, weight in found.items():
+    turned = turned_autoencoder(state)
+    for name, weight in turned.items():
         if name == "intra.positions":
-            found[name] = (
+            turned[name] = (
                 torch.unflatten(weight, 1, (edge, edge, edge)).transpose(2, 3).flatten(1, 3)
             )
         elif name.startswith(("intra.input_heads.", "intra.output_heads.")) and ".linear." in name:
             if ".modulation." not in name:
                 voxels = torch.unflatten(weight, 0, (patch, patch, patch, -1))
-                found[name] = voxels.transpose(1, 2).flatten(0, 3)
+                turned[name] = voxels.transpose(1, 2).flatten(0, 3)
         elif name == "conditions.resolution.0.weight":
-            found[name] = weight[:, [0, 2, 1]]
-    return {name: weight.contiguous() for name, weight in found.items()}
+            turned[name] = weight[:, [0, 2, 1]]
+    return {name: weight.contiguous() for name, weight in turned.items()}

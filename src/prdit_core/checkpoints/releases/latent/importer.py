@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.releases.latent.axes import turned_autoencoder, turned_biflownet
 from prdit_core.checkpoints.releases.latent.known import Unseen, released_classes
 from prdit_core.checkpoints.releases.latent.names import autoencoder_state, biflownet_state
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown
 from prdit_core.models.families import expected_shapes, family_of
@@ -99,9 +100,9 @@ def import_latent(
 
 
 def _autoencoder(source: Path, unseen: Unseen) -> tuple[dict[str, Tensor], AutoencoderConfig]:
-    found = _tensors(read_pytorch(source, SETTINGS), "state_dict", source)
+    tensors = _tensors(read_pytorch(source, SETTINGS), "state_dict", source)
     try:
-        state = turned_autoencoder(autoencoder_state(found))
+        state = turned_autoencoder(autoencoder_state(tensors))
         levels = {name.split(".")[2] for name in state if name.startswith("encoder.levels.")}
         width, channels = state["encoder.first.weight"].shape[:2]
         codes, code_size = state["quantiser.embeddings"].shape
@@ -128,9 +129,9 @@ def _autoencoder(source: Path, unseen: Unseen) -> tuple[dict[str, Tensor], Autoe
 def _biflownet(
     source: Path, weights: WeightsName, window: tuple[float, float] | None, unseen: Unseen
 ) -> tuple[dict[str, Tensor], BiFlowConfig]:
-    found = _tensors(read_pytorch(source, SETTINGS), weights, source)
+    tensors = _tensors(read_pytorch(source, SETTINGS), weights, source)
     try:
-        state = biflownet_state(found)
+        state = biflownet_state(tensors)
         config = _biflow_config(state, window, unseen, source)
         state = turned_biflownet(state, config)
     except ValidationError as error:
@@ -205,8 +206,5 @@ def _rough_preview(state: Mapping[str, Tensor], config: AutoencoderConfig) -> di
             module.decode(code[None, :, None, None, None].expand(1, -1, edge, edge, edge))
             for code in some
         ]
-    means = torch.cat([volume.mean((2, 3, 4)) for volume in decoded]).double()
-    scaled = (2 * (some - module.low) / (module.high - module.low) - 1).double()
-    known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1)
-    found = torch.linalg.lstsq(known, means).solution.float()
-    return {"picture": found[:-1].T.contiguous(), "picture_bias": found[-1].contiguous()}
+    module.fit_picture(some, torch.cat([volume.mean((2, 3, 4)) for volume in decoded]))
+    return {"picture": module.picture, "picture_bias": module.picture_bias}

@@ -73,14 +73,14 @@ def autoencoder_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     does; it has no linear preview, which is left flat.
     """
     others = (DISCRIMINATOR, PERCEPTUAL)
-    found = {
+    renamed_state = {
         renamed(name, AUTOENCODER): weight
         for name, weight in state.items()
         if not name.startswith(others)
     }
-    codes = found["quantiser.embeddings"]
-    channels, size = found["encoder.first.weight"].shape[1], codes.shape[1]
-    return found | {
+    codes = renamed_state["quantiser.embeddings"]
+    channels, size = renamed_state["encoder.first.weight"].shape[1], codes.shape[1]
+    return renamed_state | {
         "quantiser.initialised": torch.ones(()),
         "low": codes.min().expand(size),
         "high": codes.max().expand(size),
@@ -101,10 +101,10 @@ def discriminator_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def biflownet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of our `BiFlowNet` out of the release's."""
-    found = {renamed(name, BIFLOWNET): weight for name, weight in state.items()}
+    renamed_state = {renamed(name, BIFLOWNET): weight for name, weight in state.items()}
     return {
         name: weight.flatten() if name.endswith("norm.gain") else weight
-        for name, weight in found.items()
+        for name, weight in renamed_state.items()
     }
 
 

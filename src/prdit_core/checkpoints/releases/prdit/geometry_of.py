@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from prdit_core.checkpoints.releases.prdit.stated import agreed_of_base, agreed_of_chain, option
-from prdit_core.config import ModelConfig, Output, RefinerConfig
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
+from prdit_core.prdit_config import ModelConfig, Output, RefinerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

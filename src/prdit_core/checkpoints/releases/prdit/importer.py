@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prdit_core.checkpoints.header import Header
 from prdit_core.checkpoints.releases.prdit.geometry_of import geometry_of
 from prdit_core.checkpoints.releases.prdit.names import is_official, renamed_state
 from prdit_core.checkpoints.releases.prdit.stated import Stated
-from prdit_core.checkpoints.store import Header, save_checkpoint
+from prdit_core.checkpoints.store import save_checkpoint
 from prdit_core.errors import CheckpointError, OutputError, UsageError
 from prdit_core.files import check_writable, sha256_of, shown
 from prdit_core.geometry import cubic
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.config import ModelConfig, Norm, WeightsName
+    from prdit_core.config import WeightsName
+    from prdit_core.prdit_config import ModelConfig, Norm
 
 # The releases draw t from 0..999.
 LAST_T = 999.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from prdit_core.config import Norm
+    from prdit_core.prdit_config import Norm
 
 # keys under which the files' own configuration may hold what is asked for
 _KEYS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
 from prdit_core.data.classed import open_data
-from prdit_core.errors import UsageError
-from prdit_core.machine import choose_device
+from prdit_core.errors import UsageError, first_fault
 from prdit_core.models.families import parameter_count
 from prdit_core.models.initial import draw_weights
 from prdit_core.models.latent.autoencoder import Autoencoder
@@ -16,7 +16,7 @@ from prdit_core.models.latent.config import AutoencoderConfig
 from prdit_core.models.latent.discriminator import Discriminator
 from prdit_core.noise import Draw
 from prdit_core.schedule import VPCosineSchedule
-from prdit_core.training.contracts import Plan, Player, Recipe, Task
+from prdit_core.training.contracts import Plan, Player, Recipe, Task, float32_on_cpu
 from prdit_core.training.families.latent.boxes import TrainingBoxes
 from prdit_core.training.families.latent.codebook import Codebook
 from prdit_core.training.families.latent.fit import fit
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig, TrainingConfig
     from prdit_core.models.contracts import Shape
 
@@ -189,8 +189,10 @@ def _new(config: AutoencoderTraining, shape: Shape) -> AutoencoderConfig:
     known = AUTOENCODERS[name].model_dump()
     try:
         return AutoencoderConfig(**(known | {"patch": config.patch or known["patch"]}))
-    except ValueError as error:
-        raise UsageError(f"patch {config.patch} does not fit {name}: {_first(error)}") from error
+    except ValidationError as error:
+        raise UsageError(
+            f"patch {config.patch} does not fit {name}: {first_fault(error)}"
+        ) from error
 
 
 def _begun(start: Header, config: AutoencoderTraining) -> AutoencoderConfig:
@@ -225,11 +227,7 @@ def _common(config: TrainingConfig) -> dict[str, Any]:
     """What both stages decide alike."""
     if config.strategy == "fsdp":
         raise UsageError("fsdp cannot split two networks that look at each other; take ddp")
-    resolved: dict[str, Any] = {"clip": config.clip or CLIP}
-    if config.precision == "auto" and choose_device(config.device) == "cpu":
-        # In bf16 oneDNN's gradients of convolutions over few voxels are not finite.
-        resolved["precision"] = "32-true"
-    return resolved
+    return {"clip": config.clip or CLIP, **float32_on_cpu(config)}
 
 
 def _weights(network: AutoencoderConfig) -> int:
@@ -249,9 +247,3 @@ def _decoder(network: AutoencoderConfig, patches: float) -> int:
 
 def _or(wished: int | None, usual: int) -> int:
     return usual if wished is None else wished
-
-
-def _first(error: ValueError) -> str:
-    from prdit_core.errors import first_fault
-
-    return first_fault(error, {})  # type: ignore[arg-type]  # pydantic's is a ValueError

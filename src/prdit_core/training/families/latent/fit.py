@@ -38,11 +38,7 @@ def fit(network: Autoencoder, volumes: Source) -> dict[str, Any]:
     low, high = torch.from_numpy(np.quantile(z.cpu().numpy(), TAILS, axis=0)).float()
     network.low.copy_(low)
     network.high.copy_(torch.maximum(high, low + 1e-3))
-    scaled = 2 * (z - network.low) / (network.high - network.low) - 1
-    known = torch.cat([scaled, torch.ones_like(scaled[:, :1])], dim=1).double().cpu()
-    found = torch.linalg.lstsq(known, means.double().cpu()).solution  # (code_size + 1, C)
-    network.picture.copy_(found[:-1].T)
-    network.picture_bias.copy_(found[-1])
+    scaled = network.fit_picture(z, means)
     clipped = float((scaled.abs() > 1).float().mean())
     return {"latents": {"vectors": len(z), "clipped": round(clipped, 6)}}
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from prdit_core.checkpoints.catalog import find
@@ -15,14 +16,21 @@ from prdit_core.data.classed import ClassedData
 from prdit_core.data.latent_sets import PreparedLatents
 from prdit_core.errors import UsageError, first_fault
 from prdit_core.files import shown
-from prdit_core.machine import choose_device
+from prdit_core.geometry import fewest_voxels
 from prdit_core.models.families import parameter_count
 from prdit_core.models.latent.biflownet import BiFlowNet, initialise
 from prdit_core.models.latent.config import BiFlowConfig
 from prdit_core.models.latent.losses import mean_of_each
 from prdit_core.noise import Draw, generator
 from prdit_core.schedule import VPCosineSchedule
-from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task
+from prdit_core.training.contracts import (
+    Losses,
+    Plan,
+    Player,
+    Recipe,
+    Task,
+    float32_on_cpu,
+)
 from prdit_core.training.ema import Pace
 from prdit_core.training.families.latent.settings import FLOWS, FlowLoss, FlowTraining
 from prdit_core.training.objective import add_noise
@@ -32,9 +40,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.contracts import Shape
+    from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
 
@@ -53,7 +62,7 @@ class FlowError(nn.Module):
 
     def __init__(
         self,
-        network: BiFlowNet,
+        network: BiFlowNet | ControlNet,
         schedule: Schedule,
         *,
         seed: int,
@@ -74,15 +83,26 @@ class FlowError(nn.Module):
         times = torch.tensor([self.schedule.network_time(float(t)) for t in batch.t])
         labels = torch.tensor([self._row(batch, number) for number in range(len(batch.cases))])
         device = x_t.device
-        error = self.network(x_t, times.to(device), labels.to(device)).float() - eps
-        found = mean_of_each(error.abs() if self.loss == "l1" else error.square())
-        return Losses({"total": found}, found)
+        error = self.predicted(x_t, times.to(device), labels.to(device), batch).float() - eps
+        errors = mean_of_each(error.abs() if self.loss == "l1" else error.square())
+        return Losses({"total": errors}, errors)
+
+    def predicted(self, x_t: Tensor, times: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+        """Noise in states (B, C, D, H, W) of a batch, by numbers of entries and rows of classes."""
+        del batch
+        noise: Tensor = self.network(x_t, times, labels)
+        return noise
+
+    @property
+    def classes(self) -> int:
+        """How many there are; the row of none comes after theirs."""
+        return len(self.network.config.classes)
 
     def _row(self, batch: Batch, number: int) -> int:
         """Row of a volume's class; that of no class is the last."""
         stream = generator(Draw.UNNAMED, self.seed, 0, batch.iteration, batch.places[number])
         if float(torch.rand(1, generator=stream)) < self.unnamed:
-            return len(self.network.config.classes)
+            return self.classes
         return batch.labels[number]
 
 
@@ -100,29 +120,26 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
         codec = find(config.codec)
         made_by = read_header(codec)
         _check_codec(config, data, made_by)
-        classes = _classes(data)
+        classes = classes_of(data)
         if start is None:
             network = _new(config, classes, made_by)
         else:
             network = _begun(start, classes, made_by)
-        _check_grids(network, data)
+        check_latents(network, data)
         resolved: dict[str, Any] = {
             "iterations": config.iterations or ITERATIONS,
             "lr": config.lr or LR,
             "clip": config.clip or CLIP,
+            **float32_on_cpu(config),
         }
-        if config.precision == "auto" and choose_device(config.device) == "cpu":
-            # In bf16 oneDNN's gradients of convolutions over few voxels are not finite.
-            resolved["precision"] = "32-true"
         return Plan(network, VPCosineSchedule(), start, resolved, codec=codec)
 
     def memory(self, config: FlowTraining, network: NetworkConfig, shape: Shape) -> int:
         """Weights five times, and what the backward pass keeps of the largest latents."""
         assert isinstance(network, BiFlowConfig)
-        codec = read_header(find(config.codec)).model
-        grid = codec.grid(codec.padded(shape))
+        grid = read_header(find(config.codec)).model.latent_grid(shape)
         volumes = config.micro_batch or config.batch_size
-        return 4 * (5 * parameter_count(network) + volumes * _kept(network, grid))
+        return 4 * (5 * parameter_count(network) + volumes * kept(network, grid))
 
     def task(self, config: FlowTraining, plan: Plan, weights: Mapping[str, Tensor] | None) -> Task:
         """One player."""
@@ -142,22 +159,22 @@ def adam(weights: list[nn.Parameter], peak: float) -> torch.optim.Optimizer:
     return torch.optim.Adam(weights, lr=peak)
 
 
-def _classes(data: ClassedData) -> tuple[VolumeClass, ...]:
+def classes_of(data: ClassedData) -> tuple[VolumeClass, ...]:
     """Classes of the data in their order, each with its units and grids."""
-    found = []
+    classes = []
     for label in data.classes:
         grids = {
             one.data.geometry.shape: one.data.geometry for one in data.sets if one.label == label
         }
-        order = sorted(grids, key=lambda shape: (shape[0] * shape[1] * shape[2], shape))
-        found.append(
+        order = sorted(grids, key=fewest_voxels)
+        classes.append(
             VolumeClass(
                 name=label,
                 intensity=data.intensity(label),
                 geometries=tuple(grids[shape] for shape in order),
             )
         )
-    return tuple(found)
+    return tuple(classes)
 
 
 def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
@@ -173,9 +190,8 @@ def _new(config: FlowTraining, classes: tuple[VolumeClass, ...], codec: Header) 
     }
     try:
         return BiFlowConfig(**FLOWS[name] | more)
-    except ValueError as error:
-        fault = first_fault(error, {})  # type: ignore[arg-type]  # pydantic's is a ValueError
-        raise UsageError(f"the data do not fit {name}: {fault}") from error
+    except ValidationError as error:
+        raise UsageError(f"the data do not fit {name}: {first_fault(error)}") from error
 
 
 def _begun(start: Header, classes: tuple[VolumeClass, ...], codec: Header) -> BiFlowConfig:
@@ -203,18 +219,18 @@ def _check_codec(config: FlowTraining, data: ClassedData, codec: Header) -> None
             )
 
 
-def _check_grids(network: BiFlowConfig, data: ClassedData) -> None:
+def check_latents(network: BiFlowConfig, data: ClassedData) -> None:
+    """Raise `UsageError` unless all latents fit the network."""
     for one in data.sets:
         assert isinstance(one.data, PreparedLatents)
-        grid = one.data.grid[1:]
-        if any(edge % network.edge_multiple for edge in grid):
-            raise UsageError(
-                f"latents of {tuple(grid)} in {shown(one.place)} do not fit the network: their "
-                f"edges must be multiples of {network.edge_multiple}"
-            )
+        _, depth, height, width = one.data.grid
+        try:
+            network.check_grid((depth, height, width))
+        except ValueError as error:
+            raise UsageError(f"latents in {shown(one.place)}: {error}") from error
 
 
-def _kept(network: BiFlowConfig, grid: Shape) -> int:
+def kept(network: BiFlowConfig, grid: Shape) -> int:
     """Numbers that the backward pass keeps of one state, about (measured, with some room)."""
     voxels = grid[0] * grid[1] * grid[2]
     levels = sum(width / 8 ** max(level - 1, 0) for level, width in enumerate(network.widths))

@@ -7,19 +7,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from prdit_core.config import TrainingConfig
-from prdit_core.models.latent.config import AutoencoderConfig
+from prdit_core.models.latent.config import AutoencoderConfig, LabelHint
 
-AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-8x"]
+AutoencoderModel = Literal["paper-4x", "paper-8x", "small-4x", "small-8x", "demo-4x"]
 FlowModel = Literal["paper", "small", "demo"]
 Flows = Literal["both", "inter", "u-net"]
 FlowLoss = Literal["l1", "l2"]
+ControlVariant = Literal["encoder", "dual"]
 
 AUTOENCODERS: dict[AutoencoderModel, AutoencoderConfig] = {
     "paper-4x": AutoencoderConfig(ratio=4),
     "paper-8x": AutoencoderConfig(ratio=8),
     "small-4x": AutoencoderConfig(ratio=4, width=16, groups=8, codes=256, patch=32),
     "small-8x": AutoencoderConfig(ratio=8, width=16, groups=8, codes=256, patch=32),
-    "demo-8x": AutoencoderConfig(ratio=8, width=12, groups=6, codes=512, patch=32),
+    "demo-4x": AutoencoderConfig(ratio=4, width=16, groups=8, codes=512, patch=32),
 }
 # Networks by name; "patch" is left to the ratio of the codec, classes and channels to the data.
 FLOWS: dict[FlowModel, dict[str, Any]] = {
@@ -34,9 +35,9 @@ FLOWS: dict[FlowModel, dict[str, Any]] = {
     },
     "demo": {
         "width": 24,
-        "multipliers": (1, 1, 2),
+        "multipliers": (1, 1, 2, 3),
         "sub_volume": 4,
-        "attention": (2,),
+        "attention": (2, 3),
         "heads": 4,
         "intra_heads": 4,
         "groups": 8,
@@ -102,10 +103,37 @@ class FlowTraining(TrainingConfig):
     ema_from: int = Field(default=2000, ge=0, le=100_000_000)
     """Step from which they are averaged; until then they are copies."""
     model: FlowModel | None = None
-    """paper (158 million weights), small (5.1) or demo (1.7). [small below 128^3, else paper]"""
+    """paper (158 million weights), small (5.1) or demo (3.8). [small below 128^3, else paper]"""
     flows: Flows = "both"
     """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
     the U-Net in it. [both]"""
+    unnamed: float = Field(default=0.1, ge=0, lt=1)
+    """Share of volumes that are shown without their class, so that generation can be guided."""
+    loss: FlowLoss = "l1"
+    """Of the noise: l1 (the release) or l2 (the paper)."""
+
+
+class ControlTraining(TrainingConfig):
+    """Settings of one training run of a ControlNet on a BiFlowNet that stays as it is (spec 6)."""
+
+    stage: Literal["control"] = "control"
+    """control: what makes a model in latents obey label maps; the model itself, --from, stays."""
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Optimiser steps. [50000; the paper says none]"""
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate. [1e-4; the paper says none]"""
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    """Decay of the averaged weights, each time they move."""
+    ema_every: int = Field(default=10, ge=1, le=100_000)
+    """Steps from one move of the averaged weights to the next."""
+    ema_from: int = Field(default=2000, ge=0, le=100_000_000)
+    """Step from which they are averaged; until then they are copies."""
+    variant: ControlVariant = "encoder"
+    """encoder: a copy of the U-Net's way down; dual: also one of the intra-patch flow's blocks in.
+    [encoder]"""
+    hint: LabelHint = "share"
+    """What a voxel of the latents sees of the labels in it: share, how much of it each fills, or
+    nearest, that of its middle. [share]"""
     unnamed: float = Field(default=0.1, ge=0, lt=1)
     """Share of volumes that are shown without their class, so that generation can be guided."""
     loss: FlowLoss = "l1"

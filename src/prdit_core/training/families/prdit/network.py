@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prdit_core.config import ModelConfig, RefinerConfig
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.models.prdit.network import PRDiT, initialise
 from prdit_core.models.prdit.zoo import model_config, refiner_config
+from prdit_core.prdit_config import ModelConfig, RefinerConfig
 from prdit_core.training.families.prdit.stages import PRDIT_STAGES
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prdit_core.checkpoints.store import Header
-    from prdit_core.config import StageName, TrainConfig
+    from prdit_core.checkpoints.header import Header
     from prdit_core.data.datasets import PreparedData
+    from prdit_core.prdit_config import StageName, TrainConfig
     from prdit_core.training.families.prdit.stages import PRDiTStage
 
 

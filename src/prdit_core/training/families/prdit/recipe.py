@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prdit_core.config import ModelConfig, TrainConfig
 from prdit_core.data.datasets import PreparedData
 from prdit_core.errors import UsageError
 from prdit_core.files import shown
 from prdit_core.models.prdit.global_residual import Block
 from prdit_core.models.prdit.memory import training_memory
+from prdit_core.prdit_config import ModelConfig, TrainConfig
 from prdit_core.schedule import CosineSchedule, LinearSchedule
 from prdit_core.training.contracts import Plan, Player, Recipe, Task
 from prdit_core.training.families.prdit.crop import Crop
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from prdit_core.checkpoints.store import Header
+    from prdit_core.checkpoints.header import Header
     from prdit_core.config import NetworkConfig
     from prdit_core.models.prdit.network import PRDiT
     from prdit_core.schedule import AnySchedule, Schedule

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from prdit_core.config import ModelConfig
+    from prdit_core.prdit_config import ModelConfig
 
 
 @dataclass(frozen=True)
