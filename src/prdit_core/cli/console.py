@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, TypeVar
 
 import typer
@@ -121,8 +121,9 @@ def stoppable() -> Iterator[Stop]:
 
     def ask(number: int, _: object) -> None:
         stop.code = 128 + number
-        say("stopping after this step; press Ctrl-C again to stop at once")
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        with suppress(OSError):  # past the stream, in which another line may be half written
+            os.write(2, b"stopping after this step; press Ctrl-C again to stop at once\n")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, ask) for number in numbers]
