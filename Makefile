@@ -102,7 +102,7 @@ test: .venv/.dev  ## all tests in two processes; ARGS="..." goes to pytest
 	$(PYTHON_HERE) -m pytest $(IN_TWO) $(ARGS)
 
 test-fast: .venv/.dev  ## the core's tests without windows and child processes
-	@echo "The fast tests: about 90 seconds on two quiet cores."
+	@echo "The fast tests: about 4 minutes on two quiet cores."
 	$(PYTHON_HERE) -m pytest $(IN_TWO) -m "not slow" tests/core tests/test_*.py $(ARGS)
 
 check: .venv/.dev  ## ruff (rules and format) and mypy
