@@ -98,11 +98,11 @@ napari: .venv/.gui  ## open napari with the three planes, the dock and a chest e
 	$(PYTHON_HERE) -m napari_prdit
 
 test: .venv/.dev  ## all tests in two processes; ARGS="..." goes to pytest
-	@echo "All tests: about 15 minutes on two quiet cores, longer beside other work."
+	@echo "All tests: about 13 minutes on two quiet cores, longer beside other work."
 	$(PYTHON_HERE) -m pytest $(IN_TWO) $(ARGS)
 
 test-fast: .venv/.dev  ## the core's tests without windows and child processes
-	@echo "The fast tests: about 90 seconds on two quiet cores."
+	@echo "The fast tests: about 4 minutes on two quiet cores."
 	$(PYTHON_HERE) -m pytest $(IN_TWO) -m "not slow" tests/core tests/test_*.py $(ARGS)
 
 check: .venv/.dev  ## ruff (rules and format) and mypy

@@ -15,6 +15,9 @@ def main() -> None:
         import napari
         from qtpy.QtCore import QTimer
         from qtpy.QtGui import QGuiApplication
+
+        from napari_prdit.widgets.dock_place import open_dock
+        from napari_prdit.widgets.generate import GenerateDock
     except ModuleNotFoundError as error:
         sys.exit(f'{error.name} is not installed here; in the clone: pip install ".[all]"')
 
@@ -24,7 +27,7 @@ def main() -> None:
     room = screen.availableSize()
     wanted = zip((WIDTH, HEIGHT), (room.width(), room.height()), strict=True)
     viewer.window.resize(*(min(edge, round(SHARE * there)) for edge, there in wanted))
-    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
+    dock = open_dock(viewer, GenerateDock, "Generate CT volume")
     QTimer.singleShot(SOON_MS, dock.generate)
     napari.run()
 

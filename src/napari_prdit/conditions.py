@@ -84,7 +84,7 @@ class Condition:
 
     def labels(self, names: Sequence[str]) -> Volume:
         """The labels numbered as `names` are, from 1; raises as `painting`."""
-        from prdit_core.data.label_maps import SOURCE, renumbered
+        from prdit_core.data.label_maps import SOURCE, numbered, renumbered
         from prdit_core.data.paired_labels import whole_numbers
 
         volume, where = layer_volume(*self.layer[:2]), f"layer {self.name!r}"
@@ -144,11 +144,6 @@ class Organ:
     number: int
     name: str
     colour: Colour
-
-
-def numbered(names: Sequence[str]) -> dict[str, int]:
-    """Numbers of a model's labels."""
-    return {name: number for number, name in enumerate(names, 1)}
 
 
 def palette(names: Sequence[str], own: Mapping[str, int] | None = None) -> list[Organ]:

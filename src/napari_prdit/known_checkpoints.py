@@ -110,7 +110,7 @@ def label_control(
     """
     header = read_header(find(name))
     control = None if header.control is None else header.control.config
-    if control is None or control.image_names or not control.label_names:
+    if control is None or not control.by_labels_alone:
         return None
     grid = _grid_of(header, edge, label)
     own = {one.name: one.geometries for one in control.trained_on}

@@ -148,6 +148,11 @@ class NetworkConfig(BaseModel, ABC):
         """Of a control: the images that it needs as well."""
         return ()
 
+    @property
+    def by_labels_alone(self) -> bool:
+        """Of a control: whether label maps are all that it needs."""
+        return bool(self.label_names) and not self.image_names
+
     def controls(self, model: NetworkConfig) -> bool:
         """Whether it is of a control, and of one of such networks."""
         del model

@@ -64,6 +64,7 @@ def test_it_is_loaded_and_generates_what_it_says(toy: Path) -> None:
     assert float(x0.std()) == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_commands_know_it(toy: Path, tmp_path: Path) -> None:
     content: dict[str, Any] = json.loads(run("info", toy, "--json").stdout)
     assert content["model"] == {"family": "gaussian", "channels": 1, "std": 0.1}

@@ -161,6 +161,7 @@ def test_what_is_wrong_with_classes_is_said() -> None:
         type(BIFLOW).model_validate(content | {"classes": (turned,)})
 
 
+@pytest.mark.slow
 def test_it_is_measured_and_its_memory_told(prior: Prior) -> None:
     speeds = list(bench_steps(prior, 1e9))
     assert [speed.size for speed in speeds] == [16, 32]

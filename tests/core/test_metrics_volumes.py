@@ -261,6 +261,7 @@ def test_a_copy_is_found_however_it_was_changed(
         assert scale.is_copy(found)
 
 
+@pytest.mark.slow
 def test_a_copy_moved_along_all_axes_is_found_among_many() -> None:
     """Its thumbnail alone is farther than those of other patients."""
     many = chests(TRAINING, 100)

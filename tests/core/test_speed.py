@@ -41,6 +41,7 @@ def test_the_work_of_an_evaluation_is_counted(size: int, expected: float) -> Non
     assert position_table(grid, config.width).device == torch.device("cpu")  # none of meta is kept
 
 
+@pytest.mark.slow
 def test_bench_tells_what_volumes_will_take(tmp_path: Path) -> None:
     chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)
     result = json.loads(run("bench", "--checkpoint", chain, "--json").stdout)
@@ -129,6 +130,7 @@ def test_what_is_given_overrules_the_preset() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLING_PRESETS)
 def test_a_preset_is_recorded_and_gives_the_same_volume_again(name: str, tmp_path: Path) -> None:
     chain = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN)

@@ -111,6 +111,7 @@ def test_a_whole_model_goes_on_in_its_own_units(data: Path, tmp_path: Path, stag
     assert any(name.startswith("local.") for name in changed) == (stage == "finetune")
 
 
+@pytest.mark.slow
 def test_fine_tuning_the_bundled_model_keeps_what_it_knows(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     phantoms(6, size=32, seed=9, out=mine, validation_fraction=0.2)

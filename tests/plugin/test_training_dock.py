@@ -26,6 +26,7 @@ from toys import tiny_checkpoint
 
 from napari_prdit.run_watch import GRACE_S, LAUNCH, Launch, look, runs_below
 from napari_prdit.training_runs import begin, train_words
+from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.run_list import COLOURS
 from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.checkpoints.catalog import newest, saved
@@ -740,7 +741,7 @@ def test_generate_with_this_opens_the_other_dock_with_the_run(
     dock.choose_runs_folder(runs)
     assert dock.view.generate_button.isEnabled()
     dock.view.generate()
-    _, other = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
+    (other,) = [w for w in viewer.window.dock_widgets.values() if isinstance(w, GenerateDock)]
     assert other.request().checkpoint == str(runs / "run")
     messages = [one.message for one in notification_manager.records]
     assert any("train the global part on top of it" in text for text in messages)

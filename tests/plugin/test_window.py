@@ -13,7 +13,10 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QDialog, QMainWindow, QRadioButton
 
+from napari_prdit.widgets.dock_place import open_dock
 from napari_prdit.widgets.planes import TITLE
+from napari_prdit.widgets.residual_inspector import ResidualInspector
+from napari_prdit.widgets.training_dock import TrainingDock
 from prdit_core.data.io import read_volume
 
 if TYPE_CHECKING:
@@ -81,6 +84,21 @@ def test_planes_that_another_dock_opened_are_those_of_the_menu(
     (name,) = [name for name in docks if TITLE in name]
     actions[TITLE].trigger()  # which hides what is shown
     assert [name for name in docks if TITLE in name] == [name] and not docks[name].isVisible()
+
+
+def test_a_dock_that_another_opened_is_that_of_the_menu(viewer: Viewer) -> None:
+    menu = submenu(submenu(main_window().menuBar(), "Plugins"), "PRDiT CT synthesis")
+    actions = {action.text(): action for action in menu.actions()}
+    docks = viewer.window.dock_widgets
+    title = "Inspect local and global part"
+    inspector = open_dock(viewer, ResidualInspector, title)
+    actions[title].trigger()  # which hides what is shown
+    assert len(docks) == 1 and not inspector.isVisible()
+    assert open_dock(viewer, ResidualInspector, title) is inspector and inspector.isVisible()
+    title = "Train on CT scans"
+    actions[title].trigger()
+    (training,) = [dock for dock in docks.values() if dock is not inspector]
+    assert open_dock(viewer, TrainingDock, title) is training and len(docks) == 2
 
 
 def test_the_palette_offers_docks_and_samples_and_nothing_that_needs_a_file(

@@ -1,4 +1,4 @@
-"""Where our docks open: as tabs of each other, or below the picture.
+"""How our docks open, and where: as tabs of each other, or below the picture.
 
 napari reads neither `tabify` nor `default_dock_area` of a manifest.
 """
@@ -6,11 +6,19 @@ napari reads neither `tabify` nor `default_dock_area` of a manifest.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
+if TYPE_CHECKING:
+    import napari
+
+T = TypeVar("T")
+D = TypeVar("D", bound=QWidget)
+
+MENU = "PRDiT CT synthesis"  # as napari's menu calls us
 BELOW_SHARE = 0.4  # of the height of the window
 _settled: WeakSet[QWidget] = WeakSet()
 
@@ -32,6 +40,29 @@ class OpensAsTab(QObject):
             soon.timeout.connect(soon.deleteLater)
             soon.start(0)
         return super().eventFilter(watched, event)
+
+
+def bare(wrapped: T) -> T:
+    """The thing itself: docks are handed a viewer that is a proxy and gives proxies of layers.
+
+    A proxy is not the one that events name, and no member of a list that compares by identity.
+    """
+    itself: T = getattr(wrapped, "__wrapped__", wrapped)
+    return itself
+
+
+def open_dock(viewer: napari.viewer.Viewer, kind: type[D], title: str) -> D:
+    """Open a dock as a click in the menu does, or bring to the front what is open already."""
+    window = bare(viewer).window
+    dock = next((one for one in window.dock_widgets.values() if isinstance(one, kind)), None)
+    if dock is None:
+        dock = kind(bare(viewer))
+        window.add_dock_widget(dock, name=f"{title} ({MENU})")
+    place = place_of(dock)
+    assert place is not None
+    place.show()
+    place.raise_()
+    return dock
 
 
 def place_of(content: QWidget) -> QDockWidget | None:

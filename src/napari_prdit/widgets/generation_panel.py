@@ -26,7 +26,9 @@ from napari_prdit.preferences import preferences
 from napari_prdit.preview import MEAN, SPREAD, VOLUME, ResultLayer, kept_name
 from napari_prdit.replay import Recording
 from napari_prdit.saving import save_work
+from napari_prdit.widgets.dock_place import open_dock
 from napari_prdit.widgets.ending import ResultButtons
+from napari_prdit.widgets.residual_inspector import ResidualInspector
 from napari_prdit.widgets.time_travel import TimeTravel
 from napari_prdit.widgets.work_panel import WorkPanel
 from prdit_core.series import Summary
@@ -190,10 +192,7 @@ class GenerationPanel(WorkPanel):
         if self.run is None:
             return
         moment = self.recording.at(index)
-        place, inspector = self.viewer.window.add_plugin_dock_widget(
-            "napari-prdit", "Inspect local and global part", tabify=True
-        )
-        place.raise_()
+        inspector = open_dock(self.viewer, ResidualInspector, "Inspect local and global part")
         checkpoint = self.run.prepared.request.checkpoint
         inspector.inspect_state(checkpoint, moment.x_t[0, 0], moment.t)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -32,7 +31,14 @@ from napari_prdit.looking import (
     value_at,
 )
 from napari_prdit.ortho import Planes
-from napari_prdit.widgets.dock_place import is_at_right, leave_corners, place_of, put_below
+from napari_prdit.widgets.dock_place import (
+    bare,
+    is_at_right,
+    leave_corners,
+    open_dock,
+    place_of,
+    put_below,
+)
 from napari_prdit.widgets.help import HelpButton
 from napari_prdit.widgets.one_by_one import OneByOne
 from napari_prdit.widgets.parts import Message, button
@@ -46,8 +52,6 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 
 TITLE = "Coronal and sagittal planes"
-IN_MENU = f"{TITLE} (PRDiT CT synthesis)"  # where a click finds the dock by its name
-T = TypeVar("T")
 _EMPTY = "Open a scan or generate a volume\nto see its planes here."
 _TILTED = (
     "Oblique scan, tilted by {:.0f} degrees: it is shown along its own planes, not along those of "
@@ -61,7 +65,7 @@ class PlanesDock(QWidget):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = _bare(napari_viewer)
+        self.viewer = bare(napari_viewer)
         self.planes: Planes | None = None
         self._building = self._placed = False
         self._soon = QTimer(self)
@@ -94,7 +98,7 @@ class PlanesDock(QWidget):
     def refresh_layer(self, layer: Image) -> None:
         """Look again at one volume; cheap, and nothing while the dock is hidden."""
         if self.planes is not None:
-            self.planes.refresh(_bare(layer))
+            self.planes.refresh(bare(layer))
             self._tell()
 
     def showEvent(self, event: QShowEvent | None) -> None:
@@ -246,7 +250,7 @@ class PlanesDock(QWidget):
 
 def planes_of(viewer: ViewerModel) -> PlanesDock | None:
     """The dock of a viewer if it is open."""
-    model = _bare(viewer)
+    model = bare(viewer)
     return next((d for d in _docks if d.viewer is model and d.planes is not None), None)
 
 
@@ -255,29 +259,8 @@ def show_planes(viewer: ViewerModel) -> PlanesDock | None:
 
     It opens below the axial plane, beside the docks at the right.
     """
-    model = _bare(viewer)
-    window = getattr(model, "window", None)
-    if window is None:
-        return None
-    open_docks = (d for d in _docks if d.viewer is model and isalive(d))
-    dock = next((d for d in open_docks if place_of(d) is not None), None)
-    if dock is None:
-        dock = PlanesDock(model)
-        window.add_dock_widget(dock, name=IN_MENU)
-    place = place_of(dock)
-    assert place is not None
-    place.show()
-    place.raise_()
-    return dock
-
-
-def _bare(wrapped: T) -> T:
-    """The thing itself: docks are handed a viewer that is a proxy and gives proxies of layers.
-
-    A proxy is not the one that events name, and no member of a list that compares by identity.
-    """
-    bare: T = getattr(wrapped, "__wrapped__", wrapped)
-    return bare
+    has_window = getattr(bare(viewer), "window", None) is not None
+    return open_dock(viewer, PlanesDock, TITLE) if has_window else None
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -17,8 +17,10 @@ from napari_prdit.run_tail import LossHistory, Tail, add_metrics
 from napari_prdit.run_watch import CONSOLE
 from napari_prdit.training_runs import end, resume, stop
 from napari_prdit.widgets.curves import LossCurves
+from napari_prdit.widgets.dock_place import open_dock
 from napari_prdit.widgets.evaluate_box import EvaluateBox
 from napari_prdit.widgets.fold import Fold
+from napari_prdit.widgets.generate import GenerateDock
 from napari_prdit.widgets.log_view import LogView
 from napari_prdit.widgets.parts import Message, button, row
 from napari_prdit.widgets.previews import Previews
@@ -165,7 +167,7 @@ class RunView(QWidget):
         self._do(lambda run: open_picture(self._viewer, file, run.folder.path.name))
 
     def _open_generator(self, run: Seen) -> None:
-        _, dock = self._viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
+        dock = open_dock(self._viewer, GenerateDock, "Generate CT volume")
         dock.choose_checkpoint(str(run.folder.path))
         if _is_half_a_model(run):  # the other dock may hide what is said here
             show_info(f"{UNFINISHED}: press Train next part in the dock Train on CT scans.")

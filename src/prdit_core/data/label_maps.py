@@ -54,8 +54,7 @@ def read_label_map(path: Path, names: Sequence[str], *, as_stored: bool = False)
     if not labels.any():
         raise rejected(name, "nothing is labelled, every voxel is 0", "paint at least one label")
     meant = LabelFolder.open(path.absolute().parent).names
-    numbers = meant or {one: number for number, one in enumerate(names, 1)}
-    known = renumbered(labels, numbers, names, name)
+    known = renumbered(labels, meant or numbered(names), names, name)
     source = {"file": path.name, "sha256": sha256_of(path)}
     return replace(stored, voxels_hu=known, metadata={SOURCE: source})
 
@@ -88,6 +87,11 @@ def _of_case(data: PreparedData, case: Case, names: Sequence[str]) -> Volume:
 def in_words(names: Sequence[str]) -> str:
     """Labels of a model with their numbers."""
     return ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+
+
+def numbered(names: Sequence[str]) -> dict[str, int]:
+    """What the numbers of a label map mean to a model with these labels."""
+    return {name: number for number, name in enumerate(names, 1)}
 
 
 def names_of(numbers: Mapping[str, int]) -> list[str]:

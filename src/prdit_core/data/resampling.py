@@ -85,22 +85,48 @@ def right_angled(volume: Volume, outside: float) -> Volume:
     low = np.floor(placed.min(axis=1) + 1e-3)
     size = (np.ceil(placed.max(axis=1) - 1e-3) - low).astype(int) + 1
     affine[:3, 3] += affine[:3, :3] @ low
-    template = image_of(np.zeros((1, 1, 1), np.int16), affine)
-    resampled = sitk.Resample(
-        image_of(volume.voxels_hu, volume.affine),
-        size.tolist(),
-        outputOrigin=template.GetOrigin(),
-        outputSpacing=template.GetSpacing(),
-        outputDirection=template.GetDirection(),
-        defaultPixelValue=outside,
-        outputPixelType=sitk.sitkFloat32,
+    hu = np.asarray(volume.voxels_hu, np.float32)
+    voxels = on_grid(
+        hu, volume.affine, tuple(reversed(size.tolist())), affine, sitk.sitkLinear, outside
     )
-    voxels = sitk.GetArrayFromImage(resampled)
     if volume.voxels_hu.dtype.kind in "iu":
         voxels = np.rint(voxels).astype(volume.voxels_hu.dtype)
     note = f"sheared by {shear_degrees(volume.affine):.3g} degrees, resampled to right angles"
     notes = [*volume.metadata.get("notes", []), note]
     return Volume(voxels, affine, {**volume.metadata, "notes": notes})
+
+
+def on_grid(
+    voxels: NDArray[Any],
+    affine: NDArray[np.float64],
+    shape: tuple[int, ...],
+    place: NDArray[np.float64],
+    interpolator: int,
+    outside: float,
+) -> NDArray[Any]:
+    """Voxels of one grid on another of any axes, in their own number format.
+
+    Parameters
+    ----------
+    affine : of the voxels, RAS+ mm
+    shape, place : (D, H, W) and affine of the other grid
+    outside : what they do not cover becomes
+    """
+    import SimpleITK as sitk
+
+    image, corner = image_of(voxels, affine), image_of(np.zeros((1, 1, 1), np.uint8), place)
+    resampled = sitk.Resample(
+        image,
+        list(reversed(shape)),
+        interpolator=interpolator,
+        outputOrigin=corner.GetOrigin(),
+        outputSpacing=corner.GetSpacing(),
+        outputDirection=corner.GetDirection(),
+        defaultPixelValue=outside,
+        outputPixelType=image.GetPixelID(),
+    )
+    array: NDArray[Any] = sitk.GetArrayFromImage(resampled)
+    return array
 
 
 def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:

@@ -29,7 +29,7 @@ def control_of(prior: Prior) -> NetworkConfig:
             f"{prior.name} has no control, so it makes no volumes for a condition; take a run of "
             "train --stage control"
         )
-    if control.image_names or not control.label_names:
+    if not control.by_labels_alone:
         raise UsageError(
             f"{prior.name} also needs images ({', '.join(control.image_names)}) as a condition, "
             "which cannot be given yet; take a model that is controlled by labels alone"

@@ -188,6 +188,15 @@ class Recipe(ABC, Generic[C, D]):
             yield config.model_copy(update={"micro_batch": volumes >> times})
 
 
+def own_or(config: TrainingConfig, iterations: int, lr: float, clip: float) -> dict[str, Any]:
+    """What every stage decides where the settings leave it open: theirs, or else its own."""
+    return {
+        "iterations": config.iterations or iterations,
+        "lr": config.lr or lr,
+        "clip": config.clip or clip,
+    }
+
+
 def without_start(stage: str) -> UsageError:
     """What to say where a stage lacks what it goes on from."""
     return UsageError(

@@ -51,8 +51,8 @@ class Learnt:
     def header(self, record: dict[str, Any]) -> Header:
         """Header of a checkpoint with this record."""
         plan = self.settings.plan
-        if plan.base is not None:
-            return controlled(read_header(plan.base), plan.network, record)
+        if plan.base is not None and plan.begun is not None:
+            return controlled(plan.begun, plan.network, record)
         return Header(
             model=plan.network,
             schedule=plan.schedule,
@@ -66,11 +66,10 @@ class Learnt:
     def decoder(self) -> _Decoder | None:
         """The codec that comes with the network."""
         plan = self.settings.plan
-        if plan.base is not None:
-            header = read_header(plan.base)
-            weights = read_codec(plan.base, header)
-            assert header.codec is not None and weights is not None  # its base lives in latents
-            return _Decoder(header.codec, weights)
+        if plan.base is not None and plan.begun is not None:
+            weights = read_codec(plan.base, plan.begun)
+            assert plan.begun.codec is not None and weights is not None  # its base is in latents
+            return _Decoder(plan.begun.codec, weights)
         if plan.codec is None:
             return None
         header = read_header(plan.codec)
@@ -103,16 +102,16 @@ class Learnt:
 
     def prior(self, module: nn.Module, name: str) -> Prior:
         """A prior to look at what the network generates."""
-        header, base = self.header({}), self.settings.plan.base
+        header, plan = self.header({}), self.settings.plan
         face = family_of(header.model).face
         assert face is not None  # else it is a codec
         device = str(self.trainer.fabric.device)
         decoder = None if self.decoder is None else self.decoder.weights
-        if base is None:
-            network = face(module)
-        else:
-            below = filled(header.model, read_weights(base, read_header(base))).to(device)
+        if plan.base is not None and plan.begun is not None:
+            below = filled(header.model, read_weights(plan.base, plan.begun)).to(device)
             network = steered(face(below), module)
+        else:
+            network = face(module)
         return Prior(
             network=network,
             codec=Identity() if decoder is None else codec_of(header, decoder, device),

@@ -14,7 +14,7 @@ from prdit_core.data.datasets import LABELS, LATENTS, VOLUMES, case_path
 from prdit_core.data.latent_sets import FLOATS
 from prdit_core.data.manifest import Case, Manifest, write_manifest
 from prdit_core.data.npy import write_array
-from prdit_core.data.outcomes import CasePrepared, DataSetWritten, PreparationEvent
+from prdit_core.data.outcomes import CasePrepared, DataSetWritten, PreparationEvent, outcome
 from prdit_core.data.preparing import finish, finished
 from prdit_core.data.sources import named, refuse_overlap
 from prdit_core.errors import UsageError
@@ -118,8 +118,9 @@ def latents(
     device: str = "auto",
 ) -> DataSetWritten:
     """As `latents_steps`, without looking at the steps."""
-    steps = latents_steps(data, codec=codec, out=out, shape=shape, labels=labels, device=device)
-    return [event for event in steps if isinstance(event, DataSetWritten)][-1]
+    return outcome(
+        latents_steps(data, codec=codec, out=out, shape=shape, labels=labels, device=device)
+    )
 
 
 @dataclass(frozen=True)

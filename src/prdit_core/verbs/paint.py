@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from prdit_core.data.label_maps import SOURCE
-from prdit_core.data.resampling import image_of
+from prdit_core.data.resampling import on_grid
 from prdit_core.errors import InputRejected
 from prdit_core.files import shown
 from prdit_core.verbs.generate import generate_steps
@@ -73,7 +73,7 @@ def on_grid_of(
     """Voxels of a grid on that of a label map, interpolated linearly; as they are on the same."""
     if _one_grid(affine, voxels.shape, labels):
         return voxels
-    return _resampled(voxels, affine, labels, sitk.sitkLinear, outside)
+    return on_grid(voxels, affine, labels.shape, labels.affine, sitk.sitkLinear, outside)
 
 
 def painting_of(prior: Prior, labels: Volume, scale: float = 1.0) -> Painting:
@@ -94,14 +94,14 @@ def painting_of(prior: Prior, labels: Volume, scale: float = 1.0) -> Painting:
     middle = labels.affine @ [*((n - 1) / 2 for n in reversed(labels.shape)), 1]
     centre = (float(middle[0]), float(middle[1]), float(middle[2]))
     affine = axial_affine(prior.geometry.spacing_mm, shape, centre)
-    place = Volume(np.zeros(shape, np.uint8), affine)
     drawn = np.asarray(labels.voxels_hu, np.uint8)
     if _one_grid(affine, shape, labels):
         seen, beyond = drawn, 0.0
     else:
         near = sitk.sitkNearestNeighbor
-        seen = _resampled(drawn, labels.affine, place, near, 0)
-        covered = _resampled(np.ones(shape, np.uint8), affine, labels, near, 0)
+        seen = on_grid(drawn, labels.affine, shape, affine, near, 0)
+        whole = np.ones(shape, np.uint8)
+        covered = on_grid(whole, affine, labels.shape, labels.affine, near, 0)
         beyond = float(1 - covered[drawn > 0].mean()) if drawn.any() else 0.0
     source = labels.metadata.get(SOURCE, {})
     try:
@@ -141,16 +141,3 @@ def painter(prior: Prior, config: SamplingConfig, scale: float) -> dict[str, Any
 def _one_grid(affine: NDArray[np.float64], shape: tuple[int, ...], labels: Volume) -> bool:
     away = np.abs(np.linalg.solve(affine, labels.affine) - np.eye(4)) * [*reversed(shape), 1]
     return labels.shape == shape and bool(away.max() < _SAME_PLACE)
-
-
-def _resampled(
-    voxels: NDArray[Any], affine: NDArray[np.float64], place: Volume, how: int, outside: float
-) -> NDArray[Any]:
-    """Voxels of a grid on that of another volume."""
-    like = image_of(np.zeros(place.shape, np.uint8), place.affine)
-    image = image_of(voxels, affine)
-    kind = image.GetPixelID()
-    array: NDArray[Any] = sitk.GetArrayFromImage(
-        sitk.Resample(image, like, sitk.Transform(), how, outside, kind)
-    )
-    return array

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from prdit_core.checkpoints.expected_data import expected_data
-from prdit_core.data.resampling import WorkingGrid, averaged, image_of, pool_mean, resample
+from prdit_core.data.resampling import WorkingGrid, averaged, image_of, on_grid, pool_mean, resample
 from prdit_core.data.transforms import OUTSIDE, conform, middle
 from prdit_core.errors import UsageError
 from prdit_core.geometry import by
@@ -225,13 +225,9 @@ def _on_scan(forgotten: Forgotten, volume: Volume) -> NDArray[np.float32]:
     affine = scan.affine.copy()
     z, y, x = (part.start for part in box)
     affine[:3, 3] += affine[:3, :3] @ (x, y, z)
-    place = image_of(np.zeros([part.stop - part.start for part in box], np.uint8), affine)
-    image = image_of(volume.voxels_hu.astype(np.float32), volume.affine)
-    resampled = sitk.Resample(
-        image, place, sitk.Transform(), sitk.sitkLinear, OUTSIDE, sitk.sitkFloat32
-    )
-    voxels: NDArray[np.float32] = sitk.GetArrayFromImage(resampled)
-    return voxels
+    shape = tuple(part.stop - part.start for part in box)
+    hu = volume.voxels_hu.astype(np.float32)
+    return on_grid(hu, volume.affine, shape, affine, sitk.sitkLinear, OUTSIDE)
 
 
 def _checked(scan: Volume, region: NDArray[Any]) -> NDArray[np.bool_]:

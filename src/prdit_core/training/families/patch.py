@@ -19,7 +19,15 @@ from prdit_core.models.patch.tiles import cut, surround
 from prdit_core.models.patch.unet import UNet3d, initialise
 from prdit_core.noise import Draw, generator
 from prdit_core.schedule import VPLinearSchedule
-from prdit_core.training.contracts import Losses, Plan, Player, Recipe, Task, float32_on_cpu
+from prdit_core.training.contracts import (
+    Losses,
+    Plan,
+    Player,
+    Recipe,
+    Task,
+    float32_on_cpu,
+    own_or,
+)
 from prdit_core.training.objective import KINDS, mean_square, shares
 
 if TYPE_CHECKING:
@@ -120,9 +128,7 @@ class PatchRecipe(Recipe[PatchTraining, PreparedData]):
         else:
             network = _begun(start, config, shape)
         resolved: dict[str, Any] = {
-            "iterations": config.iterations or ITERATIONS,
-            "lr": config.lr or LR,
-            "clip": config.clip or CLIP,
+            **own_or(config, ITERATIONS, LR, CLIP),
             "factor": network.factor,
             "target": network.target,
             "inputs": network.inputs,

@@ -16,7 +16,7 @@ from prdit_core.models.latent.config import AutoencoderConfig
 from prdit_core.models.latent.discriminator import Discriminator
 from prdit_core.noise import Draw
 from prdit_core.schedule import VPCosineSchedule
-from prdit_core.training.contracts import Plan, Player, Recipe, Task, float32_on_cpu
+from prdit_core.training.contracts import Plan, Player, Recipe, Task, float32_on_cpu, own_or
 from prdit_core.training.families.latent.boxes import TrainingBoxes
 from prdit_core.training.families.latent.codebook import Codebook
 from prdit_core.training.families.latent.fit import fit
@@ -68,11 +68,9 @@ class AutoencoderRecipe(Recipe[AutoencoderTraining, AnyData]):
         network = _new(config, largest) if start is None else _begun(start, config)
         _check_grids(network, data)
         resolved = {
-            "iterations": config.iterations or PATCH_ITERATIONS,
-            "lr": config.lr or PATCH_LR,
             "patch": network.patch,
             "discriminator_from": _or(config.discriminator_from, PATCH_START[network.ratio]),
-            **_common(config),
+            **_common(config, PATCH_ITERATIONS, PATCH_LR),
         }
         return Plan(network, VPCosineSchedule(), start, resolved)
 
@@ -120,11 +118,9 @@ class JointRecipe(Recipe[JointTraining, AnyData]):
         if crop is not None and crop % network.patch:
             raise UsageError(f"crop {crop} must be a multiple of the patch {network.patch}")
         resolved = {
-            "iterations": config.iterations or JOINT_ITERATIONS,
-            "lr": config.lr or JOINT_LR,
             "crop": crop,
             "discriminator_from": _or(config.discriminator_from, 0),
-            **_common(config),
+            **_common(config, JOINT_ITERATIONS, JOINT_LR),
         }
         return Plan(network, VPCosineSchedule(), start, resolved)
 
@@ -223,11 +219,11 @@ def _check_grids(network: AutoencoderConfig, data: AnyData) -> None:
         raise UsageError(f"{error}, or choose a --patch that divides their edges") from error
 
 
-def _common(config: TrainingConfig) -> dict[str, Any]:
+def _common(config: TrainingConfig, iterations: int, lr: float) -> dict[str, Any]:
     """What both stages decide alike."""
     if config.strategy == "fsdp":
         raise UsageError("fsdp cannot split two networks that look at each other; take ddp")
-    return {"clip": config.clip or CLIP, **float32_on_cpu(config)}
+    return {**own_or(config, iterations, lr, CLIP), **float32_on_cpu(config)}
 
 
 def _weights(network: AutoencoderConfig) -> int:

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.store import read_control, read_header
-from prdit_core.data.classed import ClassedData
 from prdit_core.data.labelled_sets import LabelledData
 from prdit_core.data.latent_sets import PreparedLatents
 from prdit_core.errors import UsageError, first_fault
@@ -18,24 +17,16 @@ from prdit_core.models.families import parameter_count
 from prdit_core.models.latent.biflownet import BiFlowNet
 from prdit_core.models.latent.config import BiFlowConfig, ControlConfig
 from prdit_core.models.latent.control import ControlledNet, ControlNet, control_of, label_hint
-from prdit_core.training.contracts import (
-    Plan,
-    Player,
-    Recipe,
-    Task,
-    float32_on_cpu,
-    without_start,
-)
-from prdit_core.training.ema import Pace
+from prdit_core.training.contracts import Plan, Recipe, float32_on_cpu, own_or, without_start
 from prdit_core.training.families.latent.flow import (
     ALONE,
     CLIP,
-    KINDS,
     FlowError,
-    adam,
     check_latents,
     classes_of,
     kept,
+    opened_latents,
+    task_of,
 )
 from prdit_core.training.families.latent.settings import ControlTraining, FlowLoss
 
@@ -49,6 +40,7 @@ if TYPE_CHECKING:
     from prdit_core.models.contracts import Shape
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
+    from prdit_core.training.contracts import Task
 
 ITERATIONS, LR = 50_000, 1e-4
 
@@ -102,12 +94,8 @@ class ControlRecipe(Recipe[ControlTraining, LabelledData]):
     def opened(self, config: ControlTraining) -> LabelledData:
         """Latents with label maps, of classes of the base."""
         network, _ = _base(config)
-        if config.data.is_file():
-            data = ClassedData.open(config.data, PreparedLatents)
-        else:
-            alone = network.names[0] if len(network.names) == 1 else ALONE
-            data = ClassedData.alone(PreparedLatents.open(config.data), alone)
-        return LabelledData(data, network.names)
+        alone = network.names[0] if len(network.names) == 1 else ALONE
+        return LabelledData(opened_latents(config.data, alone), network.names)
 
     def plan(self, config: ControlTraining, data: LabelledData, start: Header | None) -> Plan:
         """A control for the labels, classes and grids of the data."""
@@ -133,9 +121,7 @@ class ControlRecipe(Recipe[ControlTraining, LabelledData]):
                 f"({header.control.config.summary}); start from the base that it was trained on"
             )
         resolved: dict[str, Any] = {
-            "iterations": config.iterations or ITERATIONS,
-            "lr": config.lr or LR,
-            "clip": config.clip or CLIP,
+            **own_or(config, ITERATIONS, LR, CLIP),
             **float32_on_cpu(config),
         }
         assert config.start is not None  # else there is no base
@@ -174,9 +160,7 @@ class ControlRecipe(Recipe[ControlTraining, LabelledData]):
             seed=config.seed,
             loss=config.loss,
         )
-        objective = judge(network, unnamed=config.unnamed if plan.network.base.null else 0.0)
-        pace = Pace(config.ema_every, config.ema_from)
-        return Task((Player("", network, objective, KINDS, adam),), judge, pace=pace)
+        return task_of(network, judge, config, plan.network.base)
 
 
 def _base(config: ControlTraining) -> tuple[BiFlowConfig, Header]:

@@ -30,13 +30,15 @@ from prdit_core.training.contracts import (
     Recipe,
     Task,
     float32_on_cpu,
+    own_or,
 )
 from prdit_core.training.ema import Pace
 from prdit_core.training.families.latent.settings import FLOWS, FlowLoss, FlowTraining
 from prdit_core.training.objective import add_noise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
+    from prdit_core.training.families.latent.settings import ControlTraining
 
 ITERATIONS, LR, CLIP = 200_000, 1e-4, 1.0
 KINDS = ("total",)
@@ -111,9 +114,7 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
 
     def opened(self, config: FlowTraining) -> ClassedData:
         """Latents of several classes, or of one."""
-        if config.data.is_file():
-            return ClassedData.open(config.data, PreparedLatents)
-        return ClassedData.alone(PreparedLatents.open(config.data), ALONE)
+        return opened_latents(config.data, ALONE)
 
     def plan(self, config: FlowTraining, data: ClassedData, start: Header | None) -> Plan:
         """A new network for the classes and grids of the data, or that to go on from."""
@@ -127,9 +128,7 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
             network = _begun(start, classes, made_by)
         check_latents(network, data)
         resolved: dict[str, Any] = {
-            "iterations": config.iterations or ITERATIONS,
-            "lr": config.lr or LR,
-            "clip": config.clip or CLIP,
+            **own_or(config, ITERATIONS, LR, CLIP),
             **float32_on_cpu(config),
         }
         return Plan(network, VPCosineSchedule(), start, resolved, codec=codec)
@@ -149,9 +148,31 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
         if weights is not None:
             network.load_state_dict(weights)
         judge = partial(FlowError, schedule=plan.schedule, seed=config.seed, loss=config.loss)
-        objective = judge(network, unnamed=config.unnamed if plan.network.null else 0.0)
-        pace = Pace(config.ema_every, config.ema_from)
-        return Task((Player("", network, objective, KINDS, adam),), judge, pace=pace)
+        return task_of(network, judge, config, plan.network)
+
+
+def opened_latents(path: Path, label: str) -> ClassedData:
+    """Latents of the classes that a file names, or one set of them, of this class."""
+    if path.is_file():
+        return ClassedData.open(path, PreparedLatents)
+    return ClassedData.alone(PreparedLatents.open(path), label)
+
+
+def task_of(
+    network: BiFlowNet | ControlNet,
+    judge: Callable[..., FlowError],
+    config: FlowTraining | ControlTraining,
+    named: BiFlowConfig,
+) -> Task:
+    """One player, whose error a share of the volumes has without their class.
+
+    Parameters
+    ----------
+    named : the network that knows the classes, and none if it can
+    """
+    objective = judge(network, unnamed=config.unnamed if named.null else 0.0)
+    pace = Pace(config.ema_every, config.ema_from)
+    return Task((Player("", network, objective, KINDS, adam),), judge, pace=pace)
 
 
 def adam(weights: list[nn.Parameter], peak: float) -> torch.optim.Optimizer:

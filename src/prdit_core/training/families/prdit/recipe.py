@@ -15,7 +15,7 @@ from prdit_core.models.prdit.global_residual import Block
 from prdit_core.models.prdit.memory import training_memory
 from prdit_core.prdit_config import ModelConfig, TrainConfig
 from prdit_core.schedule import CosineSchedule, LinearSchedule
-from prdit_core.training.contracts import Plan, Player, Recipe, Task
+from prdit_core.training.contracts import Plan, Player, Recipe, Task, own_or
 from prdit_core.training.families.prdit.crop import Crop
 from prdit_core.training.families.prdit.network import continued, network_of, prdit_of, prepare
 from prdit_core.training.families.prdit.objective import JointError
@@ -62,11 +62,10 @@ class PRDiTRecipe(Recipe[TrainConfig, PreparedData]):
             )
         _check_crop(config, network, data)
         _check_chain_only(config, network)
+        stage = self.stage
         resolved = {
             "objective": network.output,
-            "iterations": config.iterations or self.stage.iterations,
-            "lr": config.lr or self.stage.learning_rate(network.depth),
-            "clip": config.clip or self.stage.clip,
+            **own_or(config, stage.iterations, stage.learning_rate(network.depth), stage.clip),
             "consistency": _consistency(config, network),
             "noise_std": schedule.noise_std,
         }
