@@ -58,9 +58,9 @@ CATALOGUE = {
             "demo-latent",
             "bundled",
             "Apache-2.0",
-            128,
+            64,
             "exact",
-            "3D MedDiffusion, small: chest at 64^3 and 128^3, head and legs at 64^3, of phantoms",
+            "3D MedDiffusion, small: chest, head and legs at 64^3, of phantoms",
         ),
         Entry(
             "tf-prdit-lidc-128",
