@@ -348,6 +348,7 @@ def test_the_bundled_encoder_ranks_what_is_wrong_with_volumes() -> None:
     assert frechet_distance(real, features(noisy)) > 4 * same
 
 
+@pytest.mark.slow
 def test_training_repeats_exactly_and_its_encoder_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

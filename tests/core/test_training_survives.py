@@ -242,6 +242,7 @@ def test_a_kill_while_saving_leaves_whole_checkpoints_only(tmp_path: Path) -> No
     assert interrupted >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [1, 2, 3])
 def test_a_checkpoint_that_is_half_removed_counts_no_longer(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
