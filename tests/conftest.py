@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CPU_SECONDS = "cpu_seconds"
-SLOW = 3.0  # CPU seconds; what takes more is marked slow
+SLOW = 1.0  # CPU seconds; what takes more is marked slow
 
 
 def _folder(variable: str, default: Path) -> Path:

@@ -42,6 +42,7 @@ MAKES = "builds or uses an environment of its own; its recipe is read by make -n
 PAPER = "the paper's data and sizes: days on GPUs"
 PROCESSES = "several processes; tests/core/test_distributed.py runs them"
 FILES = "needs files of others; tests/core/test_importer*.py import such files"
+TUNES = "takes a minute; tests/core/test_reconstruct_command.py tunes"
 NOT_RUN = {
     "prdit-core reconstruct tooth.h5 --rows 0 1 --binning 4 --every 9 --method sirt "
     "--iterations 60 --out tooth": "test_reconstruct_faults.py runs it on the file in ../shared",
@@ -51,6 +52,8 @@ NOT_RUN = {
     "pip install .[all]": INSTALLS,
     "pip install huggingface_hub": INSTALLS,
     "python examples/01_generate.py": "tests/test_examples.py runs all examples",
+    "prdit-core tune-tv m.npz": TUNES,
+    "prdit-core tune-tv views-8.npz --phantoms 1": TUNES,
     "prdit-core bench": "measures the machine for a while; tests/core/test_speed.py runs it",
     "prdit-core runs stop RUN": "needs a run at work; tests/core/test_runs.py stops one",
     "prdit-core train-encoder --out DIR": "takes hours; tests/core/test_encoders.py trains one",
@@ -91,7 +94,6 @@ SMALL = {
     "decompose": {"--size": "32"},
     "reconstruct": {"--count": "2", "--steps": "2"},
     "phantoms": {"--count": "3"},
-    "tune-tv": {"--phantoms": "1"},
     "train": {
         "--iterations": "2",
         "--batch-size": "2",
@@ -159,6 +161,7 @@ def test_every_make_target_has_a_recipe() -> None:
         assert done.returncode == 0 and done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(c for c in ALL if "prdit-core " in c))
 def test_every_option_exists(command: str) -> None:
     words = command.partition("prdit-core ")[2].split()

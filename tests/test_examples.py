@@ -55,6 +55,7 @@ def test_examples_are_numbered_short_and_listed() -> None:
         assert path.stem in {test[len("test_") :] for test in globals() if test.startswith("test_")}
 
 
+@pytest.mark.slow
 def test_01_generate(tmp_path: Path) -> None:
     example("01")(out=tmp_path, steps=2)
     one, other = (read_volume(tmp_path / f"seed-{seed}.nii.gz") for seed in (0, 1))
@@ -62,6 +63,7 @@ def test_01_generate(tmp_path: Path) -> None:
     assert (one.voxels_hu != other.voxels_hu).any()
 
 
+@pytest.mark.slow
 def test_02_watch_a_walk(capsys: pytest.CaptureFixture[str]) -> None:
     example("02")(steps=4)
     shown = capsys.readouterr().out
@@ -92,6 +94,7 @@ def test_05_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(values) == 2 and float(values[0]) < float(values[1])
 
 
+@pytest.mark.slow
 def test_06_own_sampler(capsys: pytest.CaptureFixture[str]) -> None:
     example("06")(steps=2, reference=2)
     assert re.findall(r"(\w+) +\d+ steps", capsys.readouterr().out) == ["increment", "midpoint"]
@@ -103,6 +106,7 @@ def test_06_own_sampler_is_exact_where_nothing_changes() -> None:
     torch.testing.assert_close(names("06")["midpoint"](place, 300.0), increment(place, 300.0))
 
 
+@pytest.mark.slow
 def test_07_finetune(tmp_path: Path, scans: Path) -> None:
     model = tiny_checkpoint(tmp_path / "model", size=16, model=TINY_CHAIN)
     example("07")(scans=[scans], out=tmp_path / "out", model=str(model), iterations=2)

@@ -66,6 +66,7 @@ def name(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in CORE if room_of(p) != "__init__"], ids=name)
 def test_imports_go_down(path: Path) -> None:
     room = room_of(path)

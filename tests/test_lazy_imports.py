@@ -81,6 +81,7 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     assert not loaded_by(f"import {package}")
 
 
+@pytest.mark.slow
 def test_the_plugin_opens_volumes_without_torch() -> None:
     assert "torch" not in loaded_by("from napari_prdit.sample_data import phantom; phantom()")
 
@@ -137,6 +138,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.slow
 def test_help_loads_no_torch() -> None:
     helps = [["--help"], *([name, "--help"] for name in COMMANDS)]
     assert run(HELP.format(all=helps)).split() == ["done"]

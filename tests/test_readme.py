@@ -21,6 +21,7 @@ def test_pictures_are_there_and_small_enough_to_wait_for() -> None:
     assert [one for one in pictures if (ROOT / one).stat().st_size > LARGEST_BYTES] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_explains_itself(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"])

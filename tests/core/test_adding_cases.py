@@ -72,6 +72,7 @@ def report(folder: Path):
     return json.loads((folder / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_one_after_the_other_is_as_all_at_once(scans, tmp_path):
     preprocess(scans, out=tmp_path / "once", **SMALL)
     for order in (scans, scans[::-1]):
@@ -127,6 +128,7 @@ def test_the_same_scan_is_not_doubled(scans, tmp_path):
     assert [entry["same_as"] for entry in report(out)["skipped"]] == [second.same_as]
 
 
+@pytest.mark.slow
 def test_patients_stay_on_one_side_from_one_command_to_the_next(series, tmp_path):
     preprocess(series, out=tmp_path / "once", **SMALL)
     whole = (tmp_path / "once" / "manifest.json").read_text()
@@ -151,6 +153,7 @@ def test_what_tells_patients_apart_names_none_and_is_salted(series, tmp_path):
     assert "SECRET" not in content
 
 
+@pytest.mark.slow
 def test_without_what_tells_patients_apart_nothing_is_added(series, tmp_path):
     out = tmp_path / "out"
     preprocess(series[:2], out=out, **SMALL)
@@ -238,6 +241,7 @@ def test_settings_may_change_as_long_as_there_is_no_case(scans, tmp_path):
         list(slow)
 
 
+@pytest.mark.slow
 def test_a_case_leaves_by_name_and_takes_its_files_along(scans, tmp_path):
     out = tmp_path / "out"
     preprocess(scans[:3], out=tmp_path / "without", **SMALL)
@@ -284,6 +288,7 @@ def test_a_name_that_two_scans_had_is_not_guessed_at(scans, tmp_path):
     assert len(PreparedData.open(out).cases) == 2
 
 
+@pytest.mark.slow
 def test_fewer_phantoms_forget_none(tmp_path):
     out = tmp_path / "out"
     phantoms(3, size=16, seed=0, out=out)

@@ -198,6 +198,7 @@ def test_plain_files_lie_side_by_side_with_their_own_numbers(tmp_path: Path) -> 
     assert np.array_equal(found, deformed(chest(0, 20.0), seed=7, index=0).voxels_hu)
 
 
+@pytest.mark.slow
 def test_a_rerun_goes_on_and_other_settings_are_refused(tmp_path: Path) -> None:
     pairs = PairFolder(tmp_path / "out", NAMES)
     assert make(pairs, 2) == [True, True]
@@ -267,6 +268,7 @@ def run(desk: Path, *more: object, code: int = 0) -> Result:
     return done
 
 
+@pytest.mark.slow
 def test_the_command_writes_pairs_of_nnunet_and_goes_on(desk: Path, tmp_path: Path) -> None:
     out = tmp_path / "Dataset502_Chest"
     assert "2 pairs made, 0 were" in run(desk, "--out", out, "--count", 2).stdout
@@ -299,6 +301,7 @@ def test_label_maps_of_prepared_data_are_taken_by_name(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.affine, np.array(case.affine))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "code", "reason"),
     [

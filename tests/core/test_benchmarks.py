@@ -208,6 +208,7 @@ def table_of(reconstruction: dict[str, Any], case: Any, indices: list[int]) -> l
     return [cells_of(line) for line in table.splitlines()[2:]]
 
 
+@pytest.mark.slow
 def test_shifted_families_shift_anatomy_or_data(reconstruction: dict[str, Any]) -> None:
     cases, small = reconstruction["CASES"], reconstruction["Scale"](size=32)
     names = ("", ", metal", ", small bodies", ", rings", ", truncated")

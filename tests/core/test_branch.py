@@ -60,6 +60,7 @@ def test_later_branches_keep_more_of_the_volume(prior: Prior, walk: list[SampleS
     assert found[0] > 1.3 * found[1] > 1.3 * 1.3 * found[2] > 0
 
 
+@pytest.mark.slow
 def test_a_branch_depends_on_its_seed_only(prior: Prior, walk: list[SampleStep]) -> None:
     one, again, other = (ending(prior, walk, 4, seed) for seed in (1, 1, 2))
     assert torch.equal(one.x0, again.x0) and away(one, other) > 0.01

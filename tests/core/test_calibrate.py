@@ -80,6 +80,7 @@ def test_a_prediction_that_is_not_finite_is_no_error(data: Path) -> None:
         calibrate(gaussian(prepared, mean=float("nan")), prepared)
 
 
+@pytest.mark.slow
 def test_it_lies_beside_the_weights_and_changes_nothing_else(data: Path, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN, edge_mm=320.0)
     prior, before = prdit_core.load(folder), digests(folder)
@@ -100,6 +101,7 @@ def test_it_lies_beside_the_weights_and_changes_nothing_else(data: Path, tmp_pat
     assert read_calibration(again, prior).tables[0].volumes == 1
 
 
+@pytest.mark.slow
 def test_other_sizes_are_added(data: Path, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "chain", size=16, model=TINY_CHAIN, edge_mm=320.0)
     coarse = tmp_path / "coarse"
@@ -116,6 +118,7 @@ def test_other_sizes_are_added(data: Path, tmp_path: Path) -> None:
     assert {table.data_sha256 for table in both.tables} == {PreparedData.open(data).digest}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "tiny", size=16, edge_mm=320.0)
     other = tiny_checkpoint(tmp_path / "other", seed=1, size=16, edge_mm=320.0)

@@ -145,6 +145,7 @@ def test_both_optimisers_are_the_release_s() -> None:
     assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.5, 0.9), 0)
 
 
+@pytest.mark.slow
 def test_the_discriminator_begins_at_its_step_and_not_before(data: Path, tmp_path: Path) -> None:
     """Steps of the generator are counted; a counter of both players' would begin at 2 of 3."""
     config = first(data, tmp_path / "run", save_every=1, iterations=5)
@@ -258,6 +259,7 @@ def test_codes_are_compared_in_float32_whatever_the_precision() -> None:
 # ------------------------------------------------------------------------- stages
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_what_it_is(data: Path, tmp_path: Path) -> None:
     config = first(data, tmp_path / "run", iterations=40, batch_size=4, discriminator_from=1000)
     train(config.model_copy(update={"save_every": NEVER, "preview_every": 40, "lr": 5e-3}))
@@ -272,6 +274,7 @@ def test_it_learns_and_says_what_it_is(data: Path, tmp_path: Path) -> None:
     assert "patch-volume" in result.stdout and result.exit_code == 0
 
 
+@pytest.mark.slow
 def test_stage_two_leaves_all_that_comes_before_the_decoder_bit_equal(
     data: Path, stage_one: Path, tmp_path: Path
 ) -> None:
@@ -324,6 +327,7 @@ def test_no_mode_changes_the_loss_of_stage_two(stage_one: Path) -> None:
     assert abs(toggled[0] - toggled[1]) > 0.01 * toggled[2]
 
 
+@pytest.mark.slow
 def test_looking_at_a_run_changes_nothing_that_is_trained(
     data: Path, stage_one: Path, tmp_path: Path
 ) -> None:
@@ -344,6 +348,7 @@ def test_looking_at_a_run_changes_nothing_that_is_trained(
     assert float((naive - right).abs().max()) > 0.1
 
 
+@pytest.mark.slow
 def test_stage_two_goes_on_with_the_discriminator_of_stage_one(
     data: Path, stage_one: Path, tmp_path: Path
 ) -> None:
@@ -431,6 +436,7 @@ def test_a_stopped_run_ends_with_the_bytes_of_one_go(
         assert unlike(resumed(cut), expected) == [], number
 
 
+@pytest.mark.slow
 def test_codes_that_are_begun_anew_on_the_way_give_other_bytes(data: Path, tmp_path: Path) -> None:
     """Defect 1 in a run: with the flag lost, going on ends elsewhere."""
     once = first(data, tmp_path / "once")
@@ -487,6 +493,7 @@ def test_a_killed_run_of_stage_two_ends_with_the_bytes_of_one_go(
     assert unlike(resumed(killed), expected) == []
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_trains_the_same_codes(data: Path, tmp_path: Path) -> None:
     """Before the discriminator plays, whose batch normalisation sees one part at a time."""
     whole = first(data, tmp_path / "whole", iterations=2)

@@ -110,6 +110,7 @@ def test_a_volume_opens_everywhere_with_its_geometry(checkpoint: Path, tmp_path:
         assert np.asarray(picture).std() > 5
 
 
+@pytest.mark.slow
 def test_four_at_once_are_four_single_ones(checkpoint: Path, tmp_path: Path) -> None:
     generate(checkpoint, tmp_path / "four", "--count", 4, "--seed", 7)
     for index in range(4):
@@ -161,6 +162,7 @@ def test_other_settings_are_not_mixed_in(checkpoint: Path, tmp_path: Path) -> No
     assert digests(out) != before
 
 
+@pytest.mark.slow
 def test_a_branch_has_its_record_and_is_not_mixed_with_others(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_one_file_is_not_overwritten_silently(checkpoint: Path, tmp_path: Path) 
     generate(checkpoint, file, "--seed", 1, code=6)
 
 
+@pytest.mark.slow
 def test_one_file_has_the_format_of_its_name(checkpoint: Path, tmp_path: Path) -> None:
     """And a record of its own, so that two formats in one folder need two names."""
     generate(checkpoint, tmp_path / "a.nii.gz")
@@ -249,6 +252,7 @@ def test_overwriting_one_file_removes_no_other(checkpoint: Path, tmp_path: Path)
     assert (tmp_path / "a.nii").read_bytes() == b"something of mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -363,6 +367,7 @@ def test_volumes_of_another_size_are_not_mixed_in(chain: Path, tmp_path: Path) -
     assert digests(out) != before
 
 
+@pytest.mark.slow
 def test_decompose_tells_what_the_refiner_adds(chain: Path, tmp_path: Path) -> None:
     phantom = make_phantom(0, 0, spacing_mm=5.0).volume
     scan = prdit_core.write_volume(phantom, tmp_path / "scan.nii.gz")
@@ -381,6 +386,7 @@ def test_decompose_tells_what_the_refiner_adds(chain: Path, tmp_path: Path) -> N
 # --- the bundled model ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_bundled_model_makes_a_chest(tmp_path: Path) -> None:
     """Air outside, two lungs, soft tissue and bone, in the places where a chest has them."""
     words = ("--checkpoint", "demo", "--size", 32, "--seed", 1, "--steps", 30)
@@ -422,6 +428,7 @@ def test_bundled_files_stay_small() -> None:
 # --- decompose, info, devices -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_decompose_writes_parts_that_add_up(checkpoint: Path, tmp_path: Path) -> None:
     phantom = make_phantom(0, 0, spacing_mm=5.0).volume
     scan = prdit_core.write_volume(phantom, tmp_path / "scan.nii.gz")
@@ -478,6 +485,7 @@ def local_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_both_stages_train_and_generate(local_run: Path, data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "global", "--stage", "global", "--from", local_run)
     lines = read_lines(tmp_path / "global" / "metrics.jsonl")
@@ -498,6 +506,7 @@ def test_stage_two_needs_stage_one(local_run: Path, data: Path, tmp_path: Path) 
     assert "patch" in train(data, tmp_path / "b", *words, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_refused_start_leaves_the_run_folder_free(
     local_run: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -515,6 +524,7 @@ def test_a_local_part_of_another_process_is_refused(
     assert "noise_std=0.5" in train(data, tmp_path / "run", *words, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside(data: Path, tmp_path: Path) -> None:
     folder, words = tmp_path / "run", ("--stage", "local", "--resume")
     train(data, folder, *words, "--iterations", 4)
@@ -567,6 +577,7 @@ def test_a_run_folder_is_not_overwritten(local_run: Path, data: Path) -> None:
     assert digests(local_run) == before
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_weights_of_one_go(data: Path, tmp_path: Path) -> None:
     for folder, iterations in (("once", [5]), ("twice", [2, 5])):
         for count in iterations:
@@ -579,6 +590,7 @@ def test_resuming_gives_the_weights_of_one_go(data: Path, tmp_path: Path) -> Non
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 def test_settings_come_from_a_file_and_are_checked(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(

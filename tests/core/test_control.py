@@ -92,6 +92,7 @@ def test_it_begins_at_the_base_bit_for_bit(variant: str) -> None:
     assert torch.equal(controlled(x, t, label), base(x, t, label))
 
 
+@pytest.mark.slow
 @EVERY
 def test_scales_weigh_each_output_and_0_is_the_base(variant: str) -> None:
     base, config = base_net(), control_config(variant)
@@ -107,6 +108,7 @@ def test_scales_weigh_each_output_and_0_is_the_base(variant: str) -> None:
         assert not torch.equal(ControlledNet(base, control, hint, scales)(x, t, label), plain)
 
 
+@pytest.mark.slow
 @EVERY
 def test_training_moves_the_control_alone_and_every_part_of_it(variant: str) -> None:
     base, config = base_net(), control_config(variant)
@@ -224,6 +226,7 @@ def test_a_control_lies_beside_its_base_and_names_it(tmp_path: Path) -> None:
     assert load(both).digest == alone.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["another base", "no file", "damaged", "names none", "no base's"])
 def test_a_control_that_is_not_its_base_s_is_refused(fault: str, tmp_path: Path) -> None:
     folder = saved(tmp_path / "both", read_header(saved(tmp_path / "base", "")).digest)

@@ -181,6 +181,7 @@ def test_batches_carry_the_label_maps_of_their_volumes(shelf: Path) -> None:
 # --- the stage ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_holds_the_base_byte_for_byte_and_a_control_that_moves_it(
     shelf: Path, run: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_the_base_in_memory_stays_bit_for_bit_and_step_0_is_the_base(
         assert torch.equal(weight, weights[name])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_bytes_of_one_go(
     shelf: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +253,7 @@ def test_it_learns(variant: str, shelf: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_published_control_and_from_no_other(
     shelf: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -345,6 +348,7 @@ def test_a_control_without_its_base_makes_nothing(
         prdit_core.load(folder)
 
 
+@pytest.mark.slow
 def test_the_command_trains_it(shelf: Path, tmp_path: Path) -> None:
     words = ["train", "--stage", "control", "--data", shelf / "small.json"]
     words += ["--from", shelf / "base", "--run", tmp_path / "run", "--iterations", 1]

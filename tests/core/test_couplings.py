@@ -78,6 +78,7 @@ def test_the_names_of_the_settings_are_those_of_the_table() -> None:
     assert get_args(CouplingName) == tuple(COUPLINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUPLINGS)
 def test_every_coupling_brings_a_walk_to_the_data(
     name: CouplingName, prior: Prior, few_views: Measurement, fine: Volume
@@ -107,6 +108,7 @@ def test_a_coupling_brings_its_own_walk_unless_another_is_wished() -> None:
     assert (other.eta, other.k) == (None, WALK.k)
 
 
+@pytest.mark.slow
 def test_the_command_records_the_coupling_and_its_walk(
     prior: Prior, fine: Volume, tmp_path: Path
 ) -> None:

@@ -216,6 +216,7 @@ def test_a_folder_without_a_sound_manifest_is_refused(folder, monkeypatch):
         PreparedData.open(folder)
 
 
+@pytest.mark.slow
 def test_five_thousand_cases_open(tmp_path):
     case = write_cases(tmp_path)[0]
     many = [case.model_copy(update={"id": f"c{i}", "patient": f"p{i}"}) for i in range(5000)]

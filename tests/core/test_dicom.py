@@ -135,6 +135,7 @@ def test_missing_slice(tmp_path, lost):
     refused(tmp_path, f"expected 2 mm, found 4 mm between {place:.2f} and {place + 4:.2f}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [0.06, 0.1, 0.2, 0.625, 5.0])
 def test_a_missing_slice_of_a_long_series_is_noticed_at_any_spacing(tmp_path, spacing):
     def edit(dataset: Dataset, index: int) -> None:
@@ -194,6 +195,7 @@ def test_several_series_are_listed_and_chosen(tmp_path):
     assert find_cases(tmp_path) == [tmp_path / "a", tmp_path / "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -384,6 +386,7 @@ def test_cases_among_public_faults(real_data):
     assert set(find_cases(root)) == single | series | increments
 
 
+@pytest.mark.slow
 def test_faults_in_a_public_series(real_data, tmp_path):
     for name in ("lidc-idri-0001-slab", "abdomen-20-slices-dicom"):
         shutil.copytree(real_data / "ct" / name, tmp_path / name)

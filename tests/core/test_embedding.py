@@ -84,6 +84,7 @@ def test_classes_that_cannot_lie_there_are_refused(folders: Path, tmp_path: Path
         evaluated(folders, label="chest", beside={"flat": mixed})
 
 
+@pytest.mark.slow
 def test_the_page_draws_classes_by_colour_and_real_volumes_hollow() -> None:
     plain = invented()
     without = page(typed(plain), {})

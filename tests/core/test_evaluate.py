@@ -113,6 +113,7 @@ def test_held_out_volumes_are_not_flagged(found: Evaluation) -> None:
     assert not any("of good" in warning or "patients" in warning for warning in found.warnings)
 
 
+@pytest.mark.slow
 def test_training_volumes_given_as_real_are_said_to_be(folders: Path) -> None:
     """The scale is then that of each to the other training volumes, and still finds the copies."""
     sets = open_sets(folders / "training", {"a": folders / "copying"}, folders / "training")
@@ -235,6 +236,7 @@ def most_alive(sets: EvaluatedSets, monkeypatch: pytest.MonkeyPatch) -> int:
     return max(counts)
 
 
+@pytest.mark.slow
 def test_volumes_in_memory_do_not_grow_with_the_set(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +273,7 @@ def test_sets_too_small_for_critics_are_said_to_be(sets: EvaluatedSets) -> None:
     assert critics_for(sets, "recommended", "off") == (None, [])
 
 
+@pytest.mark.slow
 def test_critics_see_every_volume_of_every_set(
     sets: EvaluatedSets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -302,6 +305,7 @@ def test_critics_see_every_volume_of_every_set(
 # --- files --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_written_and_read_back(
     found: Evaluation, sets: EvaluatedSets, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def words(work: Path, out: Path, **changes: object) -> list[object]:
 # --- what it gives ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
     done = run(*words(work, out, training=work / "training"), "--json")
@@ -106,6 +107,7 @@ def test_it_writes_the_numbers_and_the_page(work: Path, tmp_path: Path) -> None:
     assert any("No W-score" in line for line in found.warnings)
 
 
+@pytest.mark.slow
 def test_classes_lie_beside_each_other_in_the_page(work: Path, tmp_path: Path) -> None:
     for name, seed in {"real": HELD_OUT, "fake": OTHERS}.items():
         save((voxels[:8] for voxels in chests(seed, 3)), tmp_path / name)
@@ -124,6 +126,7 @@ def test_classes_lie_beside_each_other_in_the_page(work: Path, tmp_path: Path) -
     run(*words(work, left, beside=pair), code=2)
 
 
+@pytest.mark.slow
 def test_people_get_a_table_and_notes_beside_it(work: Path, tmp_path: Path) -> None:
     done = run(*words(work, tmp_path / "report"), "--no-wscore")
     head, floor, model, numbers, page = done.stdout.splitlines()
@@ -133,6 +136,7 @@ def test_people_get_a_table_and_notes_beside_it(work: Path, tmp_path: Path) -> N
     assert "note: Fewer volumes than protocol recommended advises (200)" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_sees_volumes_as_the_paper_says(
     work: Path, tmp_path: Path, resnet: dict[str, torch.Tensor]
 ) -> None:
@@ -176,6 +180,7 @@ def damaged(fake: Path) -> None:
     (fake / "odd.nii").write_bytes(b"no picture")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -272,6 +277,7 @@ def noise(count: int = COUNT) -> list[np.ndarray]:
     return [np.random.default_rng(i).uniform(250, 400, SHAPE) for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "voxels", [noise(), [np.full(SHAPE, -1000.0)] * COUNT], ids=["noise", "one value"]
 )

@@ -102,6 +102,7 @@ def by_hand(folder: Path) -> dict[tuple[float, ...], int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TURNS)
 @pytest.mark.parametrize("codes", ["LPS", "SRA", "AIL"])
 def test_three_readers_see_the_same_voxels_at_the_same_places(tmp_path, name, codes):
@@ -124,6 +125,7 @@ def test_three_readers_see_the_same_voxels_at_the_same_places(tmp_path, name, co
         assert value in [hu.get(key) for key in near]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_every_orientation_gives_the_same_series(tmp_path, codes):
     export_dicom(reoriented(chest(), codes), tmp_path / "out")
@@ -156,6 +158,7 @@ def sheared() -> Volume:
     return Volume(chest_hu(), shear @ chest().affine)
 
 
+@pytest.mark.slow
 def test_sheared_axes_are_refused_or_resampled(tmp_path):
     with pytest.raises(InputRejected, match=r"sheared by 16\.6 degrees"):
         export_dicom(sheared(), tmp_path / "out")
@@ -276,6 +279,7 @@ def test_only_what_is_known_to_be_synthetic_is_called_so(tmp_path, volume, claim
     assert (slice_.get("PatientIdentityRemoved") == "YES") == (not claimed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
 def test_a_volume_whose_record_is_lost_is_still_synthetic(tmp_path, suffix):
     path = write_volume(synthetic(), tmp_path / f"a{suffix}")
@@ -338,6 +342,7 @@ def names_somebody(folder: Path) -> bool:
     return any(s in written for s in [*SECRETS, "Müller".encode(), "Müller".encode("latin-1")])
 
 
+@pytest.mark.slow
 def test_a_prepared_case_names_nobody_and_refers_to_its_scan_if_told(tmp_path):
     source, path = prepared(tmp_path)
     code, text = run("export", path, "--dicom", tmp_path / "plain")
@@ -400,6 +405,7 @@ def test_a_kept_identity_is_repeated_as_it_is_and_told_nobody(tmp_path, recwarn)
     assert kept.PatientBirthDate == "1961-SECRET"
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_not_the_source_is_refused(tmp_path):
     _, path = prepared(tmp_path)
     other = write_series(tmp_path / "other", chest_hu() - 5)[0].parent
@@ -448,6 +454,7 @@ def test_phantoms_of_a_data_set_are_synthetic(tmp_path):
 # --- whole or not at all, and nothing replaced --------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_there_is_replaced_only_on_request_and_only_if_it_is_an_export(tmp_path):
     path = write_volume(chest(), tmp_path / "a.nii")
     out = tmp_path / "out"
@@ -539,6 +546,7 @@ def test_the_command_tells_what_it_did(tmp_path):
 UNKNOWN_TO_IT = "Attribute with an even group number is not a recognized standard attribute"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not there")
 @pytest.mark.parametrize("kind", ["generated", "scan", "linked", "kept"])
 def test_dciodvfy_finds_no_error(tmp_path, kind):

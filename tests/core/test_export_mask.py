@@ -38,6 +38,7 @@ def words(folder: Path, mask: str = "mask.nii.gz") -> tuple[object, ...]:
     return "export", folder / "scan.nii.gz", "--dicom", folder / "out", "--mask", folder / mask
 
 
+@pytest.mark.slow
 def test_a_segmentation_lies_where_the_region_does(edited: Path) -> None:
     report = json.loads(run(*words(edited), "--json").stdout)
     assert report["segmentation"] == str(edited / "out-imagined.dcm")
@@ -55,6 +56,7 @@ def test_a_segmentation_lies_where_the_region_does(edited: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept(edited: Path) -> None:
     (edited / "out-imagined.dcm").write_text("mine")
     run(*words(edited), code=6)
@@ -65,6 +67,7 @@ def test_what_is_there_is_kept(edited: Path) -> None:
     assert highdicom.seg.segread(edited / "out-imagined.dcm").SOPInstanceUID == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mask", "code", "line"),
     [

@@ -89,6 +89,7 @@ def test_a_family_that_is_not_known_is_named(toy: Path, monkeypatch: pytest.Monk
         read_header(toy)
 
 
+@pytest.mark.slow
 def test_it_trains_goes_on_exactly_and_generates_what_it_learnt(tmp_path: Path) -> None:
     phantoms(4, size=8, seed=0, out=tmp_path / "data", validation_fraction=0.25)
     words = ("train", "--stage", "mean", "--data", tmp_path / "data", "--batch-size", 2)

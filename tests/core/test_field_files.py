@@ -54,6 +54,7 @@ def prepare(*words: object) -> Result:
     return CliRunner().invoke(app, ["preprocess", *map(str, words)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "offset"),
     [("raw1000-pad-1000", 1000), ("raw1024-pad-1000", 1024), ("raw1024-pad-1024", 1024)],
@@ -100,6 +101,7 @@ def test_no_mr_fits_whatever_it_is_multiplied_by(field, real_data, tmp_path):
                 reason(path, ReadOptions(hu_offset=offset))
 
 
+@pytest.mark.slow
 def test_preprocess_twice(field, tmp_path):
     a, b = (field / "preprocess-twice" / f"{name}.nii.gz" for name in "ab")
     for path in (a, b, a):

@@ -96,6 +96,7 @@ def test_channels_stay_apart() -> None:
 # ------------------------------------------------------------------------- tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("strides", [1, 2, 3, 5])
 def test_tiles_give_what_the_whole_gives(shape: tuple[int, ...], strides: int) -> None:
@@ -214,6 +215,7 @@ def test_a_stopped_chain_shares_its_weights() -> None:
         assert weight.data_ptr() == model.state_dict()[name].data_ptr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiles", [1, 100])
 @pytest.mark.parametrize("cuts", [CUTS, OURS])
 def test_a_box_is_what_the_whole_has_there(tiles: int, cuts: tuple[RefinerConfig, ...]) -> None:
@@ -355,6 +357,7 @@ def test_a_chain_is_decomposed_into_three_parts(checkpoint: Path) -> None:
         torch.testing.assert_close(getattr(parts.total, name), total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_walks_on_a_chain(checkpoint: Path, sampler: str) -> None:
     prior = prdit_core.load(checkpoint)

@@ -122,6 +122,7 @@ def gradients(work: Trainer) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------- what trains
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", [None, 8])
 def test_refining_trains_the_last_refiner_only(
     data: Path, middle: Path, tmp_path: Path, crop: int | None
@@ -149,6 +150,7 @@ def test_refining_starts_at_the_upsampled_prediction() -> None:
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path: Path) -> None:
     config = settings(data / "16", tmp_path / "run", stage="finetune", start=str(middle), lr=1e-3)
     train(config)
@@ -158,6 +160,7 @@ def test_fine_tuning_a_chain_trains_all_of_it(data: Path, middle: Path, tmp_path
     assert not [name for name, weight in before.items() if torch.equal(weight, after[name])]
 
 
+@pytest.mark.slow
 def test_refining_learns_what_the_base_cannot_show() -> None:
     work = trainer("refine", chain(1), lr=3e-3, consistency=0.1)
     losses = [work.advance(batch(8, seed=n, iteration=n))[0].loss()["x0"] for n in range(120)]
@@ -233,6 +236,7 @@ def test_the_gradient_is_that_of_the_error_plus_the_weighed_inconsistency(box: i
 # ------------------------------------------------------------------------- every size of a chain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cuts", [CUTS, OURS])
 def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
     cuts: tuple[RefinerConfig, ...],
@@ -268,6 +272,7 @@ def test_the_loss_at_lower_sizes_is_that_of_what_they_are_shown(
     assert changed == {n for n in alone if not n.startswith("refiners.1.")}
 
 
+@pytest.mark.slow
 def test_fine_tuning_at_every_size_resumes_exactly_and_warns_of_none(
     data: Path, middle: Path, tmp_path: Path
 ) -> None:
@@ -310,6 +315,7 @@ def test_a_batch_held_in_parts_gives_the_gradient_of_the_whole(crop: Crop | None
 # ------------------------------------------------------------------------- the trainer's promises
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [{}, {"crop": 8}, {"crop": 8, "sees": "below", "shows": "averages", "lr_schedule": "cosine"}],
@@ -336,6 +342,7 @@ def test_a_killed_refining_goes_on_to_the_same_bytes(
     assert unlike(resumed(config), once) == []
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_chain_resumes_exactly(data: Path, middle: Path, tmp_path: Path) -> None:
     more = {"stage": "finetune", "start": str(middle), "lr": 1e-3, "consistency": 1.0}
     once = trained(settings(data / "16", tmp_path / "once", **more))
@@ -344,6 +351,7 @@ def test_fine_tuning_a_chain_resumes_exactly(data: Path, middle: Path, tmp_path:
     assert unlike(resumed(config), once) == []
 
 
+@pytest.mark.slow
 def test_a_run_from_before_chains_goes_on(data: Path, tmp_path: Path) -> None:
     """Its config.json knows none of what came with them and after."""
     import json
@@ -360,6 +368,7 @@ def test_a_run_from_before_chains_goes_on(data: Path, tmp_path: Path) -> None:
     assert unlike(resumed(config), once) == []
 
 
+@pytest.mark.slow
 def test_a_refined_model_is_validated_shown_and_generates(
     data: Path, middle: Path, tmp_path: Path
 ) -> None:
@@ -381,6 +390,7 @@ def test_a_refined_model_is_validated_shown_and_generates(
     assert (training["consistency"], training["crop"], training["lr"]) == (0.1, 4, 6e-5)
 
 
+@pytest.mark.slow
 def test_stages_chain_up(data: Path, base: Path, tmp_path: Path) -> None:
     """8 -> 16 -> 32, each run from the one before, then all of it."""
     train(refine(data, tmp_path / "16", base, iterations=2))
@@ -409,6 +419,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("chain") / "whole", size=32, model=chain(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "refiners"), [(8, 0), (16, 1), (32, 2)])
 def test_fine_tuning_takes_as_much_of_a_chain_as_the_data_are_fine(
     data: Path, whole: Path, tmp_path: Path, size: int, refiners: int
@@ -439,6 +450,7 @@ def test_a_refiner_can_be_trained_anew_within_a_chain(
     assert all(torch.equal(kept[n], w) for n, w in before.items() if not n.startswith("refiners"))
 
 
+@pytest.mark.slow
 def test_a_refiner_has_patches_of_its_own_and_sees_what_it_is_told_to(
     data: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -517,6 +529,7 @@ def test_a_velocity_cannot_be_refined(data: Path, tmp_path: Path) -> None:
     assert "image-and-noise" in refused(refine(data, tmp_path / "run", start))
 
 
+@pytest.mark.slow
 def test_other_settings_of_a_chain_are_refused_or_recorded(
     data: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -529,6 +542,7 @@ def test_other_settings_of_a_chain_are_refused_or_recorded(
     train(config.model_copy(update={"crop": 4}), "change")
 
 
+@pytest.mark.slow
 def test_with_a_falling_rate_the_number_of_iterations_is_part_of_the_result(
     data: Path, base: Path, tmp_path: Path
 ) -> None:

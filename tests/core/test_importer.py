@@ -44,6 +44,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "case", "norm"), CASES)
 def test_an_imported_file_predicts_the_recorded_numbers(
     family: str, case: str, norm: str, parity: Path, tmp_path: Path

@@ -101,6 +101,7 @@ def imported(files: dict[str, Any], folder: Path, **more: Any) -> Path:
     return import_latent(*pair, folder / "out", unseen=files["unseen"], **more)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_predicts_the_recorded_numbers_with_our_axes(
     files: dict[str, Any], tmp_path: Path
@@ -119,6 +120,7 @@ def test_it_predicts_the_recorded_numbers_with_our_axes(
     np.testing.assert_allclose(image.numpy(), turned(numbers["gen/image"]), rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_classes_grids_and_units_are_the_releases(files: dict[str, Any], tmp_path: Path) -> None:
     path = imported(files, tmp_path)
     prior = prdit_core.load(path)
@@ -133,12 +135,14 @@ def test_classes_grids_and_units_are_the_releases(files: dict[str, Any], tmp_pat
     assert content["hu"] == "-1000 to 1000, approximate"
 
 
+@pytest.mark.slow
 def test_a_stated_window_is_believed(files: dict[str, Any], tmp_path: Path) -> None:
     prior = prdit_core.load(imported(files, tmp_path, window=(-1024.0, 2000.0)))
     assert prior.intensity.exact and prior.intensity.window_hu == (-1024, 2000)
     assert not prior.of_class("mr-knee").intensity.exact
 
 
+@pytest.mark.slow
 def test_codes_have_a_rough_preview(files: dict[str, Any], tmp_path: Path) -> None:
     """Even blocks of a code look about as bright as what they decode to."""
     codec = prdit_core.load(imported(files, tmp_path)).codec.of(None)
@@ -180,6 +184,7 @@ def test_names_and_shapes_are_those_of_the_published_layout(kind: str, parity: P
         )
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_in_one_line(files: dict[str, Any], tmp_path: Path) -> None:
     torch.save({"ema": {"some.weight": torch.zeros(2)}}, tmp_path / "other.pt")
     both = (tmp_path / "BIFLOW.pt", tmp_path / "AE.ckpt")

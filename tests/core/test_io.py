@@ -55,6 +55,7 @@ def test_there_are_48_orientations():
     assert len(set(ORIENTATIONS)) == 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_every_orientation_reads_the_same(tmp_path, codes):
     stored = reoriented(chest(), codes)
@@ -411,6 +412,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOOD)
 def test_public_scans(real_data, name):
     path = real_data / "ct" / name

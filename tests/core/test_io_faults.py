@@ -151,6 +151,7 @@ def test_absurd_sizes_are_refused_without_memory(tmp_path, sizes):
     refused(tmp_path / "a.mha", "GiB")
 
 
+@pytest.mark.slow
 def test_gzip_bomb_takes_neither_time_nor_memory(tmp_path):
     header = as_nifti(chest()).header
     header.set_data_shape((1200, 1200, 1100))

@@ -93,6 +93,7 @@ def test_samples_stand_in_c_order_of_the_centred_transform(phase: PhaseName) -> 
 # --- patterns -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acceleration", [4, 8])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_has_its_acceleration_and_a_whole_dense_middle(
@@ -131,6 +132,7 @@ def test_a_middle_that_does_not_fit_is_refused() -> None:
 # --- data consistency ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_exact_data_consistency_leaves_sampled_k_space_untouched(
@@ -189,6 +191,7 @@ def test_a_record_says_units_and_that_the_volume_is_a_magnitude(tmp_path: Path) 
         assert about["units"] == ARBITRARY and about["inverse_crime"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 def test_tv_beats_cg_and_zero_filling(phase: PhaseName) -> None:
     problem = measured(phase)
@@ -217,6 +220,7 @@ def error(problem: Problem, method: ClassicalMethod, strength: float) -> float:
     return float(np.sqrt(np.mean((found.voxels_hu - signal(1, 16).voxels_hu) ** 2)))
 
 
+@pytest.mark.slow
 def test_a_prior_of_the_same_units_fits_the_data_and_one_of_hu_is_refused() -> None:
     prior = prdit_core.load("demo").at_size(32)
     spec = FastScan("gaussian", 4, 0.1).spec((32, 32, 32))
@@ -375,6 +379,7 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_commands_say_arbitrary_units(tmp_path: Path) -> None:
     truth = signal(0, 16)
     write_record(truth, write_volume(truth, tmp_path / "mr.nii.gz"))

@@ -134,6 +134,7 @@ def test_a_header_begins_with_its_first_class_and_every_grid_fits(prior: Prior) 
         Header(**whole | {"model": deep})
 
 
+@pytest.mark.slow
 def test_a_grid_of_no_whole_patches_is_padded_cropped_and_recorded(tmp_path: Path) -> None:
     odd = Geometry(shape=(12, 20, 16), spacing_mm=(5.0, 4.0, 4.0), field_of_view_mm=80.0)
     classes = (CLASSES[0].model_copy(update={"geometries": (odd, cubic(32, 320.0))}),)
@@ -172,6 +173,7 @@ def test_it_is_measured_and_its_memory_told(prior: Prior) -> None:
 # ------------------------------------------------------------------------- by the command
 
 
+@pytest.mark.slow
 def test_a_class_and_a_grid_are_chosen_by_the_command(tmp_path: Path) -> None:
     tiny = tiny_latent(tmp_path / "tiny")
     few = ("--steps", 2, "--threads", 1, "--checkpoint", tiny)
@@ -205,6 +207,7 @@ def test_the_command_says_which_classes_and_grids_there_are(tmp_path: Path) -> N
     assert "class head " in words and "16 x 32 x 16 voxels of 4 x 2 x 2 mm; 32 x 32 x 32" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -236,6 +239,7 @@ def test_other_families_know_shapes_and_no_classes(tmp_path: Path) -> None:
         run(*few, *words, "--out", tmp_path / "w.nii.gz", code=2)
 
 
+@pytest.mark.slow
 def test_flags_and_lists_are_what_was_typed(tmp_path: Path) -> None:
     """Defect 8: argparse takes "False" of a `type=bool` for true, and `type=list` for letters."""
     naive = argparse.ArgumentParser()

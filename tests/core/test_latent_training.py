@@ -147,6 +147,7 @@ def test_a_box_keeps_its_place_in_the_patient(shelf: Path) -> None:
     np.testing.assert_allclose(part @ [3, 4, 5, 1], whole @ [3, 4, 5 + 8, 1])
 
 
+@pytest.mark.slow
 def test_what_is_no_whole_patch_gets_air_and_loses_it_again(shelf: Path, tmp_path: Path) -> None:
     """Defect 6: of 20 slices the release drops four, of 12 all."""
     naive = 20 // 16 * 16
@@ -192,6 +193,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "code", "reason"), BAD)
 def test_bad_input_is_one_line(
     change: list[str], code: int, reason: str, shelf: Path, monkeypatch: pytest.MonkeyPatch
@@ -410,6 +412,7 @@ def test_classes_and_grids_are_learnt_jointly_and_generated_each(shelf: Path, ru
     assert str(shelf) not in json.dumps(header.record)  # no folders of this machine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flows", "left"), [("inter", (False, "dit")), ("u-net", (True, "u-net"))])
 def test_the_command_trains_the_paper_s_ablations(
     flows: str, left: tuple[bool, str], shelf: Path, tmp_path: Path
@@ -433,6 +436,7 @@ def test_it_learns(shelf: Path, tmp_path: Path) -> None:
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_bytes_of_one_go(
     shelf: Path, run: Path, tmp_path: Path
 ) -> None:

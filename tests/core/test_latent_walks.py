@@ -64,6 +64,7 @@ def states(
     return [step.x.numpy() for step in steps]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clamp", "free"])
 def test_ddpm_is_a_sampler_on_every_entry(name: str, parity: Path) -> None:
     """Its posterior mean takes the noise that the clamped x0 leaves, not what was predicted."""

@@ -67,6 +67,7 @@ def scan(tmp_path: Path) -> Path:
 # --- preprocess --like ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cip-64.nrrd", "elastix-right-lung.mha"])
 @pytest.mark.parametrize(("record", "preset"), [({}, FITTED), (RECORD, FIXED)])
 def test_public_scans_become_the_data_of_the_checkpoint(
@@ -91,6 +92,7 @@ def test_a_run_is_followed_too_and_no_weights_are_read(scan: Path, tmp_path: Pat
     assert PreparedData.open(tmp_path / "data").manifest.preset == FIXED
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_followed_without_torch(scan: Path, tmp_path: Path) -> None:
     words = ["preprocess", str(scan), "--like", "demo", "--out", str(tmp_path / "data")]
     code = f"""
@@ -166,6 +168,7 @@ def test_a_size_that_no_model_of_the_chain_has_is_refused(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("intensity", "geometry", "reason"),
     [
@@ -211,6 +214,7 @@ def test_no_checkpoint_is_no_data(
 # --- what the record says ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_decompose_prepares_a_scan_as_the_record_says(scan: Path, tmp_path: Path) -> None:
     volume = read_volume(scan)
     recorded, silent = (

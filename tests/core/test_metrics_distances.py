@@ -137,6 +137,7 @@ def test_the_correction_takes_off_what_few_volumes_add() -> None:
     assert abs(corrected - truth) < 0.4 * abs(biased - truth)
 
 
+@pytest.mark.slow
 def test_intervals_are_as_wide_as_numbers_of_other_volumes_vary() -> None:
     runs = [frechet(cloud(i, 100), cloud(1000 + i, 100, shift=0.5), SEED) for i in range(25)]
     for numbers in ([run.biased for run in runs], [run.unbiased for run in runs]):

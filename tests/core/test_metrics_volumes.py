@@ -250,6 +250,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", COPIES)
 def test_a_copy_is_found_however_it_was_changed(
     change: str, training: list[NDArray[np.float32]], held_out: list[NDArray[np.float32]]

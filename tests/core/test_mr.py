@@ -59,6 +59,7 @@ def test_every_label_of_the_head_has_a_signal():
     assert TISSUES.keys() == REGIONS["head"].labels.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_t1_and_t2_order_tissues_as_radiologists_know_them(index):
     medians = {
@@ -72,6 +73,7 @@ def test_t1_and_t2_order_tissues_as_radiologists_know_them(index):
         assert of["teeth"] < 0.5 * of["white_matter"]
 
 
+@pytest.mark.slow
 def test_one_patient_has_one_anatomy_in_all_modalities():
     for modality in ("t1", "t2"):
         np.testing.assert_array_equal(head(modality).labels, head("ct").labels)
@@ -82,6 +84,7 @@ def test_one_patient_has_one_anatomy_in_all_modalities():
     assert not np.array_equal(head("t1").volume.voxels_hu, head("t2").volume.voxels_hu)
 
 
+@pytest.mark.slow
 def test_noise_in_air_is_that_of_a_magnitude():
     """Rayleigh: mean / standard deviation is sqrt(pi / (4 - pi)), 1.91; of Gauss it would be 0."""
     there = make_phantom(5, 0, spacing_mm=2.0, region="head", modality="t1").volume.voxels_hu
@@ -90,6 +93,7 @@ def test_noise_in_air_is_that_of_a_magnitude():
     assert air.mean() / air.std() == pytest.approx(np.sqrt(np.pi / (4 - np.pi)), rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_bias_is_smooth_and_not_the_same_for_all():
     """White matter is brighter on one side of the head, by a different share in each patient."""
     slopes = []
@@ -127,6 +131,7 @@ def test_a_preset_is_for_one_modality():
     assert "units" not in PRESETS["head-256"].model_dump(mode="json")  # manifests stay as they were
 
 
+@pytest.mark.slow
 def test_a_data_set_of_mr_says_so(tmp_path):
     for modality in ("ct", "t1"):
         phantoms(3, size=16, seed=2, out=tmp_path / modality, region="head", modality=modality)
@@ -233,6 +238,7 @@ def test_a_public_mr_scan_is_read_as_one(real_data):
     assert 0 <= cube.volume.voxels_hu.min() < 50 < 500 < cube.volume.voxels_hu.max() <= 1000
 
 
+@pytest.mark.slow
 def test_what_is_of_ct_alone_refuses_mr(tmp_path):
     with pytest.raises(UsageError, match="in arbitrary units, and only CT in HU is exported"):
         export_dicom(head("t1").volume, tmp_path / "dicom")

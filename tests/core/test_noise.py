@@ -105,6 +105,7 @@ def test_generated_volumes_keep_their_noise(draw: Draw, key: tuple[int, ...], di
     assert hashlib.sha256(drawn).hexdigest()[:8] == digest
 
 
+@pytest.mark.slow
 def test_a_run_begun_under_other_keys_is_not_resumed(tmp_path: Path) -> None:
     """It could not end with the bytes of one go; going on with its weights is another run."""
     data = tmp_path / "data"

@@ -69,6 +69,7 @@ def padded(value: int, *, signed: bool = True, bits: int = 16, **tags: object) -
 VALUE, LIMIT = "PixelPaddingValue", "PixelPaddingRangeLimit"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "signed", "bits", "tags"),
     [

@@ -90,6 +90,7 @@ def reason(path: Path, **options: object) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", [-2000, -1024, -1000, -500, 0, 3071])
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_an_offset_is_noticed_whatever_fills_the_background(tmp_path, offset, fill):
@@ -110,6 +111,7 @@ def test_an_offset_is_noticed_in_every_format(tmp_path, name):
     np.testing.assert_array_equal(read.voxels_hu[inside], phantom().voxels_hu[inside])
 
 
+@pytest.mark.slow
 def test_sound_scans_stay_whatever_fills_their_background(tmp_path):
     for fill in (-3024, -1024, -1000, 0, 3071):
         voxels = np.where(outside(phantom().shape), np.int16(fill), phantom().voxels_hu)
@@ -140,6 +142,7 @@ def test_a_background_of_water_is_said(tmp_path):
     assert "HU" not in str(read_volume(save(phantom().voxels_hu, tmp_path / "b.nii")).metadata)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", [None, -1000, -1024, -2000])
 def test_mr_is_never_let_in_by_our_own_advice(tmp_path, fill):
     """Whatever it is multiplied by, as scanners scale it at will."""

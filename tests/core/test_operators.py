@@ -361,6 +361,7 @@ def test_fbp_equals_recorded_ones(
     assert not found[~inside].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "angles",
     [
@@ -422,6 +423,7 @@ def exact_fan(discs: Mapping[str, NDArray], spec: FanSpec) -> NDArray:
     return means
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source_mm", [100.0, 200.0])
 @pytest.mark.parametrize("arc", [360, 300, 235])
 def test_fbp_of_a_fan(discs: Mapping[str, NDArray], arc: float, source_mm: float) -> None:
@@ -433,6 +435,7 @@ def test_fbp_of_a_fan(discs: Mapping[str, NDArray], arc: float, source_mm: float
     assert found.mean() == pytest.approx(discs["phantom"].mean(), rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0.0, 250.0])
 def test_an_arc_may_begin_anywhere_and_run_either_way(
     discs: Mapping[str, NDArray], first: float
@@ -476,6 +479,7 @@ def test_less_than_all_lines_are_shaded_and_said_to_be(discs: Mapping[str, NDArr
         assert missing_arc(whole) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arc", [360, 228])
 def test_fdk_of_a_cone(spheres: Mapping[str, NDArray], arc: float) -> None:
     operator = build(cone(spread_angles(arc // 6, arc), 64, 0.75))

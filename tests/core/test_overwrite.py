@@ -54,6 +54,7 @@ def run(text: str, tmp_path: Path) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_there_stays(tmp_path: Path, name: str) -> None:
     there, command = COMMANDS[name]
@@ -98,6 +99,7 @@ def test_told_to_a_measurement_is_replaced_but_never_the_scan(tmp_path: Path) ->
     assert (tmp_path / "scan.nii").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_told_to_a_picture_is_replaced(tmp_path: Path) -> None:
     append_line(begun(tmp_path / "run", "finished").metrics, metric(1))
     (tmp_path / "a.png").write_bytes(MINE)

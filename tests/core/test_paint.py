@@ -113,6 +113,7 @@ def test_a_finer_map_gets_its_own_grid_back_and_air_beyond_the_model(prior: Prio
     assert (made.voxels_hu[:, 12:28] > -1000).any()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_a_condition_is_refused_in_one_line(desk: Path, prior: Prior) -> None:
     labels = chest()
     base = prdit_core.load(desk / "base")
@@ -186,6 +187,7 @@ def made(desk: Path, out: Path, *more: object, code: int = 0) -> Result:
     return run("generate", *words, code=code)
 
 
+@pytest.mark.slow
 def test_the_command_makes_volumes_on_the_grid_of_the_file_and_goes_on(
     desk: Path, tmp_path: Path
 ) -> None:
@@ -219,6 +221,7 @@ def test_the_command_makes_volumes_on_the_grid_of_the_file_and_goes_on(
     assert "tells of other settings (condition" in refused.stderr
 
 
+@pytest.mark.slow
 def test_scale_0_is_the_base_byte_for_byte(desk: Path, tmp_path: Path) -> None:
     made(desk, tmp_path / "none", "--control-scale", 0)
     more = ("--shape", "16,16,16", "--steps", 2, "--threads", 1)
@@ -249,6 +252,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "code", "reason"), FAULTS)
 def test_bad_input_is_one_line(
     change: tuple[Any, ...],

@@ -151,6 +151,7 @@ def test_every_map_that_does_not_fit_its_scan_is_told_of_in_one_line(desk):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "reason"), [(0.5, "it holds 0.5"), (300.0, "it holds 300"), (-1.0, "it holds -1"),
                           (np.nan, "it holds nan")],

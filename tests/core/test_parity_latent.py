@@ -393,6 +393,7 @@ SMALL = ["mini", "T_p1", "T_p2", "T_noncubic", "S_p1", "S4x_p2"]
 FULL = [pytest.param(name, marks=pytest.mark.slow) for name in ("full_8x", "full_4x")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*SMALL, *FULL])
 @torch.inference_mode()
 def test_biflownet_is_as_recorded(case: str, parity: Path) -> None:
@@ -405,6 +406,7 @@ def test_biflownet_is_as_recorded(case: str, parity: Path) -> None:
     assert trained + model.intra.positions.numel() == int(numbers["n_parameters"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["T_p1", "T_p2", "T_noncubic"])
 @torch.inference_mode()
 def test_both_flows_are_as_recorded(case: str, parity: Path) -> None:

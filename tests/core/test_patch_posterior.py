@@ -102,6 +102,7 @@ def seam(x0: NDArray[np.float32], offset: int) -> float:
     return float(squares[border].mean() / squares[np.logical_not(border)].mean())
 
 
+@pytest.mark.slow
 def test_a_seam_of_one_offset_is_gone_in_the_mean_over_offsets() -> None:
     fixed, averaged = [], []
     for seed in range(6):

@@ -310,6 +310,7 @@ def test_its_derivative_is_that_of_differences(target: str) -> None:
     assert all(weight.grad is None for weight in network.parameters())
 
 
+@pytest.mark.slow
 def test_the_command_reconstructs_as_its_paper_does(tmp_path: Path) -> None:
     flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})
     checkpoint = patch_checkpoint(tmp_path / "flat", flat, (3, 2, 2))
@@ -328,6 +329,7 @@ def test_the_command_reconstructs_as_its_paper_does(tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "the paper of demo reconstructs nothing" in refused.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", ["pigdm", "posterior"])
 def test_couplings_with_derivatives_bring_it_to_the_data(coupling: Any, tmp_path: Path) -> None:
     flat = TINY_PATCH.model_copy(update={"tile": (2, 4, 4), "target": "v"})
@@ -463,6 +465,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) -> 
     assert len(list((tmp_path / "once" / "previews").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_where_a_level_is_two_voxels_deep_a_cpu_trains_in_float32(
     data: Path, tmp_path: Path
 ) -> None:
@@ -527,6 +530,7 @@ def test_training_lowers_the_loss_and_the_model_generates(data: Path, tmp_path: 
     assert prior.parts is not None  # with and without context and coordinates
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_its_own_kind_only(data: Path, tmp_path: Path) -> None:
     train(settings(data, tmp_path / "run", target="noise", inputs="no-context"))
     begun = {"start": str(tmp_path / "run"), "iterations": 1, "factor": None}
@@ -545,6 +549,7 @@ def test_it_goes_on_from_its_own_kind_only(data: Path, tmp_path: Path) -> None:
         train(settings(data, tmp_path / "other", factor=3))
 
 
+@pytest.mark.slow
 def test_training_that_cannot_fit_is_refused_with_what_would(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def centre(region: str, name: str, index: int = 0) -> NDArray[np.float64]:
     return np.asarray(where(region, name, index).mean(axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("region", "name"), PARTS)
 def test_every_patient_has_every_part_at_its_density(region, name):
     low, high = HU_RANGES[region][name]
@@ -69,6 +70,7 @@ def test_every_patient_has_every_part_at_its_density(region, name):
         assert low <= np.median(voxels) <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", ["head", "legs"])
 def test_one_patient_repeats_and_another_differs(region):
     again = make_phantom(3, 0, spacing_mm=5.0, region=region)
@@ -76,6 +78,7 @@ def test_one_patient_repeats_and_another_differs(region):
     assert np.mean(phantom(region, 1).labels != phantom(region, 0).labels) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", ["head", "legs"])
 def test_anatomy_does_not_depend_on_the_spacing(region):
     fine, coarse = phantom(region, 0, 2.5), phantom(region, 0, 5.0)
@@ -104,6 +107,7 @@ def test_a_head_is_put_together_as_heads_are(index):
             assert np.any(side * (where("head", name, index)[:, x] - middle) > 2)
 
 
+@pytest.mark.slow
 def test_bone_closes_around_the_brain():
     labels = phantom("head", 0, 2.5).labels
     number = REGIONS["head"].labels
@@ -139,6 +143,7 @@ def test_legs_are_two_with_bones_in_muscle_and_the_fibula_outside(index):
         assert side * (own["adductors"][x] - own["hamstrings"][x]) < 0
 
 
+@pytest.mark.slow
 def test_marrow_lies_within_the_hard_bone_of_a_shaft():
     there = phantom("legs", 1, 2.5)
     number = REGIONS["legs"].labels

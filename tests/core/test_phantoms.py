@@ -48,6 +48,7 @@ def test_another_seed_or_index_is_another_patient(seed: int, index: int) -> None
     assert np.mean(other.labels != phantom(0).labels) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spacing_mm", "size"), [(10.0, 32), (5.0, 64), (2.5, 128)])
 def test_fills_a_cube_of_320_mm_around_zero(spacing_mm: float, size: int) -> None:
     volume = phantom(0, spacing_mm).volume
@@ -64,6 +65,7 @@ def test_every_patient_has_every_part(name: str) -> None:
         assert np.any(phantom(index).labels == LABELS[name])
 
 
+@pytest.mark.slow
 def test_some_patients_have_nodules_and_some_have_none() -> None:
     found = [np.any(phantom(index, 5.0).labels == LABELS["nodule"]) for index in range(12)]
     assert any(found) and not all(found)
@@ -110,6 +112,7 @@ def test_descending_aorta_runs_left_of_the_spine() -> None:
         assert descending[:, 2].mean() > spine[2] + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_anatomy_does_not_depend_on_the_spacing(index: int) -> None:
     fine, coarse = phantom(index, 2.5), phantom(index, 5.0)

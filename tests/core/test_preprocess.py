@@ -131,6 +131,7 @@ def test_only_bad_scans_or_none_are_refused(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_scans_and_not_on_names_order_or_workers(scans, tmp_path):
     renamed = tmp_path / "dir with späce" / "体\n"
     renamed.mkdir(parents=True)
@@ -311,6 +312,7 @@ def series(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.slow
 def test_dicom_series_leave_nothing_behind_to_know_a_patient_by(series, tmp_path):
     """Nor a hash that can be recomputed from a guessed ID, however often it is hashed."""
     uid = pydicom.dcmread(next((series / "s0").iterdir())).SeriesInstanceUID
@@ -333,6 +335,7 @@ def test_dicom_series_leave_nothing_behind_to_know_a_patient_by(series, tmp_path
     assert sorted(patients) == ["patient-0001"] * 2 + ["patient-0002"] * 2
 
 
+@pytest.mark.slow
 def test_patients_stay_apart_when_a_run_goes_on(series, tmp_path):
     preprocess([series], out=tmp_path / "whole", **SMALL)
     first, *_ = sorted(series.iterdir())
@@ -344,6 +347,7 @@ def test_patients_stay_apart_when_a_run_goes_on(series, tmp_path):
     ).read_text()
 
 
+@pytest.mark.slow
 def test_scans_without_a_patient_among_others_are_counted(series, tmp_path):
     save(scan(5), series / "a.nii.gz")
     written = preprocess([series], out=tmp_path / "out", **SMALL)
@@ -367,6 +371,7 @@ def test_an_empty_path_is_not_this_folder(scans, tmp_path, monkeypatch):
         phantoms(1, size=16, seed=0, out="")
 
 
+@pytest.mark.slow
 def test_dicom_series_of_one_patient_stay_together(series, tmp_path):
     written = preprocess([series], out=tmp_path / "out", **SMALL)
     assert (written.train, written.validation) == (2, 2)
@@ -423,6 +428,7 @@ def test_a_killed_worker_is_told_from_a_bad_scan():
         list(in_order(abs, [1], workers=0))
 
 
+@pytest.mark.slow
 def test_phantoms_are_a_labelled_data_set(tmp_path):
     written = phantoms(5, size=16, seed=3, out=tmp_path / "out")
     assert (written.train, written.validation) == (4, 1)
@@ -435,6 +441,7 @@ def test_phantoms_are_a_labelled_data_set(tmp_path):
     assert case.record["working_edge"] == 32
 
 
+@pytest.mark.slow
 def test_phantom_i_is_the_same_whatever_the_count(tmp_path):
     phantoms(2, size=16, seed=3, out=tmp_path / "out")
     events, _ = run(phantom_steps(3, size=16, seed=3, out=tmp_path / "out"))
@@ -452,6 +459,7 @@ def test_phantoms_out_of_range_are_refused(change, tmp_path):
         phantoms(**wanted)
 
 
+@pytest.mark.slow
 def test_real_scans(real_data, tmp_path):
     names = ("ct/cip-64.nrrd", "ct/lidc-idri-0001-slab", "ct/not-ct-mr.nii.gz")
     sources = [real_data / name for name in (*names, "dicom_bad/CT_small.dcm")]

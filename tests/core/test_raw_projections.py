@@ -318,6 +318,7 @@ GEOMETRY_FAULTS: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", GEOMETRY_FAULTS)
 def test_a_geometry_that_is_not_ours_is_refused_in_one_line(fault: str, tmp_path: Path) -> None:
     content, message = GEOMETRY_FAULTS[fault]
@@ -418,6 +419,7 @@ def test_rows_of_planes_are_chosen(tmp_path: Path) -> None:
 # --- the axis of rotation ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [-4.0, -1.3, 0.0, 0.5, 2.7])
 @pytest.mark.parametrize("arc", [180.0, 360.0])
 def test_the_axis_of_shifted_phantoms_is_found(shift: float, arc: float, tmp_path: Path) -> None:

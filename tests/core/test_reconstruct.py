@@ -70,6 +70,7 @@ def test_data_of_pure_air_are_minus_one_in_model_units(prior: Prior, truth: Volu
     torch.testing.assert_close(problem.hu(x), torch.full_like(x, -1000.0))
 
 
+@pytest.mark.slow
 def test_the_prior_makes_up_for_views_that_are_missing(
     prior: Prior, few_views: Measurement, truth: Volume
 ) -> None:
@@ -82,6 +83,7 @@ def test_the_prior_makes_up_for_views_that_are_missing(
     np.testing.assert_array_equal(found.affine, truth.affine)
 
 
+@pytest.mark.slow
 def test_the_record_says_what_was_done_and_how_well_it_fits(
     prior: Prior, few_views: Measurement
 ) -> None:
@@ -97,6 +99,7 @@ def test_the_record_says_what_was_done_and_how_well_it_fits(
     assert more < record["misfit"] < 0.1
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_and_others_do_not(
     prior: Prior, few_views: Measurement
 ) -> None:
@@ -106,6 +109,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(
     assert one.tobytes() == again.tobytes() and one.tobytes() != other.tobytes()
 
 
+@pytest.mark.slow
 def test_what_the_data_determine_looks_the_same_to_the_scanner(
     prior: Prior, few_views: Measurement
 ) -> None:
@@ -118,6 +122,7 @@ def test_what_the_data_determine_looks_the_same_to_the_scanner(
     assert float((both[0] - both[1]).std()) > 20  # and the rest is imagined
 
 
+@pytest.mark.slow
 def test_the_last_step_takes_grain_away_and_is_told(
     prior: Prior, truth: Volume, few_views: Measurement
 ) -> None:
@@ -133,6 +138,7 @@ def grain(volume: Volume) -> float:
     return sum(float(np.abs(np.diff(volume.voxels_hu, axis=axis)).mean()) for axis in range(3))
 
 
+@pytest.mark.slow
 def test_a_ray_of_no_weight_counts_for_nothing(truth: Volume, few_views: Measurement) -> None:
     weights = np.ones_like(few_views.values)
     weights[:, 3, 20:24] = 0
@@ -153,6 +159,7 @@ def test_a_ray_of_no_weight_counts_for_nothing(truth: Volume, few_views: Measure
         assert errors[0] < 0.7 * errors[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fbp", "cg", "sirt", "tv"])
 def test_many_views_leave_little_open(fine: Volume, truth: Volume, method: str) -> None:
     spec = scanners.parallel_scan(truth.shape, truth.spacing_mm, 90, 180.0)
@@ -163,6 +170,7 @@ def test_many_views_leave_little_open(fine: Volume, truth: Volume, method: str) 
     assert found.metadata["method"] == method and "not for diagnosis" in found.metadata["notice"]
 
 
+@pytest.mark.slow
 def test_known_voxels_stay_and_the_rest_is_imagined_anew(prior: Prior, truth: Volume) -> None:
     """The mask operator: A* A is a projection, so one step of CG fits it exactly."""
     known = np.ones(truth.shape, bool)

@@ -49,6 +49,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bench
 
 
+@pytest.mark.slow
 def test_samples_come_with_mean_spread_and_what_was_imagined(bench: Path, tmp_path: Path) -> None:
     given = (*WALK, "--seed", 3, "--count", 2, "--truth", bench / "truth.nii.gz")
     done = run("reconstruct", bench / "m.npz", "--out", tmp_path, *given, "--json")
@@ -85,6 +86,7 @@ def test_samples_come_with_mean_spread_and_what_was_imagined(bench: Path, tmp_pa
     assert json.loads((summary / "report.json").read_text()) == report
 
 
+@pytest.mark.slow
 def test_a_rerun_goes_on_and_other_settings_are_refused(bench: Path, tmp_path: Path) -> None:
     words = ("reconstruct", bench / "m.npz", "--out", tmp_path, *WALK)
     run(*words, "--count", 2)
@@ -102,6 +104,7 @@ def test_a_rerun_goes_on_and_other_settings_are_refused(bench: Path, tmp_path: P
     assert json.loads((tmp_path / "seed-0_index-0000.json").read_text())["iterations"] == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_a_rerun_ends_as_if_not_stopped(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +127,7 @@ def test_ctrl_c_keeps_what_is_finished_and_a_rerun_ends_as_if_not_stopped(
     assert digests(tmp_path / "stopped") == digests(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_operator_is_built_once_for_all_volumes_and_once_for_their_summary(
     bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +144,7 @@ def test_the_operator_is_built_once_for_all_volumes_and_once_for_their_summary(
         assert len(built) == 2
 
 
+@pytest.mark.slow
 def test_classical_methods_share_a_folder(bench: Path, tmp_path: Path) -> None:
     words = ("reconstruct", bench / "m.npz", "--truth", bench / "truth.nii.gz", "--out", tmp_path)
     psnr = {}
@@ -158,6 +163,7 @@ def test_classical_methods_share_a_folder(bench: Path, tmp_path: Path) -> None:
     assert digests(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_own_scan_comes_back_where_it_was(bench: Path, tmp_path: Path) -> None:
     """A DICOM series, brought to the model's grid, measured and reconstructed."""
     run("export", bench / "scan.nii.gz", "--dicom", tmp_path / "series")
@@ -236,6 +242,7 @@ def test_tune_tv_gives_a_strength_that_reconstructs_better_than_others(tmp_path:
 # --- faults -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_must_fit_the_method(bench: Path, tmp_path: Path) -> None:
     words = ("reconstruct", bench / "m.npz", "--out", tmp_path / "out")
     for given in (

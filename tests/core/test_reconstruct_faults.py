@@ -202,6 +202,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_fault_is_refused_before_anything_is_made(
     fault: str, model: Path, tmp_path: Path
@@ -243,6 +244,7 @@ NOTED: dict[str, tuple[Callable[..., Path], Mapping[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NOTED)
 def test_what_is_unusual_is_said(case: str, tmp_path: Path) -> None:
     make, changes, line = NOTED[case]
@@ -270,6 +272,7 @@ def test_views_that_are_given_twice_share_their_weight(tmp_path: Path) -> None:
 # --- raw projections --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_row_of_real_projections_is_reconstructed(real_data: Path, tmp_path: Path) -> None:
     """A slice is no scan that a model could learn from, but it is what many detectors see."""
     tooth = real_data / "ct-measured" / "tooth.h5"
@@ -284,6 +287,7 @@ def test_one_row_of_real_projections_is_reconstructed(real_data: Path, tmp_path:
     assert "0 made, 1 were there" in run(*words).stdout
 
 
+@pytest.mark.slow
 def test_pictures_with_a_stated_unit_are_for_a_prior(model: Path, tmp_path: Path) -> None:
     """TIFF and ASTRA's geometry in units of 4 mm: the grid is the model's."""
     from PIL import Image

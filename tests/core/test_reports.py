@@ -75,6 +75,7 @@ def rows_of(content: str) -> list[str]:
     return re.findall("<tr>.*?</tr>", content[: content.index("</table>")])
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
     evaluation = invented()
     file = write_report(typed(evaluation), pictures(evaluation), tmp_path / "report.html")
@@ -92,6 +93,7 @@ def test_the_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
     assert "url(http" not in content and "@import" not in content
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_page(tmp_path: Path) -> None:
     evaluation = invented()
     files = [
@@ -100,6 +102,7 @@ def test_the_same_evaluation_gives_the_same_page(tmp_path: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_names_of_sets_and_files_cannot_become_markup() -> None:
     evaluation = invented(first=HOSTILE, real="real <b>")
     pair = {"fake": "<img src=x onerror=y>", "training": '"><b>', "distance": 0.1}
@@ -166,6 +169,7 @@ def test_a_fake_within_the_floor_is_said_to_be_so() -> None:
     assert "not told apart from halves of the real set" in sentences(typed(evaluation))[0]
 
 
+@pytest.mark.slow
 def test_copies_are_in_a_red_box_above_everything_else() -> None:
     evaluation = invented()
     copy = {"fake": "f1.nii.gz", "training": "t1.nii.gz", "distance": 0.02}
@@ -211,6 +215,7 @@ def test_without_training_volumes_the_page_says_copies_were_not_looked_for() -> 
     assert pictured_pairs(typed(evaluation)) == []
 
 
+@pytest.mark.slow
 def test_warnings_stand_above_the_tables() -> None:
     text = read(invented()).text
     assert text.index("blurred has 64 volumes; below 100") < text.index("what it is")
@@ -232,6 +237,7 @@ def test_the_matrix_names_the_direction_and_why_a_cell_is_empty() -> None:
     assert "Do not trust the critic 2, which did not converge: it knows its volumes" in text
 
 
+@pytest.mark.slow
 def test_numbers_that_could_not_be_had_are_named_so() -> None:
     evaluation = invented()
     evaluation["wscore"] = evaluation["real"]["ms_ssim"] = None
@@ -244,6 +250,7 @@ def test_numbers_that_could_not_be_had_are_named_so() -> None:
     assert "W-score: models in pairs Not computed." in read(evaluation).text
 
 
+@pytest.mark.slow
 def test_it_says_with_what_it_was_made_and_what_it_is_not_for() -> None:
     evaluation = invented()
     text = read(evaluation).text
@@ -292,6 +299,7 @@ def test_pictures_have_square_millimetres_and_the_window_of_the_protocol() -> No
     assert grey[30] == 0 and grey[130] == 0 and grey[80] == pytest.approx(128, abs=1)
 
 
+@pytest.mark.slow
 def test_volumes_are_read_one_at_a_time() -> None:
     evaluation, alive = invented(), []
 
@@ -310,6 +318,7 @@ def test_volumes_are_read_one_at_a_time() -> None:
     assert len(draw_all(typed(evaluation), counted())) == 6
 
 
+@pytest.mark.slow
 def test_a_page_with_many_sets_stays_small() -> None:
     few, many = invented(), invented()
     for i in range(10):
@@ -334,6 +343,7 @@ def test_every_set_has_its_own_look_in_all_legends() -> None:
     assert next(iter(names)) == "held-out" and len(keys) == len(set(keys)) == 13
 
 
+@pytest.mark.slow
 def test_drawings_take_the_colours_of_the_page() -> None:
     content = page(typed(invented()), {})
     drawings = re.findall('<div class="drawing".*?</div>', content, re.DOTALL)
@@ -360,6 +370,7 @@ def test_numbers_are_written_for_people(value: float, words: str) -> None:
     assert plain(value) == words
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):

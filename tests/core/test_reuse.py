@@ -72,6 +72,7 @@ def reusing(prior: Prior, **settings: object) -> Reusing:
     return Reusing(evaluation, configuration(**settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["base", "chain"])
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "heun"])
 def test_every_sampler_refreshes_at_every_nth_step(

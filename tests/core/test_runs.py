@@ -197,6 +197,7 @@ def test_watching_never_makes_a_start_fail(tmp_path: Path) -> None:
 # --- files ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_status_is_whole_at_every_moment(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", "running", iteration=0)
 
@@ -323,6 +324,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return begun(tmp_path / "run", "stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_losses_are_drawn_in_their_colours(folder: RunFolder, case: str) -> None:
@@ -339,6 +341,7 @@ def height(pixels: NDArray[np.uint8], name: str, columns: slice) -> float:
     return float(-rows.mean())
 
 
+@pytest.mark.slow
 def test_falling_losses_fall_and_rising_ones_rise(folder: RunFolder) -> None:
     left, right = slice(50, 250), slice(800, 1000)
     falling, rising = (panels(drawn(folder, lines))[0] for lines in (FALLING, RISING))
@@ -347,6 +350,7 @@ def test_falling_losses_fall_and_rising_ones_rise(folder: RunFolder) -> None:
         assert height(rising, name, left) < height(rising, name, right) - 100
 
 
+@pytest.mark.slow
 def test_validation_is_drawn_beside_training(folder: RunFolder) -> None:
     alone, beside = (drawn(folder, CASES[case]) for case in ("no validation", "validation"))
     added = where(beside, "x0") & ~where(alone, "x0")
@@ -355,6 +359,7 @@ def test_validation_is_drawn_beside_training(folder: RunFolder) -> None:
     assert all(part.sum() >= 4 for part in (*ends, levels))
 
 
+@pytest.mark.slow
 def test_a_span_without_a_loss_stays_empty(folder: RunFolder) -> None:
     _, full = panels(drawn(folder, [metric(1)]))
     _, holed = panels(drawn(folder, [metric(1, hole=2)]))
@@ -363,6 +368,7 @@ def test_a_span_without_a_loss_stays_empty(folder: RunFolder) -> None:
     assert not where(holed, "x0")[:, middle].any() and not where(holed, "eps")[:, middle].any()
 
 
+@pytest.mark.slow
 def test_levels_of_training_are_of_the_newest_lines(folder: RunFolder) -> None:
     high = metric(0, loss=50.0)["levels"]
     old = [metric(i) | {"levels": high} for i in range(1, 301)]
@@ -372,6 +378,7 @@ def test_levels_of_training_are_of_the_newest_lines(folder: RunFolder) -> None:
     assert (levels != panels(drawn(folder, old + new[:-1]))[1]).any()
 
 
+@pytest.mark.slow
 def test_a_cut_line_is_not_drawn(folder: RunFolder) -> None:
     whole = drawn(folder, FALLING)
     with folder.metrics.open("a") as stream:
@@ -381,6 +388,7 @@ def test_a_cut_line_is_not_drawn(folder: RunFolder) -> None:
         np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), whole)
 
 
+@pytest.mark.slow
 def test_the_picture_shows_where_a_run_went_on(folder: RunFolder) -> None:
     once = drawn(folder, FALLING)
     append_line(folder.history, {"begin": "new", "iteration": 0, "dropped": 0})
@@ -405,6 +413,7 @@ def test_a_run_without_metrics_cannot_be_drawn(folder: RunFolder) -> None:
     assert not list(folder.path.glob("*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
 def test_a_run_may_have_any_name(tmp_path: Path) -> None:
     odd = begun(tmp_path / ("$x^{$ \x1b_" + "a" * 150), "stopped")
@@ -455,6 +464,7 @@ def test_where_no_runs_are_none_are_listed(tmp_path: Path) -> None:
     assert "no folder" in run(tmp_path / "nowhere", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_plotted_into_its_folder_or_elsewhere(folder: RunFolder, tmp_path: Path) -> None:
     assert "no metrics yet" in run("plot", folder.path, code=2).stderr
     for line in FALLING:
@@ -483,6 +493,7 @@ def test_the_group_tells_its_commands() -> None:
         assert all(f"  {name}  " in told_help for name in ("list", "plot", "stop"))
 
 
+@pytest.mark.slow
 def test_watching_loads_no_torch_and_only_plotting_loads_matplotlib(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", "stopped")
     append_line(folder.metrics, metric(1))

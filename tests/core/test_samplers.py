@@ -132,6 +132,7 @@ def test_ancestral_noise_is_that_of_equation_7(t: float, t_to: float) -> None:
     assert ancestral_noise(0.0, 0.0, schedule) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", SCHEDULES)
 @pytest.mark.parametrize(
     ("sampler", "order"),

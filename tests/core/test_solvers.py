@@ -158,6 +158,7 @@ def test_nan_is_noticed(gold: Gold) -> None:
         cg(gold.operator, y, gold.x0, iterations=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_it_fits_what_any_operator_measured(name: str) -> None:
     operator = build(SPECS[name])
@@ -199,6 +200,7 @@ def test_sirt_is_its_formula_and_stays_positive() -> None:
 
 
 # With the lower strength the penalty is changed often, which must not move where it goes.
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.5, 0.005])
 def test_tv_denoises_a_step_as_the_closed_form_says(strength: float) -> None:
     """Two plateaus of n voxels each: TV moves both by strength / n towards each other."""
@@ -213,6 +215,7 @@ def test_tv_denoises_a_step_as_the_closed_form_says(strength: float) -> None:
     assert float(step.residual[0]) == pytest.approx(2 * moved * 10**0.5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_tv_is_isotropic_and_three_dimensional() -> None:
     """It is lower at its result than at any small change of it."""
     operator = build(SPECS["blur, edge"], dtype=torch.float64)
@@ -329,6 +332,7 @@ def test_tuning_ends_near_the_least_error_and_counts_its_trials() -> None:
     assert tuned_share(operator, brighter) == pytest.approx(trials[-1].best, rel=0.02)
 
 
+@pytest.mark.slow
 def test_total_variation_near_a_volume_goes_there_as_the_pull_grows() -> None:
     operator, truth, target = few_views(12), discs(1, 12), discs(2, 12)
     y = operator(truth)

@@ -79,6 +79,7 @@ def test_a_quick_look_does_not_measure_what_takes_long(
     assert dict(bench.quick_bench_steps(prior)) == {8: 3.0, 16: 24.0} and measured == [8]
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_that_of_the_backend_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

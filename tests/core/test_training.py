@@ -124,6 +124,7 @@ def test_the_average_warms_up_and_then_keeps_its_decay() -> None:
         assert float(average.weights["weight"]) == pytest.approx(1 - kept)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss() -> None:
     steps = run(trainer(3e-3), 150)
     totals = [step.losses["total"] for step in steps]

@@ -39,6 +39,7 @@ def config(data: Path, run: Path, stage: str = "local", **more: object) -> Train
     )
 
 
+@pytest.mark.slow
 def test_flow_matching_trains_both_stages_and_generates(data: Path, tmp_path: Path) -> None:
     train(config(data, tmp_path / "local", objective="velocity"))
     train(config(data, tmp_path / "global", "global", start=str(tmp_path / "local")))
@@ -50,6 +51,7 @@ def test_flow_matching_trains_both_stages_and_generates(data: Path, tmp_path: Pa
         assert np.isfinite(volume.voxels_hu).all() and np.ptp(volume.voxels_hu) > 0
 
 
+@pytest.mark.slow
 def test_flow_matching_learns(data: Path, tmp_path: Path) -> None:
     more = {"objective": "velocity", "iterations": 150, "lr": 3e-3, "save_every": 150}
     train(config(data, tmp_path / "run", **more))
@@ -65,6 +67,7 @@ def test_an_objective_is_not_changed_on_the_way(data: Path, tmp_path: Path) -> N
         train(config(data, tmp_path / "global", "global", **words))
 
 
+@pytest.mark.slow
 def test_heads_of_a_base_agree_once_a_stage_says_so(data: Path, tmp_path: Path) -> None:
     start = str(tmp_path / "local")
     train(config(data, tmp_path / "local"))
@@ -96,6 +99,7 @@ def imported(path: Path) -> Path:
     return save_checkpoint(path, header, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["finetune", "global"])
 def test_a_whole_model_goes_on_in_its_own_units(data: Path, tmp_path: Path, stage: str) -> None:
     start = imported(tmp_path / "imported")
@@ -230,6 +234,7 @@ def command(*words: object) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_same_numbers(data: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -176,6 +176,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", [WEIGHTS, RAW, MOMENTS])
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
@@ -252,6 +253,7 @@ def test_a_checkpoint_without_averaged_weights_is_none(
     assert WEIGHTS in refused(*words(wanted), code=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [WEIGHTS, RAW, MOMENTS])
 def test_state_that_is_not_finite_is_passed_over(
     config: TrainConfig, expected: dict[str, bytes], name: str
@@ -266,6 +268,7 @@ def test_state_that_is_not_finite_is_passed_over(
     assert unlike(content(config.run), expected) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_kind_is_refused_by_what_differs(
     data: Path, once: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +302,7 @@ def longest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("what", ["checkpoint", "metrics"])
 def test_a_disk_that_fills_up_loses_nothing_that_was_saved(
@@ -361,6 +365,7 @@ NONSENSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", NONSENSE)
 def test_a_configuration_that_makes_no_sense_is_refused(
     data: Path, tmp_path: Path, text: str
@@ -398,6 +403,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_other_settings_are_refused_or_recorded(config: TrainConfig, change: str) -> None:
     before = {p: p.read_bytes() for p in config.run.rglob("*") if p.is_file() and p.name != "lock"}
@@ -429,6 +435,7 @@ def test_a_change_is_recorded_even_if_the_run_is_killed_before_it_goes_on(
     assert read_header(last(config.run)).record["changes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -451,6 +458,7 @@ def test_what_a_checkpoint_is_made_of_cannot_change(
     assert (config.run / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(config: TrainConfig, own_data: Path, tmp_path: Path) -> None:
     """Other scans as well as another split; the same data elsewhere are the same."""
     phantoms(8, size=8, seed=1, out=tmp_path / "others")
@@ -476,6 +484,7 @@ def test_another_number_of_threads_is_said_to_change_the_bytes(config: TrainConf
 # --- numbers, data, memory ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_what_is_not_finite_is_named_and_poisons_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
@@ -506,6 +515,7 @@ def test_what_is_not_finite_is_named_and_poisons_nothing(
     assert unlike(resumed(config), expected) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["train", "validation"])
 @pytest.mark.parametrize("damage", ["removed", "flipped", "truncated"])
 def test_a_volume_lost_or_changed_on_the_way_stops_the_run_by_name(
@@ -609,6 +619,7 @@ def test_few_cases_are_trained_on_and_what_is_missing_is_said(tmp_path: Path) ->
 # --- files of the run, time ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.jsonl", "history.jsonl", "status.json", "log.txt"])
 def test_a_cut_line_is_done_again(
     config: TrainConfig, expected: dict[str, bytes], name: str

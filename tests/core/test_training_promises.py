@@ -25,6 +25,7 @@ def test_workers_change_no_byte(data: Path, tmp_path: Path, expected: dict[str, 
     assert unlike(trained(settings(data, tmp_path / "run", workers=2)), expected) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{"preview_every": 1}, {"save_every": 1}, {"save_every": 5, "preview_every": 2}]
 )
@@ -54,6 +55,7 @@ def test_what_happens_around_a_run_does_not_change_it(
     assert unlike(trained(config), expected) == []
 
 
+@pytest.mark.slow
 def test_stage_two_rests_on_the_content_of_stage_one_alone(
     data: Path, once: Path, tmp_path: Path
 ) -> None:
@@ -65,6 +67,7 @@ def test_stage_two_rests_on_the_content_of_stage_one_alone(
     assert unlike(found[0], found[1]) == [] and unlike(found[0], found[2]) == []
 
 
+@pytest.mark.slow
 def test_computing_activations_twice_changes_no_byte(
     data: Path, once: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +78,7 @@ def test_computing_activations_twice_changes_no_byte(
     assert unlike(*found) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["local", "global"])
 def test_a_batch_held_in_parts_gives_nearly_the_same(
     data: Path, once: Path, tmp_path: Path, stage: str

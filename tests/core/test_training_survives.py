@@ -197,12 +197,12 @@ def kill_and_resume(config: TrainConfig, kills: int, longest: float, seed: int) 
 
 @posix
 @pytest.mark.slow
-def test_ten_kills_leave_the_bytes_of_one_go(data: Path, tmp_path: Path) -> None:
+def test_six_kills_leave_the_bytes_of_one_go(data: Path, tmp_path: Path) -> None:
     """A third of the time goes into saving, so some kills fall there."""
-    once = settings(data, tmp_path / "once", iterations=300, save_every=5)
+    once = settings(data, tmp_path / "once", iterations=200, save_every=5)
     expected = trained(once)
     killed = at(once, "killed")
-    kill_and_resume(killed, kills=10, longest=0.2, seed=0)
+    kill_and_resume(killed, kills=6, longest=0.2, seed=0)
     assert unlike(content(killed.run), expected) == []
 
 
@@ -242,6 +242,7 @@ def test_a_kill_while_saving_leaves_whole_checkpoints_only(tmp_path: Path) -> No
     assert interrupted >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [1, 2, 3])
 def test_a_checkpoint_that_is_half_removed_counts_no_longer(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int

@@ -44,6 +44,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("name", GRIDS)
 def test_hu_that_grow_with_a_coordinate_still_name_that_coordinate(name, axis):
@@ -62,6 +63,7 @@ def test_hu_that_grow_with_a_coordinate_still_name_that_coordinate(name, axis):
     assert np.abs(found - expected)[inner].max() <= 0.51
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "tilt", "marker"),
     [
@@ -223,6 +225,7 @@ def test_a_preset_that_makes_no_sense_is_refused(change):
         Preset(**{**CHEST.model_dump(), **change})
 
 
+@pytest.mark.slow
 def test_a_real_chest_lies_in_the_middle_with_its_lungs(real_data):
     volume = read_volume(real_data / "ct" / "lidc-idri-0314")
     done = conform(volume, CHEST, 32)

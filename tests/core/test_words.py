@@ -75,6 +75,7 @@ def integral(schedule: Schedule, t: float, t_to: float, power: int) -> list[floa
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @settings(max_examples=40, deadline=None)
 @given(t=st.floats(0, T), t_to=st.floats(0, T))

@@ -92,6 +92,7 @@ def test_w1_of_a_shifted_cloud_is_its_shift() -> None:
         assert all(check.ok for check in found[name].converged.values())
 
 
+@pytest.mark.slow
 def test_the_matrix_is_antisymmetric_with_zeros_on_its_diagonal() -> None:
     fakes = {"a": cloud(shift=0.5), "b": cloud(shift=1.0), "c": cloud(shift=2.0)}
     found = scored(cloud(seed=1), fakes, tiny(iterations=60, lr=2e-3))
