@@ -423,7 +423,7 @@ def test_the_bundled_latent_model_makes_the_class_asked_for(
 
 @pytest.mark.slow
 def test_the_bundled_control_shows_what_was_painted(tmp_path: Path) -> None:
-    """The organs of a phantom that it has not seen; without them it is the model without a control."""
+    """The organs of a phantom that it has not seen; without a map it is its base."""
     phantom = make_phantom(9000, 0, spacing_mm=5.0)
     write_labels(Volume(phantom.labels, phantom.volume.affine), tmp_path / "painted.nii.gz")
     painted = ("--condition", tmp_path / "painted.nii.gz", "--out", tmp_path / "v.nii")
