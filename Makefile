@@ -54,7 +54,7 @@ LATENT_TRAIN = --seed 0 --save-every 500 --preview-every 1000 --resume --device 
 CONTROL_WORK ?= work/control
 CONTROL_COUNT ?= 600
 CONTROL_ITERATIONS ?= 20000
-CONTROL_PUBLISHED ?= src/prdit_core/bundled/demo-control
+CONTROL_PUBLISHED ?= $(LATENT_PUBLISHED)
 DEMO_PUBLISHED ?= src/prdit_core/bundled/demo
 DEMO_BASE ?= $(DEMO_WORK)/settled
 DEMO_TRAIN = --seed 0 --save-every 500 --resume --device $(DEVICE)
@@ -98,11 +98,11 @@ napari: .venv/.gui  ## open napari with the three planes, the dock and a chest e
 	$(PYTHON_HERE) -m napari_prdit
 
 test: .venv/.dev  ## all tests in two processes; ARGS="..." goes to pytest
-	@echo "All tests: about 13 minutes on two quiet cores, longer beside other work."
+	@echo "All tests: about 12 minutes on two quick and quiet cores, longer on others."
 	$(PYTHON_HERE) -m pytest $(IN_TWO) $(ARGS)
 
 test-fast: .venv/.dev  ## the core's tests without windows and child processes
-	@echo "The fast tests: about 4 minutes on two quiet cores."
+	@echo "The fast tests: one to three minutes on two quiet cores."
 	$(PYTHON_HERE) -m pytest $(IN_TWO) -m "not slow" tests/core tests/test_*.py $(ARGS)
 
 check: .venv/.dev  ## ruff (rules and format) and mypy
@@ -217,6 +217,7 @@ demo-latent: .venv/.base  ## train the bundled model in latents (hours; as demo-
 	$(PYTHON_HERE) -m prdit_core.checkpoints.publish $(LATENT_WORK)/run $(LATENT_PUBLISHED)
 
 # On the published base, whose files it keeps byte for byte.
+# One folder holds the base and its control; one that is there is where training begins.
 demo-control: .venv/.base  ## train the bundled control: masks of chests at 64^3 (hours; as demo-model)
 	$(PRDIT) phantoms --region chest --count $(CONTROL_COUNT) --size 64 --seed $(DEMO_SEED) --out $(CONTROL_WORK)/chest-64
 	echo '{"chest": ["chest-64"]}' > $(CONTROL_WORK)/classes.json

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
-from screenshots import OUT, PLUGIN, nobodys_settings, opened, settle, wait, window
+from scipy import ndimage
+from screenshots import OUT, PLUGIN, nobodys_settings, opened, painting, settle, wait, window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,7 @@ WIDTH = 1200  # of a frame, in pixels
 EDGE = 64  # voxels, however quick this machine is
 FRAME_MS, LONG_MS = 250, 1500
 LARGEST_BYTES = 3 * 2**20
+GROWN = 5  # voxels of 2.5 mm, by which a painted heart becomes larger
 QUALITIES = (90, 80, 70, 60, 50, 40, 30)  # the first that is small enough
 
 
@@ -122,10 +125,45 @@ def inspector(viewer: Viewer, film: Film) -> None:
             film.take(LONG_MS)
 
 
+def painted(viewer: Viewer, film: Film) -> None:
+    """A chest for painted organs; the heart is painted larger, and the chest follows."""
+    from prdit_core.data.phantoms import LABELS
+
+    dock, organs = painting(viewer)
+    heart = organs.data == LABELS["heart"]
+    viewer.dims.point = viewer.layers["phantom"].data_to_world(ndimage.center_of_mass(heart))
+    settle(3)
+    film.take(2 * LONG_MS)
+    _follow(dock, film, organs)
+    air = np.isin(organs.data, [LABELS["lung_right"], LABELS["lung_left"]])
+    for grown in range(1, GROWN + 1):  # as a brush does it, rim by rim
+        rim = ndimage.binary_dilation(heart, iterations=grown) & air
+        organs.data = np.where(rim, LABELS["heart"], organs.data).astype(organs.data.dtype)
+        settle(0.3)
+        film.take()
+    film.take(LONG_MS)
+    _follow(dock, film, organs)
+
+
+def _follow(dock: Any, film: Film, organs: Any) -> None:
+    """Generate, and look at the end without the labels that lie above it."""
+    dock.generate()
+    while dock.panel.job.running:
+        settle(0.1)
+        film.take()
+    organs.opacity = 0.0
+    settle(1)
+    film.take(2 * LONG_MS)
+    organs.opacity = 0.7
+    settle(0.3)
+    film.take(LONG_MS)
+
+
 FILMS: dict[str, Callable[[Viewer, Film], None]] = {
     "emerging": emerging,
     "time-travel": time_travel,
     "inspector": inspector,
+    "painted": painted,
 }
 
 

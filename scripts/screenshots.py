@@ -55,6 +55,27 @@ def generate_series(viewer: Viewer) -> None:
     dock.panel.travel.slider.setValue(3)
 
 
+def generate_painted(viewer: Viewer) -> None:
+    """A volume that belongs to the painted organs of a phantom, which lie over it."""
+    dock, organs = painting(viewer)
+    dock.generate()
+    wait(lambda: not dock.panel.job.running)
+    organs.opacity = 0.25
+    settle(3)  # the side views open one by one
+
+
+def painting(viewer: Viewer) -> tuple[Any, Any]:
+    """The dock with the model that obeys labels, and a layer of organs that it shall obey."""
+    viewer.open_sample(PLUGIN, "phantom")
+    viewer.layers["phantom"].visible = False
+    organs = viewer.layers["phantom: organs"]
+    dock = opened(viewer, "Generate CT volume")
+    dock.choose_checkpoint("demo-control")
+    dock.condition.layers.choose(organs)
+    organs.visible = True
+    return dock, organs
+
+
 def reconstruct(viewer: Viewer) -> None:
     """A painted part of a lung of a phantom, three proposals, and what was imagined."""
     viewer.open_sample(PLUGIN, "phantom")
@@ -155,6 +176,7 @@ def trained() -> Path:
 DOCKS: dict[str, Callable[[Viewer], None]] = {
     "generate": generate,
     "generate-series": generate_series,
+    "generate-painted": generate_painted,
     "reconstruct": reconstruct,
     "few-views": few_views,
     "planes": planes,

@@ -221,13 +221,14 @@ def tiny(command: str, desk: Path) -> list[str]:
         stand_ins["demo"] = str(desk / "DEMO")
     words = [stand_ins.get(word, word) for word in words]
     of_a_run = any(word.startswith("runs/") for word in words)
+    sized = of_a_run or "--shape" in words or "--condition" in words
     small = {} if "--method" in words else SMALL.get(verb, {})
     if "tv" in words:
         small = {"--tv-strength": "2.5e-6"}  # or it tunes itself; test_reconstruct_command.py
     for option, value in small.items():
         if option in words and value is not None:
             words[words.index(option) + 1] = value
-        elif option not in words and not (option == "--size" and (of_a_run or "--shape" in words)):
+        elif option not in words and not (option == "--size" and sized):
             words += [option] if value is None else [option, value]
     if verb in ("preprocess", "phantoms"):  # pages show several ways into one folder
         shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)

@@ -26,6 +26,7 @@ NEEDED = {
     "prdit_core/bundled/demo/weights.safetensors",
     "prdit_core/bundled/demo-latent/checkpoint.json",
     "prdit_core/bundled/demo-latent/codec.safetensors",
+    "prdit_core/bundled/demo-latent/control.safetensors",
     "prdit_core/bundled/demo-latent/weights.safetensors",
     "prdit_core/bundled/encoder/encoder.json",
     "prdit_core/bundled/encoder/weights.safetensors",
@@ -98,7 +99,8 @@ def test_the_manifest_of_an_unpacked_sdist_is_where_readers_look(
 
 
 def test_bundled_weights_are_where_the_catalogue_says_and_small() -> None:
-    bundled = {entry.name for entry in CATALOGUE.values() if entry.where == "bundled"}
+    entries = [entry for entry in CATALOGUE.values() if entry.where == "bundled"]
+    bundled = {entry.folder or entry.name for entry in entries}
     folders = {folder.name for folder in BUNDLED.iterdir() if folder.is_dir()}
     assert folders == bundled | {"encoder"}
     size = sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file())

@@ -47,6 +47,7 @@ class PreparedWalk:
     edge : of the volumes that come, in voxels
     digest : of the checkpoint
     threads : CPU threads in use
+    in_parts : whether the model's predictions are a sum of parts
     """
 
     request: Request
@@ -54,6 +55,7 @@ class PreparedWalk:
     edge: int
     digest: str
     threads: int
+    in_parts: bool
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def _prepared(target: Target, request: Request) -> PreparedWalk:
 
     prior = target.prior
     edge = prior.geometry.shape[0]
-    return PreparedWalk(request, target.seen(), edge, prior.digest, default_threads())
+    in_parts = prior.parts is not None
+    return PreparedWalk(request, target.seen(), edge, prior.digest, default_threads(), in_parts)
 
 
 def watched(

@@ -26,8 +26,10 @@ from prdit_core.checkpoints.catalog import find
 from prdit_core.checkpoints.header import WEIGHTS
 from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
-from prdit_core.data.phantoms import make_phantom
+from prdit_core.data.phantoms import LABELS, make_phantom
+from prdit_core.data.writing import write_labels
 from prdit_core.runs.metrics import read_lines
+from prdit_core.volume import Volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -417,6 +419,22 @@ def test_the_bundled_latent_model_makes_the_class_asked_for(
     sizes = np.bincount(sitk.GetArrayFromImage(sitk.ConnectedComponent(body)).ravel())[1:]
     assert (sizes > 100).sum() == parts
     assert np.median(hu[:, :4, [0, 1, -2, -1]]) < -800
+
+
+@pytest.mark.slow
+def test_the_bundled_control_shows_what_was_painted(tmp_path: Path) -> None:
+    """The organs of a phantom that it has not seen; without a map it is its base."""
+    phantom = make_phantom(9000, 0, spacing_mm=5.0)
+    write_labels(Volume(phantom.labels, phantom.volume.affine), tmp_path / "painted.nii.gz")
+    painted = ("--condition", tmp_path / "painted.nii.gz", "--out", tmp_path / "v.nii")
+    run("generate", "--checkpoint", "demo-control", "--steps", 10, *painted)
+    made = prdit_core.read_volume(tmp_path / "v.nii")
+    np.testing.assert_allclose(made.affine, phantom.volume.affine)
+    hu, lungs = made.voxels_hu, np.isin(phantom.labels, [LABELS["lung_right"], LABELS["lung_left"]])
+    body = phantom.labels > LABELS["table"]
+    assert (hu[lungs] < -400).mean() > 0.8 and (hu[body & ~lungs] > -400).mean() > 0.9
+    made_by = [prdit_core.load(name).digest for name in ("demo-control", "demo-latent")]
+    assert made_by[0] == made_by[1] != prdit_core.load("demo-control").control_digest
 
 
 def test_bundled_files_stay_small() -> None:

@@ -24,6 +24,7 @@ from trainings import (
 from typer.testing import CliRunner
 
 import prdit_core
+from prdit_core.checkpoints.controls import controlled
 from prdit_core.checkpoints.publish import publish
 from prdit_core.checkpoints.store import read_header, read_weights
 from prdit_core.cli.app import app
@@ -272,6 +273,17 @@ def test_a_run_goes_on_from_a_published_control_and_from_no_other(
     learnt, kept = (load_file(last(one) / "control.safetensors") for one in (run, on.run))
     assert all(torch.allclose(learnt[name], kept[name], atol=1e-6) for name in learnt)
     refused("has a control of other", settings(shelf, tmp_path / "new", hint="nearest", **more))
+
+
+def test_the_base_keeps_its_own_record_below_that_of_any_control(shelf: Path, run: Path) -> None:
+    control = read_header(last(run)).control
+    assert control is not None
+    base = read_header(shelf / "base").model_copy(update={"record": {"stage": "latent"}})
+    once = controlled(base, control.config, {"stage": "control"})
+    saved = once.model_copy(update={"files": base.files})
+    again = controlled(saved, control.config, {"stage": "control", "iteration": 2})
+    assert once.record == {"base": {"stage": "latent"}, "stage": "control"}
+    assert again.record["base"] == {"stage": "latent"}
 
 
 # --- what does not fit --------------------------------------------------------------------------

@@ -104,7 +104,7 @@ ROWS = {
     65: [(HERE.name, "test_what_is_not_finite_is_named_and_poisons_nothing")],
     66: [(SURVIVES, "test_a_signal_saves_and_stops"),
          (SURVIVES, "test_a_second_ctrl_c_stops_at_once")],
-    67: [(SURVIVES, "test_ten_kills_leave_the_bytes_of_one_go"),
+    67: [(SURVIVES, "test_six_kills_leave_the_bytes_of_one_go"),
          (SURVIVES, "test_a_run_killed_after_any_event_ends_with_the_same_bytes"),
          (SURVIVES, "test_what_a_checkpoint_rests_on_is_on_disk_before_it")],
     68: [(SURVIVES, "test_a_second_run_in_the_folder_is_refused_and_harms_nothing")],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from latents import tiny_latent
 from napari.components import ViewerModel
+from toys import tiny_checkpoint
 
 import prdit_core
 from napari_prdit.layers import OURS
@@ -100,9 +101,21 @@ def test_the_inspector_says_that_there_are_no_parts(
 ) -> None:
     dock.generate()
     finish(qtbot, dock)
+    assert dock.panel.travel.inspect.isHidden()  # the dock does not offer it
     moment = dock.panel.recording.at(1)
     inspector = ResidualInspector(dock.viewer)
     qtbot.addWidget(inspector)
     inspector.inspect_state(str(latent), moment.x_t[0, 0], moment.t)
     qtbot.waitUntil(lambda: not inspector.job.running, timeout=PATIENCE_MS)
     assert "no local and global part" in inspector.message.text()
+
+
+def test_a_model_with_parts_offers_to_look_into_them(
+    qtbot: QtBot, dock: GenerateDock, latent: Path, tmp_path: Path
+) -> None:
+    parts = tiny_checkpoint(tmp_path / "tiny")
+    for model, hidden in ((parts, False), (latent, True), (parts, False)):
+        dock.choose_checkpoint(str(model))
+        dock.generate()
+        finish(qtbot, dock)
+        assert dock.panel.travel.inspect.isHidden() == hidden

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from latents import tiny_control, tiny_latent
 from napari.components import ViewerModel
+from scipy.ndimage import binary_dilation, center_of_mass
 
 import prdit_core
 from napari_prdit.conditions import LABEL_NAMES, PAINTED, new_labels, palette, wear
@@ -18,13 +19,16 @@ from prdit_core.data.phantoms import LABELS, make_phantom
 from prdit_core.geometry import cubic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari.layers import Labels
     from pytestqt.qtbot import QtBot
 
+    MakeViewer = Callable[..., Any]
+
 PATIENCE_MS = 240_000
+LUNGS = (LABELS["lung_right"], LABELS["lung_left"])
 NAMES = tuple(name for name, number in LABELS.items() if number)
 
 
@@ -215,6 +219,40 @@ def test_new_labels_lie_where_the_model_makes_volumes_in_its_colours(
     )
     condition = volume.metadata[OURS]["condition"]
     assert condition["sha256"] == condition["labels_sha256"]  # one grid
+
+
+@pytest.mark.slow
+def test_a_painted_change_is_seen_where_it_was_painted(
+    make_napari_viewer: MakeViewer, qtbot: QtBot
+) -> None:
+    """The bundled model, in a real window: a heart that was painted larger."""
+    viewer: Any = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1200, 800)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-prdit", "Generate CT volume")
+    dock.walk.device.setCurrentText("cpu")
+    dock.choose_checkpoint("demo-control")
+    dock.walk.steps.setValue(6)
+    labels = add_chest(dock, spacing_mm=5.0)
+    heart, lungs = labels.data == LABELS["heart"], np.isin(labels.data, LUNGS)
+    viewer.dims.set_point(0, labels.data_to_world(center_of_mass(heart))[0])
+    volumes, pictures = [], []
+    for grown in (0, 3):
+        if grown:
+            larger = binary_dilation(heart, iterations=grown) & lungs
+            labels.data = np.where(larger, LABELS["heart"], labels.data)
+        dock.generate()
+        finish(qtbot, dock)
+        assert dock.panel.message.kind != "error", dock.panel.message.text()
+        labels.opacity = 0.0
+        qtbot.wait(500)
+        volumes.append(np.array(dock.panel.live.layer.data))
+        pictures.append(viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(float))
+    gained = volumes[1] - volumes[0]
+    body = (labels.data > 0) & (labels.data != LABELS["table"]) & ~larger
+    assert gained[larger].mean() > 100  # HU: from lung towards flesh
+    assert np.abs(gained[body]).mean() < 0.25 * gained[larger].mean()
+    assert (np.abs(pictures[1] - pictures[0]).mean(-1) > 20).mean() > 0.001
+    dock.shut_down()
 
 
 def test_every_organ_has_a_colour_of_its_own() -> None:

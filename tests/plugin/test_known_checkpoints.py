@@ -32,7 +32,7 @@ def test_a_model_of_another_family_is_listed_and_described(
         geometry=cubic(16, 160.0),
     )
     path = save_checkpoint(tmp_path / "toy", header, {"mean": torch.zeros(1)})
-    assert known([tmp_path]) == ["demo", "demo-latent", str(path)]
+    assert known([tmp_path]) == ["demo", "demo-latent", "demo-control", str(path)]
     assert "one number" in described(str(path))
     assert "16 x 16 x 16 voxels of 10 mm" in makes(str(path))
     assert list(resolutions(str(path))) == [16]

@@ -125,6 +125,7 @@ class GenerationPanel(WorkPanel):
             self.live.keep()
         self._began = True
         self.run = LastRun(prepared, self.recording)
+        self.travel.inspect.setVisible(prepared.in_parts)
         self.sheet.clear_volumes()
         self.live.begin()
 

@@ -61,13 +61,12 @@ class TimeTravel(Form):
             )
         )
         self.add("other seed", row, "Seed of the noise for a new ending")
-        self.rows.addRow(
-            button(
-                "Local and global part of this step",
-                "Show what the two parts of the network each contribute at this step",
-                lambda: self.inspected.emit(self.step),
-            )
+        self.inspect = button(
+            "Local and global part of this step",
+            "Show what the two parts of the network each contribute at this step",
+            lambda: self.inspected.emit(self.step),
         )
+        self.rows.addRow(self.inspect)
         self.show_recording(None, "")
 
     @property

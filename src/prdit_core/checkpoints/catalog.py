@@ -33,6 +33,7 @@ class Entry:
     ----------
     where : how a user gets it; bundled weights are part of the installation
     intensity : "exact" or "approximate" HU
+    folder : where bundled weights lie, if not in a folder of their name
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     size: int
     intensity: str
     description: str
+    folder: str = ""
 
 
 CATALOGUE = {
@@ -61,6 +63,15 @@ CATALOGUE = {
             64,
             "exact",
             "3D MedDiffusion, small: chest, head and legs at 64^3, of phantoms",
+        ),
+        Entry(
+            "demo-control",
+            "bundled",
+            "Apache-2.0",
+            64,
+            "exact",
+            "demo-latent with the control beside it: chests that belong to painted organs",
+            folder="demo-latent",
         ),
         Entry(
             "tf-prdit-lidc-128",
@@ -113,7 +124,7 @@ def find(name_or_path: str | Path) -> Path:
     if entry is not None and not is_checkpoint:
         if entry.where != "bundled":
             raise UsageError(f"{entry.name} is not bundled: {entry.where}")
-        return BUNDLED / entry.name
+        return BUNDLED / (entry.folder or entry.name)
     if (path / RUN_CHECKPOINTS).is_dir():
         return newest(path)
     if not (path / HEADER).is_file():

@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 
 
 def controlled(base: Header, config: NetworkConfig, record: Mapping[str, Any]) -> Header:
-    """The header of a base with a control that was trained on it, and its record."""
+    """The header of a base with a control that was trained on it.
+
+    Parameters
+    ----------
+    record : of the control; that of the base is kept in it as "base"
+    """
     part = ControlPart(config=config, base=base.base_digest)
     content = {name: getattr(base, name) for name in type(base).model_fields}
-    return type(base)(**content | {"control": part, "record": dict(record), "files": {}})
+    both = {"base": record_of_base(base), **record}
+    return type(base)(**content | {"control": part, "record": both, "files": {}})
+
+
+def record_of_base(header: Header) -> dict[str, Any]:
+    """How a model came about, without the control that may be beside it."""
+    return header.record if header.control is None else header.record.get("base", {})
 
 
 def save_control(

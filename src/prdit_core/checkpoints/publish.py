@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from prdit_core.checkpoints.catalog import find
-from prdit_core.checkpoints.controls import save_control
+from prdit_core.checkpoints.controls import record_of_base, save_control
 from prdit_core.checkpoints.store import (
     read_codec,
     read_control,
@@ -40,7 +40,7 @@ def publish(source: str | Path, out: str | Path) -> Path:
     if header.control is None or control is None:
         return save_checkpoint(Path(out), header, weights, codec=halved)
     with TemporaryDirectory() as place:
-        alone = header.model_copy(update={"control": None})
+        alone = header.model_copy(update={"control": None, "record": record_of_base(header)})
         base = save_checkpoint(Path(place) / "base", alone, weights, codec=halved)
         return save_control(Path(out), base, header.control.config, _halved(control), header.record)
 

@@ -138,12 +138,17 @@ def in_lines(content: dict[str, Any]) -> list[str]:
 def _entries(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """What to tell, line by line; each refiner of a network has a line of its own."""
     for name, value in content.items():
-        if name != "model":
+        if name == "model":
+            yield name, {k: inner for k, inner in value.items() if k not in ("refiners", "classes")}
+            for place, refiner in enumerate(value.get("refiners", []), 1):
+                yield f"refiner to {content['sizes'][place]}", refiner
+        elif name == "record" and value:  # networks and grids have lines above
+            yield name, {k: inner for k, inner in value.items() if k not in ("training", "base")}
+            for record, whose in ((value, "training"), (value.get("base", {}), "base training")):
+                settings = record.get("training", {})
+                yield whose, {k: v for k, v in settings.items() if not isinstance(v, dict)}
+        else:
             yield name, value
-            continue
-        yield name, {k: inner for k, inner in value.items() if k not in ("refiners", "classes")}
-        for place, refiner in enumerate(value.get("refiners", []), 1):
-            yield f"refiner to {content['sizes'][place]}", refiner
 
 
 def _text(value: Any) -> str:
