@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from organs import ORGANS, body_of, dice, found, larger_heart, one_nodule_more, painted
-from scipy import stats
+from paired import interval
 
 import prdit_core
 from prdit_core.data.datasets import MANIFEST
 from prdit_core.data.label_maps import label_maps
 from prdit_core.data.volume_sets import VolumeSet
+from prdit_core.files import write_atomically
 from prdit_core.machine import use_threads
 from prdit_core.pictures import Panel, save_picture
 
@@ -76,11 +77,10 @@ class Bench:
         file = self.work / self.prior.control_digest[:8] / name / f"{index:02d}.npy"
         if not file.is_file():
             prior = self.prior if labels is None else self.prior.under(labels)
-            volume = prdit_core.generate(prior, seed=SEED, index=index)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, volume.voxels_hu.astype(np.float32))
-        hu: Array = np.load(file)
-        return hu
+            hu = prdit_core.generate(prior, seed=SEED, index=index).voxels_hu.astype(np.float32)
+            write_atomically(file, lambda part: np.save(part, hu))
+        kept: Array = np.load(file)
+        return kept
 
 
 def overlaps(bench: Bench, scans: list[Volume], maps: list[Volume]) -> None:
@@ -111,14 +111,8 @@ def overlaps(bench: Bench, scans: list[Volume], maps: list[Volume]) -> None:
     for organ, (own, decoded, under, without) in columns.items():
         cells = [f"{values.mean():.3f}" for values in (own, decoded, under)]
         cells += [f"{under.mean() / own.mean():.2f}", f"{without.mean():.3f}"]
-        cells += [interval(under - without)]
+        cells += [interval(under - without, digits=3)]
         print(f"| {organ} | {' | '.join(cells)} |", flush=True)
-
-
-def interval(values: Array) -> str:
-    """Mean and the half width of its 95 % interval."""
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():+.3f} +- {reach:.3f}"
 
 
 def changes(bench: Bench, scans: list[Volume], maps: list[Volume]) -> None:
@@ -133,10 +127,8 @@ def changes(bench: Bench, scans: list[Volume], maps: list[Volume]) -> None:
             other = change(labels, names)
             before, after = bench.made("map", index, labels), bench.made(name, index, other)
             there, body = labels != other, body_of(labels, names)
-            (now,) = np.unique(other[there])
             usual = float(np.median(scan.voxels_hu[labels == names.index("heart") + 1]))
             step = usual - float(scan.voxels_hu[there].mean())
-            assert now
             steps.append(float((after - before)[there].mean()) / step)
             near.append(float(np.abs(after - before)[there].mean()))
             far.append(float(np.abs(after - before)[body & ~there].mean()))

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from looks import coverage, nodules, noise, sharpness
+from paired import interval
 from phantom_scans import CASES, FIELD_MM, Scale, Scan, scan
 from reconstruction_ways import CLASSICAL, DEFAULT, KINDS, WALKS, classical_ways, prior_ways
-from scipy import stats
 
 import prdit_core
 from prdit_core.files import write_atomically
@@ -171,14 +171,6 @@ def numbers(one: Scan, samples: np.ndarray, seconds: float) -> Numbers:
         "noise": noise(one.truth, mean, one.labels),
         "coverage": coverage(one.truth, samples) if len(samples) > 1 else float("nan"),
     }
-
-
-def interval(values: np.ndarray) -> str:
-    """Mean and the half width of its 95 % interval."""
-    if len(values) < 2:
-        return f"{values.mean():+.2f}"
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():+.2f} +- {reach:.2f}"
 
 
 def to_tv(rows: Rows, row: str) -> str:

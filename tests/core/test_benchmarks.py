@@ -17,6 +17,7 @@ import torch
 from toys import tiny_checkpoint
 
 import prdit_core
+from prdit_core.data.phantoms import LABELS, make_phantom
 from prdit_core.verbs.tv_strength import Strength
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
@@ -270,3 +271,23 @@ def test_a_class_is_recognised_by_the_mean_and_the_spread_of_its_tissues(
     assert decoding.at_borders(x, [[], [], [8]]) == pytest.approx(1)
     x[..., 8:] += 1  # a step of the size of a slope
     assert decoding.at_borders(x, [[], [], [8]]) == pytest.approx(4)
+
+
+# --- control ----------------------------------------------------------------------------------
+
+
+def test_organs_are_found_where_a_phantom_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    organs = importlib.import_module("organs")
+    phantom = make_phantom(3, 0, spacing_mm=5.0)
+    names = [name for name, number in LABELS.items() if number]
+    found, there = organs.found(phantom.volume.voxels_hu), organs.painted(phantom.labels, names)
+    overlap = [organs.dice(found[organ], there[organ]) for organ in organs.ORGANS]
+    assert min(overlap) > 0.65 and overlap[0] > 0.9  # lungs first
+    elsewhere = [organs.dice(found[organ][::-1], there[organ]) for organ in organs.ORGANS]
+    assert max(elsewhere) < min(overlap)
+    for change, name in ((organs.larger_heart, "heart"), (organs.one_nodule_more, "nodule")):
+        other = change(phantom.labels, names)
+        before = np.unique(phantom.labels[other != phantom.labels])
+        assert set(before) <= {LABELS["lung_right"], LABELS["lung_left"]}
+        assert np.unique(other[other != phantom.labels]).tolist() == [LABELS[name]]

@@ -63,7 +63,7 @@ def test_from_the_menu_to_a_finished_volume(
     (dock,) = viewer.window._qt_window.findChildren(GenerateDock)
     dock.walk.device.setCurrentText("cpu")
     dock.model.size_choice.choose(32)
-    dock.walk.steps.setValue(80)
+    dock.walk.steps.setValue(100)
     qtbot.waitUntil(lambda: planes_of(viewer) is not None, timeout=PATIENCE_MS)
     qtbot.wait(1000)  # all views have been painted once
     frames: list[float] = []
@@ -81,11 +81,11 @@ def test_from_the_menu_to_a_finished_volume(
     hook.remove()
 
     (layer,) = viewer.layers
-    assert len(set(frames)) >= 5
+    assert len(set(frames)) >= 10
     np.testing.assert_allclose(layer.scale, (10, 10, 10))
     assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
     assert -1000 <= layer.data.min() < -900 and 200 < layer.data.max() <= 400
-    assert layer.metadata["prdit"]["steps"] == 80
+    assert layer.metadata["prdit"]["steps"] == 100
 
     planes = planes_of(viewer)
     assert planes is not None
