@@ -91,7 +91,8 @@ class FlowTraining(TrainingConfig):
     stage: Literal["latent"] = "latent"
     """latent: noise in latents of several classes and grids at once."""
     codec: str
-    """The autoencoder that made the latents; its weights become part of the checkpoints."""
+    """The autoencoder that made the latents, or a model that has it; it becomes part of the
+    checkpoints."""
     iterations: int | None = Field(default=None, ge=1, le=100_000_000)
     """Optimiser steps. [200000; the paper says none]"""
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
