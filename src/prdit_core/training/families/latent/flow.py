@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
-    from prdit_core.training.families.latent.settings import ControlTraining
+    from prdit_core.training.families.latent.settings import LatentTraining
 
 ITERATIONS, LR, CLIP = 200_000, 1e-4, 1.0
 KINDS = ("total",)
@@ -161,7 +161,7 @@ def opened_latents(path: Path, label: str) -> ClassedData:
 def task_of(
     network: BiFlowNet | ControlNet,
     judge: Callable[..., FlowError],
-    config: FlowTraining | ControlTraining,
+    config: LatentTraining,
     named: BiFlowConfig,
 ) -> Task:
     """One player, whose error a share of the volumes has without their class.
