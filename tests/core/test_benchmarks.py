@@ -291,3 +291,47 @@ def test_organs_are_found_where_a_phantom_has_them(monkeypatch: pytest.MonkeyPat
         before = np.unique(phantom.labels[other != phantom.labels])
         assert set(before) <= {LABELS["lung_right"], LABELS["lung_left"]}
         assert np.unique(other[other != phantom.labels]).tolist() == [LABELS[name]]
+
+
+@pytest.fixture
+def augmentation(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("augmentation")
+
+
+def test_surfaces_are_as_far_apart_as_they_are(augmentation: Any) -> None:
+    a, b, none = (np.zeros((16, 16, 16), bool) for _ in range(3))
+    a[4:8, 4:8, 4:8] = b[4:8, 4:8, 7:11] = True
+    assert augmentation.hd95(a, a, 5.0) == 0
+    assert augmentation.hd95(a, b, 5.0) == augmentation.hd95(b, a, 5.0) == 15
+    assert augmentation.hd95(a, none, 5.0) == augmentation.hd95(none, a, 5.0) == 320
+    assert augmentation.hd95(none, none, 5.0) is None
+
+
+def test_targets_are_the_organs_of_a_phantom(augmentation: Any) -> None:
+    names = tuple(name for name, number in LABELS.items() if number)
+    some = [make_phantom(3, index, spacing_mm=10.0).labels for index in range(4)]
+    labels = np.stack(some).astype(np.int64)
+    found = augmentation.targets(labels, names)
+    for number, parts in enumerate(augmentation.TARGETS.values(), 1):
+        there = np.isin(labels, [LABELS[part] for part in parts])
+        assert there.any() and np.array_equal(found == number, there)
+    assert set(labels[found == 0].tolist()) >= {LABELS["air"], LABELS["fat"]}
+
+
+@pytest.mark.slow
+def test_a_network_learns_what_is_plain_to_see(augmentation: Any) -> None:
+    """Boxes brighter by one step each; the same seed gives the same network."""
+    stream = np.random.default_rng(0)
+    y = np.zeros((6, 16, 16, 16), np.int64)
+    for one in y:
+        for number, corner in enumerate(stream.integers(0, 8, (2, 3)), 1):
+            one[tuple(slice(at, at + 8) for at in corner)] = number
+    x = torch.from_numpy(y[:, None] - 1.0).float()
+    pairs = augmentation.Pairs(x, torch.from_numpy(y))
+    scores = [
+        np.array(augmentation.judged(augmentation.trained(pairs, 0, steps), pairs)["dice"])
+        for steps in (1, 1, 120)
+    ]
+    early, again, late = (score[:, :2].mean() for score in scores)
+    assert late > 0.8 > early == again

@@ -31,6 +31,7 @@ from trainings import (
 from typer.testing import CliRunner
 
 import prdit_core
+from prdit_core.checkpoints.catalog import load_codec
 from prdit_core.checkpoints.store import read_header, save_checkpoint
 from prdit_core.cli.app import app
 from prdit_core.config import SamplingConfig
@@ -48,7 +49,7 @@ from prdit_core.training.batches import Batch, Batches
 from prdit_core.training.ema import Ema, Pace
 from prdit_core.training.families.latent import settings as latent_settings
 from prdit_core.training.families.latent.flow import FlowError
-from prdit_core.training.families.latent.settings import FlowTraining
+from prdit_core.training.families.latent.settings import FlowTraining, JointTraining
 from prdit_core.training.rate import Rate
 from prdit_core.training.volumes import ClassedVolumes, held_out, trained_on
 from prdit_core.verbs.latents import latents, latents_steps
@@ -214,6 +215,31 @@ def test_latents_and_volumes_are_not_mistaken_for_each_other(shelf: Path) -> Non
         PreparedLatents.open(shelf / "small")
     with pytest.raises(InputRejected, match="holds latents, not volumes"):
         ClassedData.open(shelf / "classes.json")
+
+
+@pytest.mark.slow
+def test_a_model_alone_is_all_that_training_on_needs(shelf: Path, tmp_path: Path) -> None:
+    """Its own autoencoder makes latents to train it on with, and its decoder learns on."""
+    train(settings(shelf, tmp_path / "first"))
+    model = str(last(tmp_path / "first"))
+    latents(shelf / "volumes.json", codec=model, out=tmp_path / "chests")
+    latents(shelf / "other", codec=model, out=tmp_path / "flat", shape=(16, 32, 32))
+    named = {"chest": ["chests/chest-1", "chests/chest-2"], "flat": ["flat"]}
+    (tmp_path / "classes.json").write_text(json.dumps(named))
+    data = {"data": tmp_path / "classes.json", "codec": model}
+    train(settings(shelf, tmp_path / "on", start=model, **data))
+    before, after = (read_header(last(tmp_path / run)) for run in ("first", "on"))
+    assert after.codec_digest == before.codec_digest and after.digest != before.digest
+    with pytest.raises(UsageError, match="give that which made the latents"):
+        train(settings(shelf, tmp_path / "other", start=model, codec=model))
+    decoder = JointTraining(
+        data=shelf / "other", run=tmp_path / "joint", start=model, iterations=1, batch_size=1
+    )
+    train(decoder)
+    own, learnt = load_codec(model).codec, load_codec(tmp_path / "joint").codec
+    x = torch.rand(1, 1, 32, 32, 32)
+    torch.testing.assert_close(learnt.encode(x), own.encode(x), rtol=0, atol=0)
+    assert not torch.equal(learnt.decode(own.encode(x)), own.decode(own.encode(x)))
 
 
 # ------------------------------------------------------------------------- buckets

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from prdit_core.checkpoints.header import HEADER
-from prdit_core.checkpoints.store import read_codec, read_control, read_header, read_weights
+from prdit_core.checkpoints.store import (
+    codec_weights,
+    read_codec,
+    read_control,
+    read_header,
+    read_weights,
+)
 from prdit_core.errors import CheckpointError, UsageError
 from prdit_core.files import shown
 from prdit_core.models.families import family_of
@@ -243,17 +249,15 @@ def load_codec(name_or_path: str | Path, device: str = "cpu") -> LoadedCodec:
     """
     path = find(name_or_path)
     header = read_header(path)
-    beside = read_codec(path, header)
-    if header.codec is not None and beside is not None:
-        return LoadedCodec(codec_of(header, beside, device), header.codec, header.codec_digest)
-    codec = family_of(header.model).codec
+    config = header.codec_alone.model
+    codec = family_of(config).codec
     if codec is None:
         raise UsageError(
-            f"{shown(name_or_path)} is no codec but {family_of(header.model).title}; train one "
-            "with --stage autoencoder"
+            f"{shown(name_or_path)} is no codec but {family_of(config).title}; train one with "
+            "--stage autoencoder"
         )
-    module = filled(header.model, read_weights(path, header))
-    return LoadedCodec(codec(module).to(device), header.model, header.digest)
+    module = filled(config, codec_weights(path, header))
+    return LoadedCodec(codec(module).to(device), config, header.codec_digest)
 
 
 def filled(config: NetworkConfig, weights: dict[str, Tensor]) -> nn.Module:

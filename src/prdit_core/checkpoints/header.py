@@ -147,11 +147,25 @@ class Header(BaseModel):
 
     @property
     def codec_digest(self) -> str:
-        """What latents of the codec beside a model call it by; "" without one."""
+        """What latents call the codec by that made them: one beside a model, or one alone."""
         if self.codec is None:
-            return ""
+            return self.digest
         codec = self.codec.model_dump(mode="json")
         return _sha256({"codec": codec, "codec weights": self.files[CODEC_WEIGHTS]})
+
+    @property
+    def codec_alone(self) -> Header:
+        """Of the codec beside a model, as if it were a checkpoint of its own; else itself."""
+        if self.codec is None:
+            return self
+        files = {WEIGHTS: self.files[CODEC_WEIGHTS]}
+        return Header(
+            model=self.codec,
+            schedule=self.schedule,
+            intensity=self.intensity,
+            geometry=self.geometry,
+            files=files,
+        )
 
     @property
     def payloads(self) -> list[str]:

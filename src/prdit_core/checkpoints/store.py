@@ -163,6 +163,18 @@ def read_codec(path: Path, header: Header) -> dict[str, Tensor] | None:
     return None if header.codec is None else _read(path, header, header.codec, CODEC_WEIGHTS)
 
 
+def codec_weights(path: Path, header: Header) -> dict[str, Tensor]:
+    """Verified weights of `Header.codec_alone`.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_weights`.
+    """
+    beside = read_codec(path, header)
+    return read_weights(path, header) if beside is None else beside
+
+
 def read_control(path: Path, header: Header) -> dict[str, Tensor] | None:
     """Verified weights of the control in a checkpoint folder, float32; None if it has none.
 

@@ -14,6 +14,7 @@ from prdit_core.checkpoints.catalog import saved, set_aside
 from prdit_core.checkpoints.controls import save_control
 from prdit_core.checkpoints.store import (
     OtherFormat,
+    codec_weights,
     read_control,
     read_header,
     read_weights,
@@ -92,11 +93,13 @@ def restore(folder: RunFolder, trainer: Trainer) -> tuple[int, tuple[str, ...]]:
 
 
 def begun(start: Path | None, settings: Settings) -> dict[str, Tensor] | None:
-    """Weights that are gone on from: all of a checkpoint, or the lower part of a chain."""
+    """Weights that are gone on from: of a checkpoint, its codec, or the lower part of a chain."""
     taken = settings.plan.begun
     if start is None or taken is None:
         return None
     header = read_header(start)
+    if taken.model == header.codec:
+        return codec_weights(start, header)
     weights = read_weights(start, header)
     if taken.model == header.model:
         return weights

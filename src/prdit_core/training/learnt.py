@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prdit_core.checkpoints.catalog import codec_of, filled, steered
 from prdit_core.checkpoints.controls import controlled
 from prdit_core.checkpoints.header import Header
-from prdit_core.checkpoints.store import read_codec, read_header, read_weights
+from prdit_core.checkpoints.store import codec_weights, read_header, read_weights
 from prdit_core.models.codec import Identity
 from prdit_core.models.families import family_of
 from prdit_core.models.prior import Prior
@@ -66,14 +66,11 @@ class Learnt:
     def decoder(self) -> _Decoder | None:
         """The codec that comes with the network."""
         plan = self.settings.plan
-        if plan.base is not None and plan.begun is not None:
-            weights = read_codec(plan.base, plan.begun)
-            assert plan.begun.codec is not None and weights is not None  # its base is in latents
-            return _Decoder(plan.begun.codec, weights)
-        if plan.codec is None:
+        source = plan.base or plan.codec
+        if source is None:
             return None
-        header = read_header(plan.codec)
-        return _Decoder(header.model, read_weights(plan.codec, header))
+        header = read_header(source)
+        return _Decoder(header.codec_alone.model, codec_weights(source, header))
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights, where the training computes."""

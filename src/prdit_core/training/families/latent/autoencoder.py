@@ -72,7 +72,8 @@ class AutoencoderRecipe(Recipe[AutoencoderTraining, AnyData]):
             "discriminator_from": _or(config.discriminator_from, PATCH_START[network.ratio]),
             **_common(config, PATCH_ITERATIONS, PATCH_LR),
         }
-        return Plan(network, VPCosineSchedule(), start, resolved)
+        begun = None if start is None else start.codec_alone
+        return Plan(network, VPCosineSchedule(), begun, resolved)
 
     def memory(self, config: AutoencoderTraining, network: NetworkConfig, shape: Shape) -> int:
         """Both networks with their optimisers, and what the backward pass keeps of the patches."""
@@ -122,7 +123,7 @@ class JointRecipe(Recipe[JointTraining, AnyData]):
             "discriminator_from": _or(config.discriminator_from, 0),
             **_common(config, JOINT_ITERATIONS, JOINT_LR),
         }
-        return Plan(network, VPCosineSchedule(), start, resolved)
+        return Plan(network, VPCosineSchedule(), start.codec_alone, resolved)
 
     def memory(self, config: JointTraining, network: NetworkConfig, shape: Shape) -> int:
         """As of patches, but the encoder keeps nothing."""
@@ -203,12 +204,13 @@ def _begun(start: Header, config: AutoencoderTraining) -> AutoencoderConfig:
 
 
 def _codec(start: Header) -> AutoencoderConfig:
-    if not isinstance(start.model, AutoencoderConfig):
+    network = start.codec_alone.model
+    if not isinstance(network, AutoencoderConfig):
         raise UsageError(
-            f"the checkpoint to start from is no autoencoder but {start.model.family}; train one "
+            f"the checkpoint to start from is no autoencoder but {network.family}; train one "
             "with --stage autoencoder"
         )
-    return start.model
+    return network
 
 
 def _check_grids(network: AutoencoderConfig, data: AnyData) -> None:

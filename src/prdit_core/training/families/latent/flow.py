@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from prdit_core.models.latent.control import ControlNet
     from prdit_core.schedule import Schedule
     from prdit_core.training.batches import Batch
-    from prdit_core.training.families.latent.settings import ControlTraining
+    from prdit_core.training.families.latent.settings import LatentTraining
 
 ITERATIONS, LR, CLIP = 200_000, 1e-4, 1.0
 KINDS = ("total",)
@@ -123,9 +123,9 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
         _check_codec(config, data, made_by)
         classes = classes_of(data)
         if start is None:
-            network = _new(config, classes, made_by)
+            network = _new(config, classes, made_by.codec_alone)
         else:
-            network = _begun(start, classes, made_by)
+            network = _begun(start, classes, made_by.codec_alone)
         check_latents(network, data)
         resolved: dict[str, Any] = {
             **own_or(config, ITERATIONS, LR, CLIP),
@@ -136,7 +136,7 @@ class FlowRecipe(Recipe[FlowTraining, ClassedData]):
     def memory(self, config: FlowTraining, network: NetworkConfig, shape: Shape) -> int:
         """Weights five times, and what the backward pass keeps of the largest latents."""
         assert isinstance(network, BiFlowConfig)
-        grid = read_header(find(config.codec)).model.latent_grid(shape)
+        grid = read_header(find(config.codec)).codec_alone.model.latent_grid(shape)
         volumes = config.micro_batch or config.batch_size
         return 4 * (5 * parameter_count(network) + volumes * kept(network, grid))
 
@@ -161,7 +161,7 @@ def opened_latents(path: Path, label: str) -> ClassedData:
 def task_of(
     network: BiFlowNet | ControlNet,
     judge: Callable[..., FlowError],
-    config: FlowTraining | ControlTraining,
+    config: LatentTraining,
     named: BiFlowConfig,
 ) -> Task:
     """One player, whose error a share of the volumes has without their class.
@@ -233,10 +233,11 @@ def _check_codec(config: FlowTraining, data: ClassedData, codec: Header) -> None
     """Latents of another autoencoder would be decoded to something else."""
     for one in data.sets:
         assert isinstance(one.data, PreparedLatents)
-        if one.data.codec != codec.digest:
+        if one.data.codec != codec.codec_digest:
             raise UsageError(
                 f"{shown(one.place)} was encoded by autoencoder {one.data.codec[:12]}, --codec "
-                f"{shown(config.codec)} is {codec.digest[:12]}; give that which made the latents"
+                f"{shown(config.codec)} is {codec.codec_digest[:12]}; give that which made the "
+                "latents"
             )
 
 

@@ -85,35 +85,41 @@ class JointTraining(TrainingConfig):
     """Step from which the discriminator plays. [0]"""
 
 
-class FlowTraining(TrainingConfig):
-    """Settings of one training run of a BiFlowNet in latents (spec 4 and 5)."""
+class LatentTraining(TrainingConfig):
+    """What all runs have in common whose networks predict the noise in latents (spec 5)."""
 
-    stage: Literal["latent"] = "latent"
-    """latent: noise in latents of several classes and grids at once."""
-    codec: str
-    """The autoencoder that made the latents; its weights become part of the checkpoints."""
-    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
-    """Optimiser steps. [200000; the paper says none]"""
-    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    """Learning rate. [1e-4]"""
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the averaged weights, each time they move."""
     ema_every: int = Field(default=10, ge=1, le=100_000)
     """Steps from one move of the averaged weights to the next."""
     ema_from: int = Field(default=2000, ge=0, le=100_000_000)
     """Step from which they are averaged; until then they are copies."""
-    model: FlowModel | None = None
-    """paper (158 million weights), small (5.1) or demo (3.8). [small below 128^3, else paper]"""
-    flows: Flows = "both"
-    """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
-    the U-Net in it. [both]"""
     unnamed: float = Field(default=0.1, ge=0, lt=1)
     """Share of volumes that are shown without their class, so that generation can be guided."""
     loss: FlowLoss = "l1"
     """Of the noise: l1 (the release) or l2 (the paper)."""
 
 
-class ControlTraining(TrainingConfig):
+class FlowTraining(LatentTraining):
+    """Settings of one training run of a BiFlowNet in latents (spec 4 and 5)."""
+
+    stage: Literal["latent"] = "latent"
+    """latent: noise in latents of several classes and grids at once."""
+    codec: str
+    """The autoencoder that made the latents, or a model that has it; it becomes part of the
+    checkpoints."""
+    iterations: int | None = Field(default=None, ge=1, le=100_000_000)
+    """Optimiser steps. [200000; the paper says none]"""
+    lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Learning rate. [1e-4]"""
+    model: FlowModel | None = None
+    """paper (158 million weights), small (5.1) or demo (3.8). [small below 128^3, else paper]"""
+    flows: Flows = "both"
+    """The paper's ablations (Table IV): inter leaves out the intra-patch flow, u-net has blocks of
+    the U-Net in it. [both]"""
+
+
+class ControlTraining(LatentTraining):
     """Settings of one training run of a ControlNet on a BiFlowNet that stays as it is (spec 6)."""
 
     stage: Literal["control"] = "control"
@@ -122,19 +128,9 @@ class ControlTraining(TrainingConfig):
     """Optimiser steps. [50000; the paper says none]"""
     lr: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     """Learning rate. [1e-4; the paper says none]"""
-    ema_decay: float = Field(default=0.995, ge=0, lt=1)
-    """Decay of the averaged weights, each time they move."""
-    ema_every: int = Field(default=10, ge=1, le=100_000)
-    """Steps from one move of the averaged weights to the next."""
-    ema_from: int = Field(default=2000, ge=0, le=100_000_000)
-    """Step from which they are averaged; until then they are copies."""
     variant: ControlVariant = "encoder"
     """encoder: a copy of the U-Net's way down; dual: also one of the intra-patch flow's blocks in.
     [encoder]"""
     hint: LabelHint = "share"
     """What a voxel of the latents sees of the labels in it: share, how much of it each fills, or
     nearest, that of its middle. [share]"""
-    unnamed: float = Field(default=0.1, ge=0, lt=1)
-    """Share of volumes that are shown without their class, so that generation can be guided."""
-    loss: FlowLoss = "l1"
-    """Of the noise: l1 (the release) or l2 (the paper)."""
