@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from organs import dice
+from organs import BONES, dice
 from paired import interval
 from scipy import ndimage
 
@@ -60,7 +60,7 @@ TARGETS = {
     "vessels": ("aorta", "great_vessels"),
     "liver": ("liver",),
     "stomach and spleen": ("stomach", "spleen"),
-    "bones": ("spine", "ribs", "sternum", "shoulder"),
+    "bones": BONES,
     "nodules": ("nodule",),
 }
 

@@ -159,13 +159,8 @@ class Header(BaseModel):
         if self.codec is None:
             return self
         files = {WEIGHTS: self.files[CODEC_WEIGHTS]}
-        return Header(
-            model=self.codec,
-            schedule=self.schedule,
-            intensity=self.intensity,
-            geometry=self.geometry,
-            files=files,
-        )
+        alone = {"model": self.codec, "codec": None, "control": None, "record": {}, "files": files}
+        return self.model_copy(update=alone)
 
     @property
     def payloads(self) -> list[str]:
